@@ -1,0 +1,48 @@
+"""Everything that Hammerwork raises on purpose. Messages name the object, the field, the value and the limit."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+
+class HammerworkError(Exception):
+    """Base of all errors of this package."""
+
+
+class InvalidBatchError(HammerworkError, ValueError):
+    """The batch or one of its jobs breaks a rule; nothing of it was stored."""
+
+
+class BatchNotFoundError(HammerworkError, LookupError):
+    """No batch has this id: it was never enqueued, or it was deleted."""
+
+    def __init__(self, batch_id: UUID) -> None:
+        super().__init__(f"batch {batch_id}: not found")
+        self.batch_id = batch_id
+
+
+class BatchConflictError(HammerworkError):
+    """The id is taken by a batch with another content, or the operation does not fit the batch's state."""
+
+
+class DatabaseUnavailableError(HammerworkError, ConnectionError):
+    """The database did not answer, or the connection broke. The operation may be tried again."""
+
+
+class UnsupportedDatabaseError(HammerworkError, ValueError):
+    """The database URL names a kind of database that is not supported, or whose driver is not installed."""
+
+
+class HandlerError(HammerworkError):
+    """The user's handler cannot be loaded or has the wrong shape."""
+
+
+class JobFailedError(HammerworkError):
+    """Raised by a handler to fail its job for good: no further attempt is made."""
+
+
+class JobTimeoutError(HammerworkError, TimeoutError):
+    """The job ran longer than its batch allows. Counts as a failed attempt."""

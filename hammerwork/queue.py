@@ -1,0 +1,179 @@
+"""`JobQueue`: what a program calls to enqueue batches and to follow, steer and delete them."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import uuid
+from typing import TYPE_CHECKING, Self
+
+from hammerwork.backends import connect_backend
+from hammerwork.batch import in_running_order
+from hammerwork.errors import BatchNotFoundError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterable, Awaitable, Callable, Collection, Iterable
+    from types import TracebackType
+    from uuid import UUID
+
+    from hammerwork.backends.protocol import Backend
+    from hammerwork.batch import BatchStatus, ErrorGroup, Job, JobBatch, JobRecord, JobStatus, QueueDepth
+
+LEASE_SECONDS = 30.0
+"""A worker that has not been heard of for this long is taken for dead, and its jobs go back to the queue."""
+
+
+class JobQueue:
+    """A queue in a database. One object serves a whole program; all methods may be called concurrently.
+
+    Every method raises `DatabaseUnavailableError` when the database cannot be reached; it may then be called again.
+    """
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+
+    @classmethod
+    async def connect(cls, url: str, *, max_connections: int = 10, connect_timeout: float = 10.0) -> Self:
+        """Open the queue in the database at `url`, e.g. ``postgresql://user:password@host/database``.
+
+        Args:
+            url: The driver's URL, with its options in the query part.
+            max_connections: Most connections held open at a time; the first is opened now.
+            connect_timeout: Seconds to wait for each connection.
+
+        Raises:
+            UnsupportedDatabaseError: The scheme is unknown, or its driver is not installed.
+            DatabaseUnavailableError: No connection within the time.
+        """
+        return cls(await connect_backend(url, max_connections=max_connections, connect_timeout=connect_timeout))
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self.backend.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def ping(self) -> None:
+        """Return once the database answers."""
+        await self.backend.ping()
+
+    async def create_tables(self) -> None:
+        """Create or upgrade the tables. Harmless when they are there, and when several programs call it at once."""
+        await self.backend.migrate()
+
+    async def enqueue_batch(
+        self, batch: JobBatch, *, batch_id: UUID | None = None, fingerprint: str | None = None
+    ) -> UUID:
+        """Store a batch of at most 10,000 jobs and make it claimable, whole or not at all; return its id.
+
+        Args:
+            batch: The batch; it is not changed.
+            batch_id: Makes the call idempotent: enqueueing the same id again stores nothing. Default: a new id.
+            fingerprint: Any text of at most 128 characters that tells the batch's content.
+
+        Raises:
+            InvalidBatchError: The batch breaks a rule.
+            BatchConflictError: `batch_id` is taken by a batch with another fingerprint.
+        """
+        batch.validate()
+        return await self.backend.enqueue(
+            batch, in_running_order(batch.jobs), batch_id=batch_id or uuid.uuid4(), fingerprint=fingerprint
+        )
+
+    async def enqueue_stream(
+        self,
+        batch: JobBatch,
+        jobs: Iterable[Job] | AsyncIterable[Job],
+        *,
+        batch_id: UUID | None = None,
+        fingerprint: str | None = None,
+        progress: Callable[[int], Awaitable[None]] | None = None,
+    ) -> UUID:
+        """Store a batch of any size from a stream of jobs, in slices, with bounded memory; return its id.
+
+        Nothing can be claimed before the last slice is stored. When the stream raises, or a job in it breaks a rule,
+        everything stored of the batch is removed and the error goes on to the caller. When the connection breaks or the
+        process dies, call again with the same `batch_id` and the same stream: what is stored already is skipped.
+
+        Args:
+            batch: The settings; it must have a queue and no jobs.
+            jobs: The jobs, in an order that is the same each time.
+            batch_id: Makes the call idempotent, see `enqueue_batch`.
+            fingerprint: See `enqueue_batch`.
+            progress: Awaited after each slice with the number of jobs stored so far.
+        """
+        return await self.backend.enqueue_stream(
+            batch, jobs, batch_id=batch_id or uuid.uuid4(), fingerprint=fingerprint, progress=progress
+        )
+
+    async def get_batch_status(self, batch_id: UUID) -> BatchStatus:
+        """Return the exact counts of a batch; raises `BatchNotFoundError`."""
+        statuses = await self.backend.batch_statuses([batch_id])
+        if batch_id not in statuses:
+            raise BatchNotFoundError(batch_id)
+        return statuses[batch_id]
+
+    async def get_batch_statuses(self, batch_ids: Collection[UUID]) -> dict[UUID, BatchStatus]:
+        """Return the exact counts of many batches in one query; unknown ids are left out."""
+        return await self.backend.batch_statuses(batch_ids)
+
+    async def get_batch_jobs(
+        self, batch_id: UUID, *, status: JobStatus | None = None, after: int = -1, limit: int = 1_000
+    ) -> list[JobRecord]:
+        """Return jobs of a batch in running order: at most `limit` (1 to 10,000), those with an index above `after`.
+
+        Args:
+            batch_id: The batch; raises `BatchNotFoundError`.
+            status: Only jobs that stand here.
+            after: Index of the last job of the previous page; -1 for the first page.
+            limit: Size of a page.
+        """
+        return await self.backend.batch_jobs(batch_id, status=status, after=after, limit=limit)
+
+    async def get_batch_errors(self, batch_id: UUID, *, limit: int = 10) -> list[ErrorGroup]:
+        """Return the recorded failures of a batch, grouped by type, the most frequent first."""
+        return await self.backend.batch_errors(batch_id, limit=limit)
+
+    async def wait(self, batch_id: UUID, *, timeout: float | None = None, interval: float = 0.2) -> BatchStatus:
+        """Return the batch's status once it has finished; raises TimeoutError after `timeout` seconds."""
+        async with asyncio.timeout(timeout):
+            while not (status := await self.get_batch_status(batch_id)).finished:
+                await asyncio.sleep(interval)
+        return status
+
+    async def cancel_batch(self, batch_id: UUID) -> BatchStatus:
+        """Cancel what has not started; running jobs finish and are counted. No effect on a finished batch."""
+        await self.backend.cancel_batch(batch_id)
+        return await self.get_batch_status(batch_id)
+
+    async def suspend_batch(self, batch_id: UUID) -> None:
+        """Let no further job of the batch start until `resume_batch`; running jobs go on."""
+        await self.backend.set_suspended(batch_id, suspended=True)
+
+    async def resume_batch(self, batch_id: UUID) -> None:
+        """Undo `suspend_batch`."""
+        await self.backend.set_suspended(batch_id, suspended=False)
+
+    async def delete_batch(self, batch_id: UUID) -> bool:
+        """Remove a batch and all its rows, in slices; running jobs of it go on, uncounted. False: there was none."""
+        return await self.backend.delete_batch(batch_id)
+
+    async def get_queue_depths(self) -> dict[str, QueueDepth]:
+        """Return the backlog of every queue that has one, by the queue's name."""
+        return await self.backend.queue_depths()
+
+    async def release_lost_claims(self, *, lease_seconds: float = LEASE_SECONDS) -> int:
+        """Give the jobs of dead workers back to the queue; return how many jobs. Workers do this on their own too."""
+        return await self.backend.reap(lease_seconds)
+
+
+def batch_id_for(*parts: str) -> UUID:
+    """Return the id that belongs to these strings: the same strings give the same id on every machine."""
+    digest = hashlib.sha256("\0".join(parts).encode()).digest()
+    return uuid.UUID(bytes=digest[:16], version=8)
