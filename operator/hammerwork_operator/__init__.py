@@ -1,0 +1,1 @@
+"""The Kubernetes operator: JobBatch and WorkerPool objects in, rows, status and Deployments out."""

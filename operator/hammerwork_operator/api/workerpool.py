@@ -1,0 +1,112 @@
+"""The WorkerPool resource. Field descriptions are what `kubectl explain workerpool.spec` shows."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from msgspec import UNSET, Meta, Struct, UnsetType, field
+
+from hammerwork_operator.api.common import Condition, DatabaseSecretRef
+from hammerwork_operator.api.jobbatch import Queue
+
+KIND = "WorkerPool"
+PLURAL = "workerpools"
+
+MAX_OBJECT_NAME_LENGTH = 56
+"""The Deployment is called NAME-worker, and its name has to fit a label value of 63 characters."""
+
+
+class PythonHandler(Struct, frozen=True, rename="camel"):
+    """A Python function in the worker's image."""
+
+    function: Annotated[
+        str,
+        Meta(
+            min_length=3,
+            max_length=512,
+            pattern=r"^[^\s:]+:[A-Za-z_][A-Za-z0-9_.]*$",
+            description="MODULE:FUNCTION or PATH/TO/FILE.py:FUNCTION, e.g. handlers:send_email. It is called with "
+            "each job.",
+        ),
+    ]
+
+
+class HandlerSpec(Struct, frozen=True, rename="camel"):
+    """What runs a job."""
+
+    python: Annotated[PythonHandler, Meta(description="A Python function in the worker's image.")]
+
+
+class WorkerPoolSpec(Struct, frozen=True, rename="camel"):
+    """Workers for one queue."""
+
+    queue: Annotated[Queue, Meta(description="Name of the queue whose jobs the workers run.")]
+    handler: Annotated[HandlerSpec, Meta(description="What runs a job.")]
+    replicas: Annotated[int, Meta(ge=0, le=10_000, description="Number of worker Pods.")] = 1
+    concurrency: Annotated[int, Meta(ge=1, le=10_000, description="Jobs that one Pod runs at a time.")] = 10
+    poll_interval_milliseconds: Annotated[
+        int,
+        Meta(
+            ge=10, le=3_600_000, description="How often an idle worker looks for jobs that no notification announced."
+        ),
+    ] = 100
+    batch_processing: Annotated[
+        bool,
+        Meta(description="Whether a worker takes up to batchSize jobs at a time; false: one job per claim."),
+    ] = True
+    shutdown_grace_period_seconds: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=86_400,
+            description="How long a worker that is told to stop lets its running jobs go on. Jobs that have not "
+            "started go "
+            "back to the queue at once.",
+        ),
+    ] = 30
+    database_secret_ref: Annotated[
+        DatabaseSecretRef,
+        Meta(description="The Secret that holds the database URL, in the namespace of the pool."),
+    ] = field(default_factory=DatabaseSecretRef)
+    template: Annotated[
+        dict[str, Any],
+        Meta(
+            description="A PodTemplateSpec that the worker Pods start from. The container named worker is "
+            "completed by the "
+            "operator (and added where it is missing); set its image, resources, volumeMounts or env here.",
+            extra_json_schema={"x-kubernetes-preserve-unknown-fields": True},
+        ),
+    ] = field(default_factory=dict)
+
+
+class WorkerPoolStatus(Struct, frozen=True, rename="camel", omit_defaults=True):
+    """The state of the workers."""
+
+    observed_generation: Annotated[
+        int, Meta(ge=-1, description="metadata.generation that the status speaks of; -1 before the first look.")
+    ] = -1
+    replicas: Annotated[int, Meta(ge=0, description="Worker Pods that exist.")] | UnsetType = UNSET
+    ready_replicas: Annotated[int, Meta(ge=0, description="Worker Pods that are ready.")] | UnsetType = UNSET
+    selector: Annotated[str, Meta(max_length=1024, description="Label selector of the worker Pods.")] | UnsetType = (
+        UNSET
+    )
+    conditions: (
+        Annotated[
+            list[Condition],
+            Meta(
+                max_length=16,
+                description="Ready, Reconciling, Stalled, as kstatus reads them.",
+                extra_json_schema={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
+
+
+class WorkerPoolObject(Struct, frozen=True, rename="camel"):
+    """Worker Pods that run the jobs of one queue."""
+
+    spec: Annotated[WorkerPoolSpec, Meta(description="The workers.")]
+    status: Annotated[WorkerPoolStatus, Meta(description="What the operator has seen. Users don't write it.")] = field(
+        default_factory=WorkerPoolStatus
+    )
