@@ -7,13 +7,16 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tests.cluster import base_image, binaries, images, kind, lifecycle
 from tests.cluster.commands import run
 from tests.cluster.errors import AlreadyRunningError, ClusterError
 from tests.cluster.settings import Cluster, Kind, chosen_kind, control_plane, full_cluster
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
 
 _FAILED = 1
 _ALREADY_RUNNING = 3

@@ -10,12 +10,15 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tests.cluster.errors import ClusterError
 from tests.cluster.locking import exclusive, lock_path
 from tests.cluster.settings import SOURCE_FOLDER, cache_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
 
 PROGRAMS = (
     "coredns",

@@ -6,11 +6,10 @@ import contextlib
 import json
 import os
 import signal
-import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tests.cluster.commands import run
 from tests.cluster.machine import processes_in_pod_cgroups
@@ -18,6 +17,9 @@ from tests.cluster.network import CNI_PROGRAMS, cni_folder
 from tests.cluster.processes import ProcessTable, start_ticks
 from tests.cluster.settings import CONTAINERD_NAMESPACE, LOOPBACK, Cluster
 from tests.cluster.waiting import wait_until
+
+if TYPE_CHECKING:
+    import subprocess
 
 _SWEEP_SECONDS = 10.0
 
@@ -90,7 +92,7 @@ def _configuration(cluster: Cluster, pause_image: str) -> dict[str, Any]:
 
 def remove_all(cluster: Cluster, processes: ProcessTable) -> None:
     """End and remove every container through containerd, if containerd is there to do it."""
-    if not any(record.name == "containerd" and record.alive for record in processes.records()):
+    if not any(record.name == "containerd" and record.is_alive() for record in processes.records()):
         return
     for kind in ("tasks", "containers"):
         names = ctr(cluster, kind, "list", "--quiet", check=False).stdout.split()

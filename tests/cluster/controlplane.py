@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import urllib.request
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tests.cluster import credentials
 from tests.cluster.api import Api
-from tests.cluster.processes import ProcessTable
 from tests.cluster.settings import LOOPBACK, POD_CIDR, SERVICE_CIDR, Cluster
 from tests.cluster.waiting import wait_until
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.cluster.processes import ProcessTable
 
 _READY_SECONDS = 90.0
 
@@ -53,7 +57,7 @@ def wait_for_controllers(cluster: Cluster, processes: ProcessTable) -> None:
 def _start_etcd(cluster: Cluster, processes: ProcessTable, binaries: Path) -> None:
     client = f"http://{LOOPBACK}:{cluster.etcd_port}"
     peer = f"http://{LOOPBACK}:{cluster.etcd_peer_port}"
-    command = [
+    command: list[str | Path] = [
         binaries / "etcd",
         "--name=default",
         f"--data-dir={cluster.state / 'etcd'}",
@@ -82,7 +86,7 @@ def _start_etcd(cluster: Cluster, processes: ProcessTable, binaries: Path) -> No
 
 def _start_apiserver(cluster: Cluster, processes: ProcessTable, binaries: Path) -> None:
     service_account_key = credentials.key(cluster, "service-account")
-    command = [
+    command: list[str | Path] = [
         binaries / "kube-apiserver",
         f"--etcd-servers=http://{LOOPBACK}:{cluster.etcd_port}",
         f"--bind-address={cluster.address}",
@@ -92,6 +96,9 @@ def _start_apiserver(cluster: Cluster, processes: ProcessTable, binaries: Path) 
         f"--tls-cert-file={credentials.certificate(cluster, 'apiserver')}",
         f"--tls-private-key-file={credentials.key(cluster, 'apiserver')}",
         f"--client-ca-file={credentials.certificate(cluster, 'ca')}",
+        # Without it the other components keep asking for it; no aggregated API server presents such a certificate.
+        f"--requestheader-client-ca-file={credentials.certificate(cluster, 'ca')}",
+        "--requestheader-allowed-names=front-proxy",
         f"--token-auth-file={credentials.tokens_file(cluster)}",
         "--authorization-mode=Node,RBAC",
         "--enable-admission-plugins=NodeRestriction",

@@ -5,12 +5,15 @@ from __future__ import annotations
 import csv
 import secrets
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import yaml
 
 from tests.cluster.commands import run
 from tests.cluster.settings import CLUSTER_DOMAIN, KUBERNETES_SERVICE_ADDRESS, LOOPBACK, NODE_NAME, Cluster
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _DAYS = "365"
 

@@ -6,13 +6,16 @@ import hashlib
 import io
 import json
 import tarfile
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tests.cluster.containers import ctr
 from tests.cluster.errors import ClusterError
-from tests.cluster.settings import Cluster
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from tests.cluster.settings import Cluster
 
 PAUSE_IMAGE = "localhost/hammerwork/pause:1"
 _OCI = "application/vnd.oci.image"
@@ -79,7 +82,7 @@ def _index_name(image: dict[str, Any]) -> str:
     return name
 
 
-def _read_json(content: tarfile.TarFile, name: str) -> Any:
+def _read_json(content: tarfile.TarFile, name: str) -> Any:  # noqa: ANN401 - JSON of any shape
     file = content.extractfile(name)
     if file is None:
         raise ValueError(f"{name} is not a file")

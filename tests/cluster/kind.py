@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Sequence
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tests.cluster.binaries import build_kind
 from tests.cluster.errors import AlreadyRunningError, ClusterError
-from tests.cluster.settings import Cluster
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from tests.cluster.settings import Cluster
 
 NAME = "hammerwork"
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tests.cluster import binaries, containers, controlplane, credentials, images, machine, network, node
 from tests.cluster.api import Api
@@ -14,6 +13,10 @@ from tests.cluster.errors import AlreadyRunningError, ClusterError
 from tests.cluster.locking import exclusive, lock_path
 from tests.cluster.processes import ProcessTable
 from tests.cluster.settings import Cluster, cache_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
 
 _LOCK_SECONDS = 300
 # A socket's path has at most 107 bytes, and the kubelet makes sockets deep in the state folder.
@@ -82,7 +85,7 @@ def problem(cluster: Cluster) -> str | None:
     """None if the cluster is healthy, else the first thing found wrong."""
     records = processes_of(cluster).records()
     expected = [*_CONTROL_PLANE_PROCESSES, *(_NODE_PROCESSES if cluster.has_node else ())]
-    alive = {record.name for record in records if record.alive}
+    alive = {record.name for record in records if record.is_alive()}
     for name in expected:
         if name not in alive:
             return f"{name} does not run"
@@ -92,13 +95,7 @@ def problem(cluster: Cluster) -> str | None:
     seen = api.readiness()
     if seen is not None:
         return f"kube-apiserver is not ready: {seen}"
-    if not cluster.has_node:
-        return None
-    if (seen := node.node_readiness(api)) is not None:
-        return f"the node is not ready: {seen}"
-    if (seen := node.dns_readiness()) is not None:
-        return f"CoreDNS: {seen}"
-    return None
+    return node.problem(api) if cluster.has_node else None
 
 
 def status(cluster: Cluster) -> bool:
@@ -107,7 +104,7 @@ def status(cluster: Cluster) -> bool:
         print(f"{cluster.title}: not up ({cluster.state} does not exist)")
         return False
     for record in processes_of(cluster).records():
-        print(f"{record.name:<26}{record.pid:>8}  {'running' if record.alive else 'ended'}")
+        print(f"{record.name:<26}{record.pid:>8}  {'running' if record.is_alive() else 'ended'}")
     seen = problem(cluster)
     print(f"{'kubeconfig':<26}{cluster.kubeconfig}")
     print(f"{cluster.title}: {'healthy' if seen is None else seen}")

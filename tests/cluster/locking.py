@@ -7,10 +7,13 @@ import fcntl
 import hashlib
 import os
 import time
-from collections.abc import Iterator
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tests.cluster.errors import ClusterError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
 
 
 def lock_path(folder: Path, subject: str) -> Path:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from tests.cluster import credentials
 from tests.cluster.api import Api
-from tests.cluster.processes import ProcessTable
 from tests.cluster.settings import (
     CLUSTER_DOMAIN,
     GATEWAY,
@@ -23,6 +21,11 @@ from tests.cluster.settings import (
     Cluster,
 )
 from tests.cluster.waiting import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tests.cluster.processes import ProcessTable
 
 _READY_SECONDS = 90.0
 _DNS_PORT = 53
@@ -47,13 +50,16 @@ def wait(cluster: Cluster, processes: ProcessTable) -> None:
         f"CoreDNS at {GATEWAY}": ("coredns", dns_readiness),
     }
     for what, (process, probe) in probes.items():
+        wait_until(what, processes.checked(process, probe), seconds=_READY_SECONDS)
 
-        def checked(process: str = process, probe: Any = probe) -> str | None:
-            processes.check(process)
-            seen: str | None = probe()
-            return seen
 
-        wait_until(what, checked, seconds=_READY_SECONDS)
+def problem(api: Api) -> str | None:
+    """None if Pods can run and find Services, else what stands against it."""
+    if (seen := node_readiness(api)) is not None:
+        return f"node {NODE_NAME} is not Ready: {seen}"
+    if (seen := dns_readiness()) is not None:
+        return f"CoreDNS: {seen}"
+    return None
 
 
 def node_readiness(api: Api) -> str | None:

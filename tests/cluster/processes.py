@@ -8,11 +8,14 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tests.cluster.errors import ClusterError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 _TERMINATE_SECONDS = 10.0
 _KILL_SECONDS = 5.0
@@ -28,8 +31,7 @@ class ProcessRecord:
     start_ticks: int
     boot: str
 
-    @property
-    def alive(self) -> bool:
+    def is_alive(self) -> bool:
         """Whether that very process still runs."""
         return self.boot == boot_id() and start_ticks(self.pid) == self.start_ticks
 
@@ -96,11 +98,20 @@ class ProcessTable:
             ClusterError: the newest process of that name runs no more, or there is none.
         """
         named = [record for record in self.records() if record.name == name]
-        if named and named[-1].alive:
+        if named and named[-1].is_alive():
             return
         log = self.logs / f"{name}.log"
         tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:]) if log.is_file() else "(no log)"
         raise ClusterError(f"{name}: the process has ended; the end of {log}:\n{tail}")
+
+    def checked(self, name: str, probe: Callable[[], str | None]) -> Callable[[], str | None]:
+        """The same probe for `wait_until`, which gives up as soon as the process has ended."""
+
+        def probe_of_running() -> str | None:
+            self.check(name)
+            return probe()
+
+        return probe_of_running
 
     def stop(self, *, keep: frozenset[str] = frozenset()) -> None:
         """End the recorded processes in reverse order, but those named in `keep`."""
@@ -117,18 +128,18 @@ def stop_process(record: ProcessRecord) -> None:
         ClusterError: it survived SIGKILL, which happens in uninterruptible sleep.
     """
     for number, seconds in ((signal.SIGTERM, _TERMINATE_SECONDS), (signal.SIGKILL, _KILL_SECONDS)):
-        if not record.alive:
+        if not record.is_alive():
             return
         # The pidfd is opened before the last look, so the signal cannot reach a later process of the same pid.
         with _pidfd(record.pid) as descriptor:
-            if descriptor is None or not record.alive:
+            if descriptor is None or not record.is_alive():
                 return
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(descriptor, number)
         deadline = time.monotonic() + seconds
-        while record.alive and time.monotonic() < deadline:
+        while record.is_alive() and time.monotonic() < deadline:
             time.sleep(0.02)
-    if record.alive:
+    if record.is_alive():
         raise ClusterError(f"{record.name}: process {record.pid} did not end within {_KILL_SECONDS:g} s of SIGKILL")
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from tests.cluster.errors import ClusterError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def wait_until(what: str, probe: Callable[[], str | None], *, seconds: float, interval: float = 0.1) -> None:
