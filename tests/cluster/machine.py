@@ -8,10 +8,14 @@ import os
 import shutil
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tests.cluster.commands import run
 from tests.cluster.errors import ClusterError
-from tests.cluster.settings import NETWORK_NAME, Cluster
+from tests.cluster.settings import NETWORK_NAME
+
+if TYPE_CHECKING:
+    from tests.cluster.settings import Cluster
 
 # Set by the harness (the first two), by the kubelet (vm.*, kernel.*) and by kube-proxy (the rest).
 _SYSCTLS = (
@@ -67,8 +71,11 @@ def set_sysctl(name: str, value: str) -> None:
 
 def restore(cluster: Cluster) -> None:
     """Put back the noted settings, and remove what the cluster's programs leave at fixed places."""
-    for result in _CNI_RESULTS.glob(f"{NETWORK_NAME}-*"):
-        result.unlink(missing_ok=True)
+    for ours in _CNI_RESULTS.glob(f"{NETWORK_NAME}-*"):
+        # The network's name tells which sandboxes are ours; each has a second file, for its loopback link.
+        sandbox = ours.name.removeprefix(f"{NETWORK_NAME}-").rpartition("-")[0]
+        for result in _CNI_RESULTS.glob(f"*-{sandbox}-*"):
+            result.unlink(missing_ok=True)
     for link in _CONTAINER_LOGS.glob("*"):
         if link.is_symlink() and link.readlink().is_relative_to(cluster.state):
             link.unlink(missing_ok=True)
