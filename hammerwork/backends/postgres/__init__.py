@@ -1,0 +1,5 @@
+"""PostgreSQL, through asyncpg."""
+
+from hammerwork.backends.postgres.backend import PostgresBackend
+
+__all__ = ["PostgresBackend"]

@@ -1,0 +1,241 @@
+"""The PostgreSQL side of `JobQueue` and `Worker`: thin calls of the statements in queries.sql and functions.sql."""
+
+from __future__ import annotations
+
+import bisect
+from typing import TYPE_CHECKING, Any, Self
+
+import msgspec
+
+from hammerwork.backends.postgres.connection import Database
+from hammerwork.backends.postgres.loading import Loader
+from hammerwork.backends.postgres.migrate import migrate
+from hammerwork.backends.protocol import Claim, Exchange, Settled
+from hammerwork.backends.slices import MAX_CHUNK_JOBS
+from hammerwork.backends.sql import read_queries
+from hammerwork.batch import (
+    BatchState,
+    BatchStatus,
+    ErrorGroup,
+    JobError,
+    JobRecord,
+    JobStatus,
+    PartialFailureMode,
+    Priority,
+    QueueDepth,
+    RetryPolicy,
+)
+from hammerwork.errors import BatchNotFoundError, DatabaseUnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Collection, Sequence
+    from uuid import UUID
+
+    from hammerwork.backends.protocol import Settlement, WorkerRecord
+
+_CHANNEL = "hammerwork_ready"
+_MAX_PAGE = 10_000
+
+
+class PostgresBackend:
+    """A queue in a PostgreSQL database; see `hammerwork.backends.protocol.Backend`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._queries = read_queries("hammerwork.backends.postgres", "queries.sql")
+        self._loader = Loader(database, self._queries)
+        self.enqueue = self._loader.enqueue
+        self.enqueue_stream = self._loader.enqueue_stream
+        self.delete_batch = self._loader.delete
+
+    @classmethod
+    async def connect(cls, url: str, *, max_connections: int, connect_timeout: float) -> Self:
+        """Open the database at `url`."""
+        return cls(await Database.connect(url, max_connections=max_connections, connect_timeout=connect_timeout))
+
+    async def close(self) -> None:
+        await self._database.close()
+
+    async def ping(self) -> None:
+        async with self._database.connection() as connection:
+            await connection.fetchval("SELECT 1")
+
+    async def migrate(self) -> None:
+        await migrate(self._database)
+
+    async def _fetch(self, query: str, *args: object) -> list[Any]:
+        async with self._database.connection() as connection:
+            return await connection.fetch(self._queries[query], *args)  # type: ignore[no-any-return]
+
+    async def _fetchval(self, query: str, *args: object) -> Any:
+        async with self._database.connection() as connection:
+            return await connection.fetchval(self._queries[query], *args)
+
+    async def batch_statuses(self, batch_ids: Collection[UUID]) -> dict[UUID, BatchStatus]:
+        return {row["id"]: _status(row) for row in await self._fetch("batch_statuses", list(batch_ids))}
+
+    async def batch_jobs(self, batch_id: UUID, *, status: JobStatus | None, after: int, limit: int) -> list[JobRecord]:
+        if not 1 <= limit <= _MAX_PAGE:
+            raise ValueError(f"batch {batch_id}: limit {limit} must be 1 to {_MAX_PAGE:,} jobs a page")
+        batch = (await self.batch_statuses([batch_id])).get(batch_id)
+        if batch is None:
+            raise BatchNotFoundError(batch_id)
+        priorities = msgspec.json.decode(await self._fetchval("batch_priorities", batch_id))
+        starts = [start for start, _ in priorities]
+        rows = await self._fetch(
+            "batch_jobs", batch_id, after, limit, MAX_CHUNK_JOBS, status.value if status is not None else None
+        )
+        return [
+            _record(batch, row, Priority(priorities[bisect.bisect_right(starts, row["idx"]) - 1][1])) for row in rows
+        ]
+
+    async def batch_errors(self, batch_id: UUID, *, limit: int) -> list[ErrorGroup]:
+        return [
+            ErrorGroup(type=row["error_type"], count=row["count"], index=row["idx"], message=row["message"])
+            for row in await self._fetch("batch_errors", batch_id, limit)
+        ]
+
+    async def cancel_batch(self, batch_id: UUID) -> None:
+        await self._fetchval("stop_batch", batch_id, BatchState.CANCELLED.value)
+        await self._fetchval("finish_stopped", batch_id)
+
+    async def set_suspended(self, batch_id: UUID, *, suspended: bool) -> None:
+        if not await self._fetchval("set_suspended", batch_id, suspended):
+            raise BatchNotFoundError(batch_id)
+
+    async def queue_depths(self) -> dict[str, QueueDepth]:
+        return {row["queue"]: QueueDepth(**row) for row in await self._fetch("queue_depths")}
+
+    async def exchange(self, worker_id: UUID, queue: str, settlement: Settlement | None, limit: int) -> Exchange:
+        if settlement is None:
+            rows = await self._fetch("claim", worker_id, queue, limit)
+            return _exchange(rows[0], None) if rows else Exchange()
+        outcomes = (
+            worker_id,
+            settlement.claim_id,
+            settlement.open,
+            settlement.completed,
+            settlement.failed,
+            _json_or_none(settlement.failures),
+            _json_or_none(settlement.retries),
+            _json_or_none(settlement.released),
+            None if settlement.remaining is None else msgspec.json.encode(settlement.remaining).decode(),
+        )
+        if limit == 0:
+            return Exchange(settled=Settled(await self._fetchval("settle", *outcomes)))
+        (row,) = await self._fetch("exchange", *outcomes, queue, limit)
+        return _exchange(row, Settled(row["settled"]))
+
+    async def heartbeat(self, worker: WorkerRecord) -> None:
+        await self._fetch("heartbeat", *msgspec.structs.astuple(worker))
+
+    async def retire(self, worker_id: UUID, *, instance: str = "") -> None:
+        if instance:
+            await self._fetch("retire_others", worker_id, instance)
+        else:
+            await self._fetch("retire", worker_id)
+
+    async def stopped_batches(self, batch_ids: Collection[UUID]) -> set[UUID]:
+        return {row["id"] for row in await self._fetch("stopped_batches", list(batch_ids))}
+
+    async def tick(self, queue: str) -> None:
+        await self._fetchval("tick", queue)
+
+    async def reap(self, lease_seconds: float) -> int:
+        released = 0
+        # One transaction a claim: each locks the rows of one chunk and one batch only, see functions.sql.
+        while (jobs := await self._fetchval("reap", lease_seconds)) is not None:
+            released += jobs
+        return released
+
+    async def listen(self, wake: Callable[[str], None]) -> Callable[[], Awaitable[None]]:
+        connection = await self._database.dedicated_connection()
+        try:
+            await connection.add_listener(_CHANNEL, lambda _c, _pid, _channel, queue: wake(queue))
+        except Exception as error:
+            connection.terminate()
+            raise DatabaseUnavailableError(f"database {self._database.address}: LISTEN: {error}") from error
+        connection.add_termination_listener(lambda _c: wake(""))
+
+        async def end() -> None:
+            connection.terminate()
+
+        return end
+
+
+def _json_or_none(rows: Sequence[object]) -> str | None:
+    return msgspec.json.encode(rows).decode() if rows else None
+
+
+def _exchange(row: Any, settled: Settled | None) -> Exchange:
+    if row["claim_id"] is None:
+        return Exchange(settled=settled, busy=row["lo"] == 0)
+    claim = Claim(
+        id=row["claim_id"],
+        batch_id=row["batch_id"],
+        lo=row["lo"],
+        hi=row["hi"],
+        attempt=row["attempt"],
+        priority=Priority(row["priority"]),
+        alone=row["alone"],
+        max_attempts=row["max_attempts"],
+        timeout_seconds=row["timeout_seconds"],
+        failure_mode=PartialFailureMode(row["failure_mode"]),
+        retry_policy=msgspec.json.decode(row["retry_policy"], type=RetryPolicy),
+        batch_size=row["batch_size"],
+        payloads=msgspec.json.decode(row["payloads"]),
+    )
+    return Exchange(settled=settled, claim=claim)
+
+
+def _status(row: Any) -> BatchStatus:
+    state = BatchState(row["state"])
+    done = row["completed"] + row["failed"]
+    running = row["running"]
+    # Of a stopped batch, what is not in a worker's hands will not run any more.
+    stopped = state in {BatchState.FAILED, BatchState.CANCELLED}
+    cancelled = row["total"] - done - running if stopped else 0
+    if state is BatchState.PENDING and (done or running or row["started_at"] is not None):
+        state = BatchState.RUNNING
+    return BatchStatus(
+        batch_id=row["id"],
+        name=row["name"],
+        queue=row["queue"],
+        state=state,
+        suspended=row["suspended"],
+        failure_mode=PartialFailureMode(row["failure_mode"]),
+        total_jobs=row["total"],
+        pending_jobs=row["total"] - done - cancelled,
+        running_jobs=running,
+        completed_jobs=row["completed"],
+        failed_jobs=row["failed"],
+        cancelled_jobs=cancelled,
+        metadata=msgspec.json.decode(row["metadata"]),
+        fingerprint=row["fingerprint"],
+        created_at=row["created_at"],
+        started_at=row["started_at"],
+        finished_at=row["finished_at"],
+    )
+
+
+def _record(batch: BatchStatus, row: Any, priority: Priority) -> JobRecord:
+    error = None
+    if row["error_type"] is not None:
+        error = JobError(
+            index=row["idx"],
+            attempt=row["error_attempt"],
+            type=row["error_type"],
+            message=row["message"],
+            traceback=row["traceback"],
+            failed_at=row["failed_at"],
+        )
+    return JobRecord(
+        batch_id=batch.batch_id,
+        index=row["idx"],
+        queue=batch.queue,
+        payload=msgspec.json.decode(row["payload"]),
+        priority=priority,
+        status=JobStatus(row["status"]),
+        attempts=row["attempt"] - (1 if row["status"] in {"Pending", "Scheduled", "Cancelled"} else 0),
+        error=error,
+    )

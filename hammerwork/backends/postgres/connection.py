@@ -1,0 +1,102 @@
+"""A pool of connections, and the driver's errors in our terms."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import urlsplit
+
+import asyncpg
+
+from hammerwork.errors import DatabaseUnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+STATEMENT_TIMEOUT_SECONDS = 60.0
+"""No statement of ours comes near it; it ends the wait on a connection whose other end is gone."""
+
+_UNAVAILABLE = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.ReadOnlySQLTransactionError,
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
+    asyncpg.InternalClientError,
+)
+
+
+async def _keep_session(_connection: object) -> None:
+    """Stand in for asyncpg's session reset, which costs a round trip; we leave nothing in a session."""
+
+
+class Database:
+    """Connections to one PostgreSQL database."""
+
+    def __init__(self, pool: Any, address: str, url: str) -> None:
+        self._pool = pool
+        self._url = url
+        self.address = address
+
+    @classmethod
+    async def connect(cls, url: str, *, max_connections: int, connect_timeout: float) -> Self:
+        """Open one connection now and up to `max_connections` later."""
+        parts = urlsplit(url)
+        address = f"postgresql://{parts.hostname or 'localhost'}:{parts.port or 5432}{parts.path}"
+        with _translated(address):
+            pool = await asyncpg.create_pool(
+                url,
+                min_size=1,
+                max_size=max_connections,
+                timeout=connect_timeout,
+                command_timeout=STATEMENT_TIMEOUT_SECONDS,
+                reset=_keep_session,
+                server_settings={"application_name": "hammerwork"},
+            )
+        return cls(pool, address, url)
+
+    async def close(self) -> None:
+        """Close all connections, those in use after a few seconds by force."""
+        try:
+            async with asyncio.timeout(5):
+                await self._pool.close()
+        except (TimeoutError, *_UNAVAILABLE):
+            self._pool.terminate()
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Any]:
+        """Lend a connection; raises `DatabaseUnavailableError` when there is none or it breaks."""
+        with _translated(self.address):
+            async with self._pool.acquire(timeout=STATEMENT_TIMEOUT_SECONDS) as connection:
+                yield connection
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Any]:
+        """Lend a connection within a transaction."""
+        async with self.connection() as connection, connection.transaction():
+            yield connection
+
+    async def dedicated_connection(self) -> Any:
+        """Open a connection outside of the pool; the caller closes it."""
+        with _translated(self.address):
+            return await asyncpg.connect(
+                self._url, timeout=10, server_settings={"application_name": "hammerwork-listen"}
+            )
+
+
+@contextmanager
+def _translated(address: str) -> Iterator[None]:
+    try:
+        yield
+    except DatabaseUnavailableError:
+        raise
+    except _UNAVAILABLE as error:
+        reason = str(error) or type(error).__name__
+        raise DatabaseUnavailableError(f"database {address}: {reason}") from error

@@ -1,0 +1,396 @@
+-- The functions of the hot path: each is one round trip and one short transaction.
+--
+-- Order of row locks, which keeps them free of deadlocks: claim, chunk, batch. One call settles at most one claim. Taking
+-- a new claim never waits (SKIP LOCKED). Whatever locks a batch first takes chunk rows with SKIP LOCKED only.
+
+-- Fails a FailFast batch, or cancels any: no claim of it is possible after this commits. FOR UPDATE waits for claims
+-- that are being taken (they hold KEY SHARE), so that none can appear after `finished_at` is set.
+CREATE OR REPLACE FUNCTION hammerwork_stop_batch(p_batch uuid, p_state text) RETURNS boolean
+LANGUAGE plpgsql AS $$
+DECLARE
+    v_state text;
+BEGIN
+    SELECT state INTO v_state FROM hammerwork_batches WHERE id = p_batch FOR UPDATE;
+    IF v_state IS NULL OR v_state NOT IN ('Loading', 'Pending') THEN
+        RETURN false;
+    END IF;
+    UPDATE hammerwork_batches SET state = p_state WHERE id = p_batch;
+    RETURN true;
+END $$;
+
+-- Ends a stopped batch once no worker holds anything of it, and takes its chunks out of the index of ready ones.
+CREATE OR REPLACE FUNCTION hammerwork_finish_stopped(p_batch uuid) RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM 1 FROM hammerwork_batches
+        WHERE id = p_batch AND state IN ('Failed', 'Cancelled') AND finished_at IS NULL FOR UPDATE;
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    UPDATE hammerwork_chunks SET state = 'cancelled' WHERE id IN (
+        SELECT id FROM hammerwork_chunks
+        WHERE batch_id = p_batch AND state IN ('held', 'ready', 'scheduled') FOR UPDATE SKIP LOCKED);
+    -- What is handed out and has no outcome is running; a chunk whose row is locked is seen as it was, which can only
+    -- delay the end until the next call.
+    IF NOT EXISTS (SELECT 1 FROM hammerwork_chunks
+                   WHERE batch_id = p_batch AND next - lo > completed + failed + moved) THEN
+        UPDATE hammerwork_batches SET finished_at = clock_timestamp() WHERE id = p_batch;
+    END IF;
+END $$;
+
+-- Adds outcomes to a chunk. Ends the chunk with its last outcome, and the batch with its last chunk.
+-- The caller has locked nothing, or the claim of this chunk.
+CREATE OR REPLACE FUNCTION hammerwork_count(p_chunk bigint, p_completed int, p_failed int, p_moved int) RETURNS void
+LANGUAGE plpgsql AS $$
+DECLARE
+    c hammerwork_chunks;
+BEGIN
+    UPDATE hammerwork_chunks
+        SET completed = completed + p_completed, failed = failed + p_failed, moved = moved + p_moved
+        WHERE id = p_chunk RETURNING * INTO c;
+    IF NOT FOUND OR c.completed + c.failed + c.moved < c.hi - c.lo + 1 THEN
+        RETURN;
+    END IF;
+    DELETE FROM hammerwork_chunks WHERE id = p_chunk;
+    UPDATE hammerwork_batches
+        SET completed = completed + c.completed, failed = failed + c.failed,
+            started_at = least(started_at, c.started_at)
+        WHERE id = c.batch_id;
+    -- Whoever ends the last two chunks at the same time waits for the other at the batch's row, then sees its deletion.
+    IF NOT EXISTS (SELECT 1 FROM hammerwork_chunks WHERE batch_id = c.batch_id) THEN
+        UPDATE hammerwork_batches
+            SET state = CASE WHEN failed > 0 THEN 'CompletedWithErrors' ELSE 'Completed' END,
+                finished_at = clock_timestamp()
+            WHERE id = c.batch_id AND state = 'Pending';
+    END IF;
+END $$;
+
+-- Number of jobs in [[lo, hi, ...], ...].
+CREATE OR REPLACE FUNCTION hammerwork_jobs_in(p_spans json) RETURNS int LANGUAGE sql IMMUTABLE AS $$
+    SELECT coalesce(sum((value->>1)::int - (value->>0)::int + 1), 0)::int FROM json_array_elements(p_spans)
+$$;
+
+-- Reports outcomes of a claim, all of them (p_remaining null) or those since the last report. Returns
+-- 'ok', 'lost' (the claim is not this worker's any more: nothing was changed), or
+-- 'stopped' (as ok, and no further job of the batch may start).
+--   p_open      jobs of the claim without an outcome before this report; a report that comes twice counts once
+--   p_failures  [{idx, attempt, final, error_type, message, traceback}]: what is to be recorded
+--   p_retries   [[lo, hi, delay in seconds]]: failed, to be tried again
+--   p_released  [[lo, hi]]: not started, given back
+CREATE OR REPLACE FUNCTION hammerwork_settle(
+    p_worker uuid, p_claim bigint, p_open int, p_completed int, p_failed int,
+    p_failures json, p_retries json, p_released json, p_remaining json
+) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    k hammerwork_claims;
+    c hammerwork_chunks;
+    b hammerwork_batches;
+    r record;
+    v_moved int := 0;
+    v_outcomes int;
+    v_stopped boolean;
+BEGIN
+    IF p_remaining IS NULL THEN
+        DELETE FROM hammerwork_claims WHERE id = p_claim AND worker_id = p_worker RETURNING * INTO k;
+    ELSE
+        SELECT * INTO k FROM hammerwork_claims WHERE id = p_claim AND worker_id = p_worker FOR UPDATE;
+    END IF;
+    IF k.id IS NULL THEN
+        RETURN 'lost';
+    END IF;
+    v_outcomes := p_completed + p_failed + hammerwork_jobs_in(p_retries) + hammerwork_jobs_in(p_released);
+    IF p_remaining IS NOT NULL AND k.open = p_open - v_outcomes THEN
+        RETURN 'ok';
+    END IF;
+    -- The claim's books must close exactly; a mistake of the worker must not reach the counters.
+    IF k.open <> p_open OR v_outcomes > k.open OR (p_remaining IS NULL AND v_outcomes < k.open) THEN
+        RAISE EXCEPTION 'claim % of batch %: % outcomes reported for % of % open jobs',
+            k.id, k.batch_id, v_outcomes, p_open, k.open;
+    END IF;
+    IF p_remaining IS NOT NULL THEN
+        UPDATE hammerwork_claims SET open = open - v_outcomes, remaining = p_remaining WHERE id = p_claim;
+    END IF;
+    IF p_failures IS NOT NULL OR p_retries IS NOT NULL OR p_released IS NOT NULL THEN
+        SELECT * INTO c FROM hammerwork_chunks WHERE id = k.chunk_id FOR NO KEY UPDATE;
+        SELECT * INTO b FROM hammerwork_batches WHERE id = k.batch_id;
+        v_stopped := b.state <> 'Pending';
+        IF p_failures IS NOT NULL THEN
+            INSERT INTO hammerwork_failures (batch_id, idx, attempt, final, error_type, message, traceback)
+                SELECT k.batch_id, f.idx, f.attempt, f.final, f.error_type, f.message, f.traceback
+                FROM json_to_recordset(p_failures) AS f(
+                    idx int, attempt smallint, final boolean, error_type text, message text, traceback text)
+                ON CONFLICT DO NOTHING;
+        END IF;
+        FOR r IN SELECT (value->>0)::int AS lo, (value->>1)::int AS hi, (value->>2)::float8 AS delay
+                 FROM json_array_elements(p_retries) LOOP
+            v_moved := v_moved + r.hi - r.lo + 1;
+            -- A FailFast batch that allows retries wants to know soon whether the job fails for good.
+            INSERT INTO hammerwork_chunks (batch_id, queue, priority, rank, state, attempt, lo, hi, next, run_at)
+                VALUES (c.batch_id, c.queue,
+                        CASE b.failure_mode WHEN 'FailFast' THEN b.top_priority ELSE c.priority END,
+                        CASE b.failure_mode WHEN 'FailFast' THEN b.rank - 1 ELSE c.rank END,
+                        CASE WHEN v_stopped THEN 'cancelled' WHEN r.delay > 0 THEN 'scheduled' ELSE 'ready' END,
+                        c.attempt + 1, r.lo, r.hi, r.lo, clock_timestamp() + r.delay * interval '1 second');
+        END LOOP;
+        FOR r IN SELECT (value->>0)::int AS lo, (value->>1)::int AS hi
+                 FROM json_array_elements(p_released) ORDER BY 1 DESC LOOP
+            IF r.hi + 1 = c.next AND NOT v_stopped THEN
+                c.next := r.lo;
+                UPDATE hammerwork_chunks SET next = r.lo, state = 'ready' WHERE id = c.id;
+            ELSE
+                v_moved := v_moved + r.hi - r.lo + 1;
+                INSERT INTO hammerwork_chunks
+                        (batch_id, queue, priority, rank, state, attempt, lo, hi, next, claim_limit, losses)
+                    VALUES (c.batch_id, c.queue, c.priority, c.rank,
+                            CASE WHEN v_stopped THEN 'cancelled' ELSE 'ready' END,
+                            c.attempt, r.lo, r.hi, r.lo, c.claim_limit, c.losses);
+            END IF;
+        END LOOP;
+    END IF;
+    -- Before the count: a failure of the last job must find the batch still open.
+    IF p_failed > 0 AND b.failure_mode = 'FailFast' THEN
+        PERFORM hammerwork_stop_batch(k.batch_id, 'Failed');
+    END IF;
+    PERFORM hammerwork_count(k.chunk_id, p_completed, p_failed, v_moved);
+    SELECT state, suspended, finished_at INTO b.state, b.suspended, b.finished_at
+        FROM hammerwork_batches WHERE id = k.batch_id;
+    IF b.state IN ('Failed', 'Cancelled') AND b.finished_at IS NULL THEN
+        PERFORM hammerwork_finish_stopped(k.batch_id);
+    END IF;
+    RETURN CASE WHEN b.state IN ('Failed', 'Cancelled') OR b.suspended OR b.state IS NULL THEN 'stopped' ELSE 'ok' END;
+END $$;
+
+-- Hands out the front of the best ready chunk. No row: nothing is ready. A row whose claim_id is null: something is, but
+-- other workers are at it this very moment; ask again at once.
+CREATE OR REPLACE FUNCTION hammerwork_claim(p_worker uuid, p_queue text, p_limit int) RETURNS TABLE (
+    claim_id bigint, batch_id uuid, lo int, hi int, attempt smallint, priority smallint, alone boolean,
+    max_attempts int, timeout_seconds float8, failure_mode text, retry_policy text, batch_size int, payloads text
+) LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+DECLARE
+    c record;
+    v_hi int;
+    v_claim bigint;
+BEGIN
+    SELECT ch.id, ch.batch_id, ch.next, ch.hi, ch.attempt, ch.priority, ch.claim_limit,
+           b.max_attempts, b.timeout_seconds, b.failure_mode, b.retry_policy, b.batch_size
+        INTO c
+        FROM hammerwork_chunks ch JOIN hammerwork_batches b ON b.id = ch.batch_id
+        WHERE ch.queue = p_queue AND ch.state = 'ready' AND b.state = 'Pending' AND NOT b.suspended
+          AND NOT EXISTS (SELECT 1 FROM hammerwork_queues q WHERE q.name = p_queue AND q.paused)
+        ORDER BY ch.priority DESC, ch.rank, ch.id
+        LIMIT 1
+        FOR NO KEY UPDATE OF ch SKIP LOCKED
+        FOR KEY SHARE OF b SKIP LOCKED;
+    IF NOT FOUND THEN
+        IF EXISTS (SELECT 1 FROM hammerwork_chunks ch JOIN hammerwork_batches b ON b.id = ch.batch_id
+                   WHERE ch.queue = p_queue AND ch.state = 'ready' AND b.state = 'Pending' AND NOT b.suspended
+                     AND NOT EXISTS (SELECT 1 FROM hammerwork_queues q WHERE q.name = p_queue AND q.paused)) THEN
+            RETURN QUERY SELECT NULL::bigint, NULL::uuid, 0, 0, 0::smallint, 0::smallint, false, 0, NULL::float8,
+                                NULL::text, NULL::text, 0, NULL::text;
+        END IF;
+        RETURN;
+    END IF;
+    v_hi := least(c.hi, c.next + least(p_limit, c.batch_size, c.claim_limit) - 1);
+    UPDATE hammerwork_chunks SET
+            next = v_hi + 1,
+            state = CASE WHEN v_hi = hi THEN 'taken' ELSE state END,
+            started_at = coalesce(started_at, clock_timestamp())
+        WHERE id = c.id;
+    INSERT INTO hammerwork_claims (worker_id, chunk_id, batch_id, lo, hi, open)
+        VALUES (p_worker, c.id, c.batch_id, c.next, v_hi, v_hi - c.next + 1)
+        RETURNING id INTO v_claim;
+    RETURN QUERY SELECT v_claim, c.batch_id, c.next, v_hi, c.attempt, c.priority, c.claim_limit IS NOT DISTINCT FROM 1,
+        c.max_attempts, c.timeout_seconds, c.failure_mode, c.retry_policy::text, c.batch_size,
+        (SELECT '[' || string_agg(j.payload::text, ',' ORDER BY j.idx) || ']' FROM hammerwork_jobs j
+            WHERE j.batch_id = c.batch_id AND j.idx BETWEEN c.next AND v_hi);
+END $$;
+
+-- The end of one claim and the beginning of the next in one round trip. The first column is hammerwork_settle's answer.
+CREATE OR REPLACE FUNCTION hammerwork_exchange(
+    p_worker uuid, p_claim bigint, p_open int, p_completed int, p_failed int,
+    p_failures json, p_retries json, p_released json, p_remaining json, p_queue text, p_limit int
+) RETURNS TABLE (
+    settled text, claim_id bigint, batch_id uuid, lo int, hi int, attempt smallint, priority smallint, alone boolean,
+    max_attempts int, timeout_seconds float8, failure_mode text, retry_policy text, batch_size int, payloads text
+) LANGUAGE plpgsql AS $$
+DECLARE
+    v_settled text;
+BEGIN
+    v_settled := hammerwork_settle(
+        p_worker, p_claim, p_open, p_completed, p_failed, p_failures, p_retries, p_released, p_remaining);
+    RETURN QUERY SELECT v_settled, c.* FROM hammerwork_claim(p_worker, p_queue, p_limit) c;
+    IF NOT FOUND THEN
+        RETURN QUERY SELECT v_settled, NULL::bigint, NULL::uuid, -1, -1, 0::smallint, 0::smallint, false, 0,
+                            NULL::float8, NULL::text, NULL::text, 0, NULL::text;
+    END IF;
+END $$;
+
+-- Gives the jobs of one claim whose worker is dead back to the queue; returns how many, null when there is none left.
+-- A job that has been alone with three dead workers is taken to have killed them, and fails.
+CREATE OR REPLACE FUNCTION hammerwork_reap(p_lease_seconds float8) RETURNS int LANGUAGE plpgsql AS $$
+DECLARE
+    k hammerwork_claims;
+    c hammerwork_chunks;
+    b hammerwork_batches;
+    r record;
+    v_alone boolean;
+BEGIN
+    -- The second branch reads all claims; there are about two a worker.
+    SELECT * INTO k FROM hammerwork_claims cl
+        WHERE NOT EXISTS (SELECT 1 FROM hammerwork_workers w WHERE w.id = cl.worker_id
+                          AND w.heartbeat_at >= clock_timestamp() - p_lease_seconds * interval '1 second')
+        LIMIT 1 FOR UPDATE SKIP LOCKED;
+    IF NOT FOUND THEN
+        DELETE FROM hammerwork_workers
+            WHERE heartbeat_at < clock_timestamp() - p_lease_seconds * interval '1 second';
+        RETURN NULL;
+    END IF;
+    DELETE FROM hammerwork_claims WHERE id = k.id;
+    SELECT * INTO c FROM hammerwork_chunks WHERE id = k.chunk_id FOR NO KEY UPDATE;
+    IF NOT FOUND THEN  -- the batch was deleted
+        RETURN 0;
+    END IF;
+    SELECT * INTO b FROM hammerwork_batches WHERE id = k.batch_id;
+    v_alone := k.lo = k.hi;
+    IF v_alone AND c.losses >= 2 AND b.state = 'Pending' THEN
+        INSERT INTO hammerwork_failures (batch_id, idx, attempt, final, error_type, message)
+            VALUES (k.batch_id, k.lo, c.attempt, true, 'WorkerLost',
+                    'the worker vanished three times while it ran this job and nothing else')
+            ON CONFLICT DO NOTHING;
+        IF b.failure_mode = 'FailFast' THEN
+            PERFORM hammerwork_stop_batch(k.batch_id, 'Failed');
+        END IF;
+        PERFORM hammerwork_count(c.id, 0, 1, 0);
+        PERFORM hammerwork_finish_stopped(k.batch_id);
+        RETURN 1;
+    END IF;
+    FOR r IN SELECT (value->>0)::int AS lo, (value->>1)::int AS hi
+             FROM json_array_elements(coalesce(k.remaining, json_build_array(json_build_array(k.lo, k.hi)))) LOOP
+        INSERT INTO hammerwork_chunks
+                (batch_id, queue, priority, rank, state, attempt, lo, hi, next, claim_limit, losses)
+            VALUES (c.batch_id, c.queue, c.priority, c.rank,
+                    CASE b.state WHEN 'Pending' THEN 'ready' ELSE 'cancelled' END,
+                    c.attempt, r.lo, r.hi, r.lo, greatest(1, (k.hi - k.lo + 1) / 4),
+                    CASE WHEN v_alone AND c.claim_limit = 1 THEN c.losses + 1 ELSE 0 END);
+    END LOOP;
+    PERFORM hammerwork_count(c.id, 0, 0, k.open);
+    PERFORM hammerwork_finish_stopped(k.batch_id);
+    PERFORM pg_notify('hammerwork_ready', c.queue);
+    RETURN k.open;
+END $$;
+
+-- Makes the retries that are due claimable, and removes leftovers of stopped batches. Returns the number made ready.
+CREATE OR REPLACE FUNCTION hammerwork_tick(p_queue text) RETURNS int LANGUAGE plpgsql AS $$
+DECLARE
+    v_due int;
+    v_batch uuid;
+BEGIN
+    UPDATE hammerwork_chunks SET state = 'ready', run_at = NULL WHERE id IN (
+        SELECT id FROM hammerwork_chunks
+        WHERE queue = p_queue AND state = 'scheduled' AND run_at <= clock_timestamp() FOR UPDATE SKIP LOCKED);
+    GET DIAGNOSTICS v_due = ROW_COUNT;
+    IF v_due > 0 THEN
+        PERFORM pg_notify('hammerwork_ready', p_queue);
+    END IF;
+    FOR v_batch IN SELECT id FROM hammerwork_batches
+                   WHERE state IN ('Failed', 'Cancelled') AND finished_at IS NULL AND queue = p_queue LIMIT 1 LOOP
+        PERFORM hammerwork_finish_stopped(v_batch);
+    END LOOP;
+    RETURN v_due;
+END $$;
+
+-- Creates the batch unless it is there; tells what is there. p_batch has the columns of hammerwork_batches.
+CREATE OR REPLACE FUNCTION hammerwork_open(p_batch json) RETURNS TABLE (created boolean, state text, total bigint, fingerprint text)
+LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+DECLARE
+    b hammerwork_batches := json_populate_record(NULL::hammerwork_batches, p_batch);
+    v_created boolean;
+BEGIN
+    INSERT INTO hammerwork_batches (id, name, queue, failure_mode, suspended, batch_size, max_attempts, timeout_seconds,
+                                    retry_policy, rank, metadata, fingerprint)
+        VALUES (b.id, b.name, b.queue, b.failure_mode, b.suspended, b.batch_size, b.max_attempts, b.timeout_seconds,
+                b.retry_policy, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint, b.metadata, b.fingerprint)
+        ON CONFLICT DO NOTHING;
+    v_created := FOUND;
+    RETURN QUERY SELECT v_created, x.state, x.total, x.fingerprint FROM hammerwork_batches x WHERE x.id = b.id;
+END $$;
+
+-- Adds chunks to a loading batch whose job rows are there: p_chunks is [[lo, hi, priority], ...] in order of lo.
+CREATE OR REPLACE FUNCTION hammerwork_append(p_batch uuid, p_chunks json) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO hammerwork_chunks (batch_id, queue, priority, rank, state, lo, hi, next)
+        SELECT b.id, b.queue, (c.value->>2)::smallint, b.rank, 'held', (c.value->>0)::int, (c.value->>1)::int,
+               (c.value->>0)::int
+        FROM hammerwork_batches b, json_array_elements(p_chunks) c WHERE b.id = p_batch;
+    UPDATE hammerwork_batches SET
+            total = (p_chunks->-1->>1)::int + 1,
+            priorities = priorities || (
+                SELECT coalesce(jsonb_agg(jsonb_build_array(lo, priority) ORDER BY lo), '[]') FROM (
+                    SELECT (value->>0)::int AS lo, (value->>2)::int AS priority,
+                           lag((value->>2)::int) OVER (ORDER BY (value->>0)::int) AS previous
+                    FROM json_array_elements(p_chunks)) c
+                WHERE priority IS DISTINCT FROM coalesce(previous, (priorities->-1->>1)::int))
+        WHERE id = p_batch;
+END $$;
+
+-- Creates, loads and seals a small batch in one round trip, unless the id is taken.
+CREATE OR REPLACE FUNCTION hammerwork_enqueue(p_batch json, p_payloads text[], p_chunks json)
+RETURNS TABLE (created boolean, state text, total bigint, fingerprint text) LANGUAGE plpgsql AS $$
+DECLARE
+    v_id uuid := p_batch->>'id';
+    v_there record;
+BEGIN
+    SELECT * INTO v_there FROM hammerwork_open(p_batch);
+    IF v_there.created THEN
+        INSERT INTO hammerwork_jobs (batch_id, idx, payload)
+            SELECT v_id, ordinality - 1, payload::json FROM unnest(p_payloads) WITH ORDINALITY AS p(payload, ordinality);
+        PERFORM hammerwork_append(v_id, p_chunks);
+        PERFORM hammerwork_seal(v_id);
+    END IF;
+    RETURN QUERY SELECT v_there.created, v_there.state, v_there.total, v_there.fingerprint;
+END $$;
+
+-- Makes a loaded batch claimable, all at once.
+CREATE OR REPLACE FUNCTION hammerwork_seal(p_batch uuid) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    b hammerwork_batches;
+BEGIN
+    SELECT * INTO b FROM hammerwork_batches WHERE id = p_batch AND state = 'Loading' FOR UPDATE;
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    UPDATE hammerwork_batches SET state = 'Pending', sealed_at = clock_timestamp(),
+            top_priority = (SELECT max(priority) FROM hammerwork_chunks WHERE batch_id = p_batch)
+        WHERE id = p_batch;
+    IF NOT b.suspended THEN
+        UPDATE hammerwork_chunks SET state = 'ready' WHERE batch_id = p_batch;
+        PERFORM pg_notify('hammerwork_ready', b.queue);
+    END IF;
+END $$;
+
+-- Stops or lets go on. A chunk that is missed here because its row is locked is kept back by the check in the claim.
+CREATE OR REPLACE FUNCTION hammerwork_set_suspended(p_batch uuid, p_suspended boolean) RETURNS boolean
+LANGUAGE plpgsql AS $$
+DECLARE
+    b hammerwork_batches;
+BEGIN
+    SELECT * INTO b FROM hammerwork_batches WHERE id = p_batch FOR UPDATE;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    IF b.suspended <> p_suspended THEN
+        UPDATE hammerwork_batches SET suspended = p_suspended WHERE id = p_batch;
+    END IF;
+    IF b.state = 'Pending' THEN
+        UPDATE hammerwork_chunks SET state = CASE WHEN p_suspended THEN 'held' ELSE 'ready' END WHERE id IN (
+            SELECT id FROM hammerwork_chunks
+            WHERE batch_id = p_batch AND state = CASE WHEN p_suspended THEN 'ready' ELSE 'held' END
+            FOR UPDATE SKIP LOCKED);
+        IF NOT p_suspended THEN
+            PERFORM pg_notify('hammerwork_ready', b.queue);
+        END IF;
+    END IF;
+    RETURN true;
+END $$;

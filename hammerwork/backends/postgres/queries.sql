@@ -1,0 +1,149 @@
+-- name: batch_statuses
+-- Counts of open chunks are added to those that ended chunks left in the batch; one statement, so one instant.
+SELECT b.id, b.name, b.queue, b.state, b.suspended, b.failure_mode, b.total, b.metadata::text AS metadata, b.fingerprint,
+       b.created_at, b.finished_at, least(b.started_at, c.started_at) AS started_at,
+       b.completed + coalesce(c.completed, 0) AS completed,
+       b.failed + coalesce(c.failed, 0) AS failed,
+       coalesce(c.running, 0) AS running
+FROM hammerwork_batches b
+LEFT JOIN LATERAL (
+    SELECT sum(completed) AS completed, sum(failed) AS failed, min(started_at) AS started_at,
+           sum(next - lo - completed - failed - moved) AS running
+    FROM hammerwork_chunks WHERE batch_id = b.id
+) c ON true
+WHERE b.id = ANY($1::uuid[])
+
+-- name: batch_priorities
+SELECT priorities::text FROM hammerwork_batches WHERE id = $1
+
+-- name: batch_jobs
+-- A job belongs to the newest chunk that covers it (a retry moves it to a new one). No chunk is longer than $4 jobs.
+-- Not covered, or handed out and in no claim: it has an outcome, and failures tells which.
+SELECT * FROM (
+    SELECT j.idx, j.payload::text AS payload, coalesce(c.attempt, f.attempt, 1) AS attempt, c.id IS NULL AS gone,
+           CASE WHEN c.id IS NULL OR (j.idx < c.next AND k.id IS NULL)
+                    THEN CASE WHEN f.final THEN 'Failed' ELSE 'Completed' END
+                WHEN j.idx < c.next THEN 'Running'
+                WHEN c.state = 'cancelled' OR b.state IN ('Failed', 'Cancelled') THEN 'Cancelled'
+                WHEN c.state = 'scheduled' THEN 'Scheduled'
+                ELSE 'Pending' END AS status,
+           f.attempt AS error_attempt, f.error_type, f.message, f.traceback, f.failed_at
+    FROM hammerwork_jobs j
+    JOIN hammerwork_batches b ON b.id = j.batch_id
+    LEFT JOIN LATERAL (
+        SELECT id, attempt, next, state FROM hammerwork_chunks
+        WHERE batch_id = j.batch_id AND lo > j.idx - $4 AND lo <= j.idx AND hi >= j.idx
+        ORDER BY id DESC LIMIT 1
+    ) c ON true
+    LEFT JOIN LATERAL (
+        SELECT id FROM hammerwork_claims
+        WHERE chunk_id = c.id AND j.idx BETWEEN lo AND hi
+          AND (remaining IS NULL OR EXISTS (
+              SELECT 1 FROM json_array_elements(remaining) r
+              WHERE j.idx BETWEEN (r.value->>0)::int AND (r.value->>1)::int))
+        LIMIT 1
+    ) k ON true
+    LEFT JOIN LATERAL (
+        SELECT * FROM hammerwork_failures
+        WHERE batch_id = j.batch_id AND idx = j.idx ORDER BY attempt DESC LIMIT 1
+    ) f ON true
+    WHERE j.batch_id = $1 AND j.idx > $2
+    ORDER BY j.idx
+) jobs
+WHERE $5::text IS NULL OR status = $5
+ORDER BY idx LIMIT $3
+
+-- name: batch_errors
+SELECT g.error_type, g.count, s.idx, s.message
+FROM (
+    SELECT error_type, count(*) AS count FROM hammerwork_failures
+    WHERE batch_id = $1 GROUP BY error_type ORDER BY count DESC, error_type LIMIT $2
+) g
+CROSS JOIN LATERAL (
+    SELECT idx, message FROM hammerwork_failures
+    WHERE batch_id = $1 AND error_type = g.error_type ORDER BY idx, attempt LIMIT 1
+) s
+ORDER BY g.count DESC, g.error_type
+
+-- name: queue_depths
+SELECT c.queue,
+       coalesce(sum(c.hi - c.next + 1) FILTER (WHERE c.state = 'ready' AND NOT b.suspended), 0) AS ready,
+       coalesce(sum(c.hi - c.next + 1) FILTER (WHERE c.state = 'scheduled'), 0) AS scheduled,
+       sum(c.next - c.lo - c.completed - c.failed - c.moved) AS running,
+       extract(epoch FROM clock_timestamp() - min(b.sealed_at) FILTER (WHERE c.state = 'ready' AND NOT b.suspended))
+           ::float8 AS oldest_ready_seconds
+FROM hammerwork_chunks c JOIN hammerwork_batches b ON b.id = c.batch_id
+WHERE b.state = 'Pending'
+GROUP BY c.queue
+
+-- name: stop_batch
+SELECT hammerwork_stop_batch($1, $2)
+
+-- name: finish_stopped
+SELECT hammerwork_finish_stopped($1)
+
+-- name: set_suspended
+SELECT hammerwork_set_suspended($1, $2)
+
+-- name: stopped_batches
+SELECT id FROM unnest($1::uuid[]) AS held(id)
+WHERE NOT EXISTS (SELECT 1 FROM hammerwork_batches b WHERE b.id = held.id AND NOT b.suspended
+                  AND b.state NOT IN ('Failed', 'Cancelled'))
+
+-- name: delete_claims
+DELETE FROM hammerwork_claims WHERE batch_id = $1
+
+-- name: delete_chunks
+DELETE FROM hammerwork_chunks WHERE batch_id = $1
+
+-- name: delete_failures
+DELETE FROM hammerwork_failures WHERE ctid = ANY(ARRAY(
+    SELECT ctid FROM hammerwork_failures WHERE batch_id = $1 LIMIT $2))
+
+-- name: delete_jobs
+DELETE FROM hammerwork_jobs WHERE ctid = ANY(ARRAY(
+    SELECT ctid FROM hammerwork_jobs WHERE batch_id = $1 LIMIT $2))
+
+-- name: delete_batch
+DELETE FROM hammerwork_batches WHERE id = $1
+
+-- name: open_batch
+SELECT created, state, total, fingerprint FROM hammerwork_open($1)
+
+-- name: lock_batch
+SELECT state, total FROM hammerwork_batches WHERE id = $1 FOR UPDATE
+
+-- name: append_chunks
+SELECT hammerwork_append($1, $2)
+
+-- name: seal_batch
+SELECT hammerwork_seal($1)
+
+-- name: enqueue_small
+SELECT created, state, total, fingerprint FROM hammerwork_enqueue($1, $2::text[], $3)
+
+-- name: settle
+SELECT hammerwork_settle($1, $2, $3, $4, $5, $6, $7, $8, $9)
+
+-- name: claim
+SELECT * FROM hammerwork_claim($1, $2, $3)
+
+-- name: exchange
+SELECT * FROM hammerwork_exchange($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+
+-- name: heartbeat
+INSERT INTO hammerwork_workers (id, queue, pool, instance, lanes, processed, failed, busy_ms)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+ON CONFLICT (id) DO UPDATE SET heartbeat_at = clock_timestamp(), processed = $6, failed = $7, busy_ms = $8
+
+-- name: retire
+DELETE FROM hammerwork_workers WHERE id = $1 AND NOT EXISTS (SELECT 1 FROM hammerwork_claims WHERE worker_id = $1)
+
+-- name: retire_others
+DELETE FROM hammerwork_workers WHERE instance = $2 AND id <> $1
+
+-- name: tick
+SELECT hammerwork_tick($1)
+
+-- name: reap
+SELECT hammerwork_reap($1)

@@ -1,0 +1,32 @@
+"""SQL files beside the code that uses them."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from importlib.resources import files
+
+_NAME = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
+
+
+@cache
+def read_sql(package: str, path: str) -> str:
+    """Return the text of a file of `package`."""
+    return files(package).joinpath(path).read_text(encoding="utf-8")
+
+
+@cache
+def read_queries(package: str, path: str) -> dict[str, str]:
+    """Return the statements of a file by name; each one follows a line ``-- name: NAME``."""
+    _, *parts = _NAME.split(read_sql(package, path))
+    return {name: text.strip() for name, text in zip(parts[::2], parts[1::2], strict=True)}
+
+
+@cache
+def list_sql(package: str, folder: str) -> tuple[str, ...]:
+    """Return the paths of the .sql files in a folder of `package`, in order of their names."""
+    return tuple(
+        sorted(
+            f"{folder}/{file.name}" for file in files(package).joinpath(folder).iterdir() if file.name.endswith(".sql")
+        )
+    )

@@ -1,0 +1,152 @@
+"""The books of one claim in the hands of a worker: which jobs have started, how they ended, what to report."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from typing import TYPE_CHECKING
+
+from hammerwork.backends.protocol import Failure, Settlement
+from hammerwork.batch import PartialFailureMode
+from hammerwork.errors import JobFailedError
+
+if TYPE_CHECKING:
+    from hammerwork.backends.protocol import Claim, Span
+
+MAX_MESSAGE_LENGTH = 1_000
+MAX_TRACEBACK_LENGTH = 8_000
+
+_WAITING, _RUNNING, _ENDED = 0, 1, 2
+
+
+class HeldClaim:
+    """A claim and the fate of its jobs, which are known here by their offset from the claim's first one."""
+
+    def __init__(self, claim: Claim) -> None:
+        self.claim = claim
+        self.size = claim.hi - claim.lo + 1
+        self.cursor = 0
+        """Offset of the next job to start."""
+        self.open = self.size
+        """Jobs without an outcome."""
+        self.since = time.monotonic()
+        self.lost = False
+        self._fates = bytearray(self.size)
+        self._reported_open = self.size
+        self._report: Settlement | None = None
+        self._clear()
+
+    def _clear(self) -> None:
+        self._completed = 0
+        self._failed = 0
+        self._failures: list[Failure] = []
+        self._retries: list[int] = []
+        self._released: list[int] = []
+
+    @property
+    def waiting(self) -> int:
+        """Jobs that have not started."""
+        return self.size - self.cursor
+
+    def start(self) -> int:
+        """Take the next job; returns its offset."""
+        offset = self.cursor
+        self.cursor = offset + 1
+        self._fates[offset] = _RUNNING
+        return offset
+
+    def complete(self, offset: int) -> None:
+        """Note that the job succeeded."""
+        self._fates[offset] = _ENDED
+        self._completed += 1
+        self.open -= 1
+
+    def fail(self, offset: int, error: BaseException) -> bool:
+        """Note that the attempt failed; returns whether the job has failed for good."""
+        claim = self.claim
+        final = isinstance(error, JobFailedError) or claim.attempt >= claim.max_attempts
+        collect = claim.failure_mode is PartialFailureMode.COLLECT_ERRORS
+        if final or collect:
+            self._failures.append(
+                Failure(
+                    idx=claim.lo + offset,
+                    attempt=claim.attempt,
+                    final=final,
+                    error_type=type(error).__name__,
+                    message=_storable(str(error))[:MAX_MESSAGE_LENGTH],
+                    # The end of a traceback tells most.
+                    traceback=_storable(_trace(error))[-MAX_TRACEBACK_LENGTH:] if collect else None,
+                )
+            )
+        if final:
+            self._failed += 1
+        else:
+            self._retries.append(claim.lo + offset)
+        self._fates[offset] = _ENDED
+        self.open -= 1
+        return final
+
+    def release(self, offset: int) -> None:
+        """Give a job back that was started but must not be counted as run."""
+        self._fates[offset] = _ENDED
+        self._released.append(self.claim.lo + offset)
+        self.open -= 1
+
+    def release_waiting(self) -> int:
+        """Give all jobs back that have not started; returns how many."""
+        given = self.waiting
+        while self.cursor < self.size:
+            self.release(self.start())
+        return given
+
+    def has_news(self) -> bool:
+        """Whether outcomes wait to be reported."""
+        return self._report is not None or self.open < self._reported_open
+
+    def report(self) -> Settlement:
+        """Return the outcomes since the last confirmed report. The same report again until it is confirmed."""
+        if self._report is None:
+            delay = self.claim.retry_policy.delay(self.claim.attempt) if self._retries else 0.0
+            self._report = Settlement(
+                claim_id=self.claim.id,
+                open=self._reported_open,
+                completed=self._completed,
+                failed=self._failed,
+                failures=self._failures,
+                retries=[(lo, hi, delay) for lo, hi in _spans(self._retries)],
+                released=_spans(self._released),
+                remaining=self._remaining() if self.open else None,
+            )
+            self._reported_open = self.open
+            self._clear()
+        return self._report
+
+    def confirm(self) -> bool:
+        """Note that the last report has arrived; returns whether the claim has ended with it."""
+        assert self._report is not None
+        ended = self._report.remaining is None
+        self._report = None
+        return ended
+
+    def _remaining(self) -> list[Span]:
+        return _spans([self.claim.lo + offset for offset, fate in enumerate(self._fates) if fate != _ENDED])
+
+
+def _spans(indexes: list[int]) -> list[Span]:
+    """Merge indexes into runs, in ascending order."""
+    spans: list[Span] = []
+    for index in sorted(indexes):
+        if spans and spans[-1][1] == index - 1:
+            spans[-1] = (spans[-1][0], index)
+        else:
+            spans.append((index, index))
+    return spans
+
+
+def _trace(error: BaseException) -> str:
+    return "".join(traceback.format_exception(error))
+
+
+def _storable(text: str) -> str:
+    """Return text that any database takes: no NUL, no lone surrogates."""
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()
