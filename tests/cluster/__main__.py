@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _FAILED = 1
 _ALREADY_RUNNING = 3
+_INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -34,6 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ClusterError as error:
         print(f"error: {error}", file=sys.stderr)
         return _FAILED
+    except KeyboardInterrupt:
+        print("interrupted; what was started so far runs on, `down` ends it", file=sys.stderr)
+        return _INTERRUPTED
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -82,8 +82,10 @@ def archive_names(archive: Path) -> list[str]:
                 names = [_index_name(image) for image in _read_json(content, "index.json")["manifests"]]
             else:
                 raise ClusterError(f"{archive}: has neither index.json nor manifest.json, so it is no image archive")
-    except (tarfile.TarError, ValueError, KeyError) as error:
-        raise ClusterError(f"{archive}: not an OCI or Docker archive: {error}") from error
+    except tarfile.TarError as error:
+        raise ClusterError(f"{archive}: not a tar file, so it is no image archive") from error
+    except (ValueError, KeyError) as error:
+        raise ClusterError(f"{archive}: not an OCI or Docker archive: {error!r}") from error
     if not names or any("/" not in name for name in names):
         raise ClusterError(
             f"{archive}: its images are named {names or 'not at all'}; give a full name when writing it, such as "
@@ -99,7 +101,7 @@ def _index_name(image: dict[str, Any]) -> str:
     return name
 
 
-def _read_json(content: tarfile.TarFile, name: str) -> Any:  # noqa: ANN401 - JSON of any shape
+def _read_json(content: tarfile.TarFile, name: str) -> Any:
     file = content.extractfile(name)
     if file is None:
         raise ValueError(f"{name} is not a file")

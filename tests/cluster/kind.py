@@ -18,7 +18,7 @@ NAME = "hammerwork"
 
 
 def up(cluster: Cluster) -> None:
-    """Create the kind cluster and write its kubeconfig to the same place as our own cluster's."""
+    """Create the kind cluster and write its kubeconfig into the state folder."""
     program = build_kind()
     if NAME in _clusters(program):
         raise AlreadyRunningError(f"kind cluster {NAME}: is there already")

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 _LOCK_SECONDS = 300
 # A socket's path has at most 107 bytes, and the kubelet makes sockets deep in the state folder.
 _LONGEST_STATE_PATH = 60
-_MARKER = "hammerwork-cluster"
 _CONTROL_PLANE_PROCESSES = ("etcd", "kube-apiserver", "kube-controller-manager")
 _NODE_PROCESSES = ("containerd", "kube-scheduler", "kubelet", "kube-proxy", "coredns")
 _NODE_PROGRAMS = ("containerd", "ctr", "runc", "ip", "iptables-save", "ip6tables-save", "conntrack", "umount")
@@ -140,7 +139,7 @@ def _check_state_folder(cluster: Cluster) -> None:
             f"HAMMERWORK_CLUSTER_DIR: {cluster.state} has {len(str(cluster.state))} characters; "
             f"sockets in it need a path of {_LONGEST_STATE_PATH} at most"
         )
-    if cluster.state.exists() and any(cluster.state.iterdir()) and not (cluster.state / _MARKER).is_file():
+    if cluster.state.exists() and any(cluster.state.iterdir()) and not cluster.marker.is_file():
         raise ClusterError(f"{cluster.state}: has files of something else; empty it or set HAMMERWORK_CLUSTER_DIR")
 
 
@@ -151,7 +150,7 @@ def _prepare(cluster: Cluster) -> None:
         cluster.state.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ClusterError(f"{cluster.state}: {error.strerror}; be root or set HAMMERWORK_CLUSTER_DIR") from error
-    (cluster.state / _MARKER).touch()
+    cluster.marker.touch()
     if cluster.has_node:
         machine.remember(cluster)
     credentials.create(cluster)
@@ -167,7 +166,7 @@ def _clear(cluster: Cluster) -> None:
     if cluster.has_node:
         containers.sweep(cluster)
         machine.unmount(cluster.state)
-        network.remove()
+        network.remove(cluster)
         machine.remove_cgroups()
         machine.restore(cluster)
     machine.remove_state(cluster)

@@ -120,8 +120,17 @@ def unmount(folder: Path) -> None:
 def remove_state(cluster: Cluster) -> None:
     """Delete the state folder, which must not have a mount in it any more."""
     unmount(cluster.state)
-    if cluster.state.exists():
-        shutil.rmtree(cluster.state)
+    if not cluster.state.exists():
+        return
+    for entry in cluster.state.iterdir():
+        if entry == cluster.marker:
+            continue
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
+    # The marker goes last: should this be interrupted, the rest is still known to be ours.
+    shutil.rmtree(cluster.state)
 
 
 def remove_cgroups() -> None:

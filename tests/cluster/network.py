@@ -29,13 +29,12 @@ def check_free() -> None:
         ClusterError: starting would disturb something that is not ours.
     """
     for tool in _TOOLS:
-        for chains in parse_chains(run([f"{tool}-save"]).stdout).values():
-            foreign = [chain for chain in chains if chain.startswith("KUBE-")]
-            if foreign:
-                raise ClusterError(
-                    f"{tool}: chain {foreign[0]} is there already, so another Kubernetes node runs on this machine; "
-                    "stop it, or use it with CLUSTER=current"
-                )
+        foreign = [chain for chain in _chains(run([f"{tool}-save"]).stdout) if chain.startswith("KUBE-")]
+        if foreign:
+            raise ClusterError(
+                f"{tool}: chain {foreign[0]} is there already, so another Kubernetes node runs on this machine; "
+                "stop it, or use it with CLUSTER=current"
+            )
     ours = [ipaddress.ip_network(POD_CIDR), ipaddress.ip_network(SERVICE_CIDR)]
     for route in json.loads(run(["ip", "-json", "-4", "route", "show"]).stdout or "[]"):
         if route["dst"] == "default":
@@ -60,6 +59,8 @@ def create(cluster: Cluster) -> None:
     run(["ip", "route", "add", SERVICE_CIDR, "dev", BRIDGE, "src", GATEWAY])
     folder = cni_folder(cluster)
     folder.mkdir(parents=True, exist_ok=True)
+    chains = {chain for tool in _TOOLS for chain in _chains(run([f"{tool}-save"]).stdout)}
+    _foreign_chains_file(cluster).write_text(json.dumps(sorted(chains)))
     (folder / "10-hammerwork.conflist").write_text(json.dumps(_cni_configuration(cluster), indent=2))
 
 
@@ -81,15 +82,21 @@ def _cni_configuration(cluster: Cluster) -> dict[str, Any]:
     return {"cniVersion": "0.4.0", "name": NETWORK_NAME, "plugins": [bridge, portmap]}
 
 
-def remove() -> None:
+def _foreign_chains_file(cluster: Cluster) -> Path:
+    return cluster.state / "cni" / "foreign-chains.json"
+
+
+def remove(cluster: Cluster) -> None:
     """Remove the bridge, the Pods' links on it, and the chains of kube-proxy, kubelet and CNI."""
     if run(["ip", "link", "show", BRIDGE], check=False).returncode == 0:
         for link in json.loads(run(["ip", "-json", "link", "show", "master", BRIDGE]).stdout or "[]"):
             # A link may go by itself just now, with the network namespace of its other end.
             run(["ip", "link", "delete", link["ifname"]], check=False)
         run(["ip", "link", "delete", BRIDGE])
+    file = _foreign_chains_file(cluster)
+    foreign = frozenset(json.loads(file.read_text())) if file.is_file() else frozenset()
     for tool in _TOOLS:
-        script = removal_script(run([f"{tool}-save"]).stdout)
+        script = removal_script(run([f"{tool}-save"]).stdout, foreign)
         if script:
             run([f"{tool}-restore", "--noflush"], stdin=script)
 
@@ -107,22 +114,27 @@ def parse_chains(saved: str) -> dict[str, list[str]]:
     return chains
 
 
-def removal_script(saved: str) -> str:
+def _chains(saved: str) -> list[str]:
+    return [chain for chains in parse_chains(saved).values() for chain in chains]
+
+
+def removal_script(saved: str, foreign: frozenset[str] = frozenset()) -> str:
     """What iptables-restore must read to remove our chains from the given output of iptables-save.
 
+    Ours are those of Kubernetes and CNI, but for those in `foreign`, which were there before the cluster.
     The rules that jump into our chains go first, then the chains' contents, then the chains: a chain that is
     referred to cannot be removed.
     """
     script: list[str] = []
     tables = parse_chains(saved)
     for table, chains in tables.items():
-        ours = [chain for chain in chains if chain.startswith(_OUR_CHAINS)]
+        ours = [chain for chain in chains if chain.startswith(_OUR_CHAINS) and chain not in foreign]
         if not ours:
             continue
         jumps = [
             f"-D {line.removeprefix('-A ')}"
             for line in _rules(saved, table)
-            if not line.split()[1].startswith(_OUR_CHAINS) and _target(line).startswith(_OUR_CHAINS)
+            if line.split()[1] not in ours and _target(line) in ours
         ]
         flushes = [f"-F {chain}" for chain in ours]
         removals = [f"-X {chain}" for chain in ours]

@@ -103,6 +103,11 @@ class Cluster:
         return self.state / "kubeconfig"
 
     @property
+    def marker(self) -> Path:
+        """A file that says that the state folder is a cluster's, so that `down` may delete it."""
+        return self.state / "hammerwork-cluster"
+
+    @property
     def certificates(self) -> Path:
         """Folder of keys, certificates and tokens."""
         return self.state / "certificates"
@@ -125,7 +130,10 @@ def state_folder(environment: Mapping[str, str] = os.environ) -> Path:
 
 def full_cluster(environment: Mapping[str, str] = os.environ) -> Cluster:
     """The cluster with a node: its API server listens on the bridge, so that Pods reach it too."""
-    return Cluster("cluster", state_folder(environment), has_node=True, address=GATEWAY, first_port=16000)
+    folder = state_folder(environment)
+    # kind's kubeconfig must not take the place of that of a cluster of ours.
+    state = folder.with_name(f"{folder.name}-kind") if chosen_kind(environment) is Kind.KIND else folder
+    return Cluster("cluster", state, has_node=True, address=GATEWAY, first_port=16000)
 
 
 def control_plane(environment: Mapping[str, str] = os.environ) -> Cluster:
