@@ -52,7 +52,7 @@ async def main(database_url: str) -> None:
             print(f"Batch completed with {status.success_rate():.1%} success rate")
             break
 
-    await pool.stop()
+    pool.stop()
     await processing
     stats = worker.get_batch_stats()
     print(f"Jobs processed: {stats.jobs_processed}, on average in {stats.average_processing_time_ms:.1f} ms")

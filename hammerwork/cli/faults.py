@@ -22,7 +22,7 @@ class ManifestError(HammerworkError, ValueError):
     """A manifest cannot be read, or a field of it holds something that it must not."""
 
 
-def decode(raw: Any, kind: type[S], path: str) -> S:  # noqa: ANN401 (whatever the file holds)
+def decode(raw: Any, kind: type[S], path: str) -> S:
     """Return `raw` as a `kind`; raises `ManifestError` that starts with the field's path below `path`."""
     if raw is None:
         raise ManifestError(f"{path}: missing, must be a mapping")
@@ -51,7 +51,7 @@ def _join(path: str, names: list[str | int | None]) -> str:
     return path
 
 
-def _value_at(raw: Any, names: list[str | int | None]) -> Any:  # noqa: ANN401
+def _value_at(raw: Any, names: list[str | int | None]) -> Any:
     for name in names:
         if name is None or not isinstance(raw, dict | list):
             return raw

@@ -9,6 +9,7 @@ import os
 import random
 import signal
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -85,7 +86,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         log.error("%s", error)  # noqa: TRY400 (the message says it all; a traceback would bury it)
         return EXIT_BAD_CONFIGURATION
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_work(settings, handler))
+        code = runner.run(_work(settings, handler))
+    _leave_threads(code)
+    return code
+
+
+def _leave_threads(code: int) -> None:
+    """End the process if a handler's thread outlasts the grace period: Python itself would wait for it."""
+    if any(thread.name.startswith("hammerwork_") for thread in threading.enumerate()):
+        log.warning("a handler is still running; its job goes back to the queue")
+        logging.shutdown()
+        os._exit(code)
 
 
 def _load_handler(spec: str) -> Handler:

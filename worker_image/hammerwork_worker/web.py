@@ -57,9 +57,9 @@ class WorkerCollector:
         worker = self._probes.worker
         stats = worker.get_batch_stats() if worker else None
         counters = (
-            ("processed", "Jobs run to an end, whatever it was", stats.jobs_processed if stats else 0),
-            ("completed", "Jobs whose handler succeeded", stats.jobs_completed if stats else 0),
-            ("failed", "Attempts in which the handler failed or ran out of time", stats.jobs_failed if stats else 0),
+            ("processed", "Attempts that have ended, successful or not", stats.jobs_processed if stats else 0),
+            ("completed", "Attempts that succeeded", stats.jobs_completed if stats else 0),
+            ("failed", "Attempts that failed, those that are tried again included", stats.jobs_failed if stats else 0),
         )
         for name, meaning, count in counters:
             counter = CounterMetricFamily(f"hammerwork_worker_jobs_{name}", meaning, labels=("queue", "pool"))
@@ -68,7 +68,7 @@ class WorkerCollector:
         gauges = (
             ("busy_lanes", "Lanes that run a job right now", worker.busy_lanes if worker else 0),
             ("ready", "1 while the database can be reached", int(worker.ready) if worker else 0),
-            ("average_processing_seconds", "Mean time of a job's run", _average_seconds(worker)),
+            ("average_processing_seconds", "Mean duration of an attempt", _average_seconds(worker)),
         )
         for name, meaning, value in gauges:
             gauge = GaugeMetricFamily(f"hammerwork_worker_{name}", meaning, labels=("queue", "pool"))

@@ -1,0 +1,15 @@
+"""`hammerwork cancel`: end a batch early."""
+
+from __future__ import annotations
+
+import typer
+
+from hammerwork.cli.console import BatchID, DatabaseURL, Output, OutputOption, with_queue
+from hammerwork.cli.progress import describe
+from hammerwork.cli.report import encode, report_batch
+
+
+def cancel(batch_id: BatchID, database_url: DatabaseURL, output: OutputOption = Output.TEXT) -> None:
+    """Cancel what has not started of a batch; running jobs finish and are counted."""
+    status = with_queue(database_url, lambda queue: queue.cancel_batch(batch_id))
+    typer.echo(encode(report_batch(status, [])) if output is Output.JSON else describe(status))

@@ -1,0 +1,40 @@
+"""The console script `hammerwork`."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from typing import NoReturn
+
+
+def main() -> NoReturn:
+    """Run the command line; ends the process with the command's exit code."""
+    try:
+        from hammerwork.cli.application import make_application  # noqa: PLC0415 (needs extras)
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] == "hammerwork":
+            raise
+        sys.stderr.write(
+            f"hammerwork: the command line needs the package {error.name!r}: pip install 'hammerwork-operator[local]'\n"
+        )
+        sys.exit(2)
+    try:
+        make_application()()
+    except SystemExit as end:
+        _leave(end.code)
+    _leave(0)
+
+
+def _leave(code: object) -> NoReturn:
+    """End the process, also while a handler's thread hangs: Python itself would wait for it."""
+    status = code if isinstance(code, int) else int(code is not None)
+    if any(thread.name.startswith("hammerwork_") for thread in threading.enumerate()):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)
+
+
+if __name__ == "__main__":
+    main()
