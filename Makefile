@@ -1,0 +1,120 @@
+# Hammerwork. `make help` tells what there is.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export CLUSTER ?= local
+
+.PHONY: help
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-zA-Z0-9_-]+:.*## / {printf "  \033[1m%-18s\033[0m %s\n", $$1, $$2} /^##@/ {printf "\n%s\n", substr($$0, 5)}' $(MAKEFILE_LIST)
+
+##@ Try it
+
+.PHONY: run
+run: $(VENV)/installed ## Run examples/data-processing with an embedded PostgreSQL, without a cluster
+	$(BIN)/hammerwork run examples/data-processing/
+
+.PHONY: demo
+demo: packages $(VENV)/installed ## Cluster, images, Helm install, examples; watch them to Complete
+	scripts/demo.sh
+
+.PHONY: demo-down
+demo-down: $(VENV)/installed ## Remove what the demo installed, and the cluster
+	$(BIN)/python -m tests.cluster down
+
+##@ Develop
+
+.PHONY: packages
+packages: ## Install the Debian packages that building and testing need (as root or with sudo)
+	scripts/install-packages.sh
+
+.PHONY: venv
+venv: $(VENV)/installed ## Make the Python environment in .venv, from hashed pins
+
+$(VENV)/installed: requirements/dev.txt pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"Python 3.11 or later is needed, {sys.version.split()[0]} is not")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@
+
+.PHONY: requirements
+requirements: $(VENV)/installed ## Resolve the pins in requirements/ anew, with hashes
+	for extra in operator worker dev; do \
+	  $(BIN)/uv pip compile --quiet --upgrade --generate-hashes --no-emit-index-url --no-header --universal --python-version 3.11 \
+	    --extra $$extra pyproject.toml --no-emit-package hammerwork-operator --output-file requirements/$$extra.txt; \
+	done
+
+.PHONY: format
+format: $(VENV)/installed ## Format the Python code
+	$(BIN)/ruff check --quiet --fix-only .
+	$(BIN)/ruff format .
+
+.PHONY: crds
+crds: $(VENV)/installed ## Generate crds/ from the typed structs, and the chart's copy
+	$(BIN)/python -m hammerwork_operator.api.crd --write crds
+
+.PHONY: verify
+verify: $(VENV)/installed ## Check format, lint, types, import layers and generated files
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m hammerwork_operator.api.crd --check crds
+
+##@ Test
+
+.PHONY: test
+test: packages $(VENV)/installed cluster-build ## Everything: unit, database, API server, end-to-end on a real cluster
+	$(BIN)/pytest
+
+.PHONY: test-unit
+test-unit: $(VENV)/installed ## Tests that need no server
+	$(BIN)/pytest tests/unit
+
+.PHONY: test-database
+test-database: $(VENV)/installed ## Tests on real database servers
+	$(BIN)/pytest tests/database
+
+.PHONY: test-apiserver
+test-apiserver: $(VENV)/installed cluster-build ## Tests on a real API server
+	$(BIN)/pytest tests/apiserver
+
+.PHONY: test-e2e
+test-e2e: $(VENV)/installed cluster-build ## Tests on a real cluster: kubelet, images, chart
+	$(BIN)/pytest tests/e2e
+
+##@ Cluster (CLUSTER=local, kind or current)
+
+.PHONY: cluster-build
+cluster-build: packages $(VENV)/installed ## Build the cluster's programs, once per version
+	$(BIN)/python -m tests.cluster build
+
+.PHONY: cluster-up
+cluster-up: cluster-build ## Start a real one-node Kubernetes
+	$(BIN)/python -m tests.cluster up
+
+.PHONY: cluster-status
+cluster-status: $(VENV)/installed ## Tell what of it runs
+	$(BIN)/python -m tests.cluster status
+
+.PHONY: cluster-down
+cluster-down: $(VENV)/installed ## Stop it and leave nothing behind
+	$(BIN)/python -m tests.cluster down
+
+.PHONY: controlplane-up
+controlplane-up: cluster-build ## Start a control plane without a node
+	$(BIN)/python -m tests.cluster controlplane-up
+
+.PHONY: controlplane-down
+controlplane-down: $(VENV)/installed ## Stop it
+	$(BIN)/python -m tests.cluster controlplane-down
+
+.PHONY: images
+images: packages $(VENV)/installed ## Build the images (CONTAINER_TOOL=docker, or buildah where there is no Docker engine)
+	scripts/build-images.sh
