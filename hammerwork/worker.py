@@ -42,7 +42,7 @@ _BACKOFF_SECONDS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 
 
 class WorkerStats(msgspec.Struct):
-    """What a worker has done since it started; attempts are counted, so a job that was retried counts more than once."""
+    """What a worker has done since it started. It counts attempts: a job that was retried counts more than once."""
 
     jobs_processed: int = 0
     jobs_completed: int = 0
@@ -209,15 +209,11 @@ class Worker:
                     await call(job)
                 else:
                     await _timed(call(job), claim.timeout_seconds)
-            except asyncio.CancelledError as error:
-                if _being_cancelled():
+            except BaseException as error:
+                if _ends_lane(error):
                     held.release(offset)
                     self._busy -= 1
                     raise
-                self._note_failure(held, offset, job, error)
-            except (KeyboardInterrupt, GeneratorExit):
-                raise
-            except BaseException as error:  # noqa: BLE001 (whatever the user's code raises fails the attempt, not the worker)
                 self._note_failure(held, offset, job, error)
             else:
                 held.complete(offset)
@@ -517,10 +513,12 @@ async def _timed(running: Awaitable[Any], seconds: float) -> None:
         raise
 
 
-def _being_cancelled() -> bool:
-    """Whether this lane is told to end, and not just the user's code that raised CancelledError."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
+def _ends_lane(error: BaseException) -> bool:
+    """Whether the lane is told to end. Anything else that comes out of the user's code only fails the attempt."""
+    if isinstance(error, asyncio.CancelledError):
+        task = asyncio.current_task()
+        return task is not None and task.cancelling() > 0
+    return isinstance(error, KeyboardInterrupt | GeneratorExit)
 
 
 def _moving_average(average: float | None, value: float) -> float:
