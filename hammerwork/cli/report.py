@@ -114,7 +114,7 @@ def encode(value: object) -> str:
 
 
 def print_tables(console: Console, batches: Iterable[BatchReport]) -> None:
-    """Print a row for each batch (a sentence where rows don't fit), and below the groups of errors, if there are any."""
+    """Print a row for each batch, or a sentence where rows don't fit, and below it the groups of errors."""
     batches = list(batches)
     if console.width >= TABLE_WIDTH:
         console.print(_batch_table(batches))
@@ -150,8 +150,8 @@ def _sentence(batch: BatchReport) -> str:
     ended = "" if batch.duration_seconds is None else f" in {batch.duration_seconds:.1f} s"
     rate = "" if batch.jobs_per_second is None else f" ({batch.jobs_per_second:,.1f} jobs/s)"
     return (
-        f"{batch.name}: {batch.state.value}, {batch.total_jobs:,} jobs{ended}{rate}: {batch.completed_jobs:,} completed, "
-        f"{batch.failed_jobs:,} failed, {batch.cancelled_jobs:,} cancelled, success rate {batch.success_rate:.1%}"
+        f"{batch.name}: {batch.state.value}, {batch.total_jobs:,} jobs{ended}{rate}: "
+        f"{batch.completed_jobs:,} completed, {batch.failed_jobs:,} failed, {batch.cancelled_jobs:,} cancelled, success rate {batch.success_rate:.1%}"
     )
 
 

@@ -1,0 +1,206 @@
+"""Manifests from files: what is read, what is skipped, and how a wrong one is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from hammerwork.cli.faults import ManifestError
+from hammerwork.cli.manifests import check_runnable, read_manifests
+
+EXAMPLES = Path(__file__).parents[3] / "examples"
+
+BATCH: dict[str, Any] = {
+    "apiVersion": "hammerwork.io/v1alpha1",
+    "kind": "JobBatch",
+    "metadata": {"name": "x"},
+    "spec": {"queue": "q", "generate": {"count": 3, "payload": {"n": "{{ index }}"}}},
+}
+POOL: dict[str, Any] = {
+    "apiVersion": "hammerwork.io/v1alpha1",
+    "kind": "WorkerPool",
+    "metadata": {"name": "p"},
+    "spec": {"queue": "q", "handler": {"python": {"function": "handlers:run"}}},
+}
+
+
+def batch(**spec: Any) -> dict[str, Any]:
+    return {**BATCH, "spec": {**BATCH["spec"], **spec}}
+
+
+def write(path: Path, *documents: object) -> Path:
+    path.write_text(yaml.safe_dump_all(documents))
+    return path
+
+
+def test_a_folder_is_read_file_by_file_and_document_by_document(tmp_path: Path) -> None:
+    write(tmp_path / "b.yml", POOL)
+    write(tmp_path / "a.yaml", BATCH, None, {**BATCH, "metadata": {"name": "y", "namespace": "shop"}})
+    (tmp_path / "notes.txt").write_text("not: [read")
+    (tmp_path / "inner").mkdir()
+    write(tmp_path / "inner" / "c.yaml", {**BATCH, "metadata": {"name": "z"}})
+
+    found = read_manifests([tmp_path])
+
+    assert [(m.path.name, m.namespace, m.name) for m in found.batches] == [
+        ("a.yaml", "default", "x"),
+        ("a.yaml", "shop", "y"),
+    ]
+    assert [(m.path.name, m.name, m.spec.handler.python.function) for m in found.pools] == [
+        ("b.yml", "p", "handlers:run")
+    ]
+
+
+def test_other_kinds_are_skipped_with_a_note(tmp_path: Path) -> None:
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}}
+    path = write(tmp_path / "a.yaml", secret, BATCH)
+    found = read_manifests([path])
+    assert found.skipped == [f"{path}: Secret s is for a cluster: skipped"]
+    assert len(found.batches) == 1
+
+
+def test_a_date_is_a_text_as_kubernetes_has_it(tmp_path: Path) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text(yaml.safe_dump(batch()) + "  metadata: {date: 2024-01-15}\n")
+    assert read_manifests([path]).batches[0].spec.metadata == {"date": "2024-01-15"}
+
+
+@pytest.mark.parametrize(
+    ("document", "message"),
+    [
+        (batch(batchSize=0), "JobBatch default/x: spec.batchSize: 0, must be 1 to 1000"),
+        (batch(batchSize=1001), "JobBatch default/x: spec.batchSize: 1001, must be 1 to 1000"),
+        (batch(batchSize="ten"), "JobBatch default/x: spec.batchSize: 'ten', must be a whole number, 1 to 1000"),
+        (batch(suspend="no"), "JobBatch default/x: spec.suspend: 'no', must be true or false"),
+        (
+            batch(partialFailureMode="Never"),
+            (
+                "JobBatch default/x: spec.partialFailureMode: 'Never', must be ContinueOnError or FailFast or "
+                "CollectErrors"
+            ),
+        ),
+        (
+            batch(generate={"payload": 1}),
+            "JobBatch default/x: spec.generate.count: missing, must be a whole number, 1 to 100000000",
+        ),
+        (
+            batch(generate={"count": 1, "payload": 1, "items": []}),
+            "JobBatch default/x: spec.generate.items: unknown field, must be one of count, payload",
+        ),
+        (
+            batch(jobs=[{"payload": 1}]),
+            (
+                "JobBatch default/x: spec: spec.jobs and spec.generate given, must be exactly one of spec.jobs and "
+                "spec.generate"
+            ),
+        ),
+        (
+            {**BATCH, "spec": {"queue": "q"}},
+            "JobBatch default/x: spec: neither given, must be exactly one of spec.jobs and spec.generate",
+        ),
+        (
+            {**BATCH, "spec": {"queue": "q", "jobs": [{"payload": 1}, {"payload": 2, "priority": "Urgent"}]}},
+            (
+                "JobBatch default/x: spec.jobs[1].priority: 'Urgent', must be Background or Critical or High or Low or "
+                "Normal"
+            ),
+        ),
+        ({**BATCH, "spec": None}, "JobBatch default/x: spec: missing, must be a mapping"),
+        (
+            {**POOL, "spec": {"queue": "q"}},
+            "WorkerPool default/p: spec.handler: missing, must be a mapping with python",
+        ),
+        (
+            {**BATCH, "apiVersion": "hammerwork.io/v2"},
+            "document 1: apiVersion: 'hammerwork.io/v2', must be hammerwork.io/v1alpha1",
+        ),
+        ({**BATCH, "kind": "Batch"}, "document 1: kind: 'Batch', must be JobBatch or WorkerPool"),
+        ({**BATCH, "metadata": {}}, "document 1: JobBatch: metadata.name: missing"),
+        ({"kind": "JobBatch"}, "document 1: apiVersion: missing"),
+        ("text", "document 1: 'text', must be a mapping with apiVersion, kind and metadata"),
+        (
+            {**BATCH, "metadata": {"name": "My_Batch"}},
+            (
+                "document 1: JobBatch: metadata.name: 'My_Batch', must be 1 to 189 small letters, digits, '-' or '.', "
+                "with a letter or digit at both ends"
+            ),
+        ),
+    ],
+)
+def test_what_is_wrong_is_told_with_file_object_field_value_and_limit(
+    tmp_path: Path, document: object, message: str
+) -> None:
+    path = write(tmp_path / "batch.yaml", document)
+    with pytest.raises(ManifestError) as caught:
+        read_manifests([path])
+    assert str(caught.value) == f"{path}: {message}"
+
+
+def test_broken_yaml_is_told_with_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text("kind: JobBatch\nspec: [1, 2\n")
+    with pytest.raises(ManifestError, match=r"a\.yaml: line 3: not YAML: "):
+        read_manifests([path])
+
+
+def test_an_empty_folder_and_a_missing_file_are_told(tmp_path: Path) -> None:
+    with pytest.raises(ManifestError, match=r"no \*\.yaml or \*\.yml file in this folder"):
+        read_manifests([tmp_path])
+    with pytest.raises(ManifestError, match=r"nothing\.yaml: no such file or folder"):
+        read_manifests([tmp_path / "nothing.yaml"])
+
+
+def test_one_name_for_two_batches_is_told(tmp_path: Path) -> None:
+    first, second = write(tmp_path / "a.yaml", BATCH), write(tmp_path / "b.yaml", BATCH)
+    with pytest.raises(ManifestError) as caught:
+        read_manifests([tmp_path])
+    assert str(caught.value) == (f"{second}: JobBatch default/x: is in {first} already; give one of them another name")
+
+
+@pytest.mark.parametrize(
+    ("documents", "message"),
+    [
+        ([POOL], "no JobBatch in the files that were given: there is nothing to run"),
+        (
+            [BATCH],
+            (
+                "JobBatch default/x: spec.queue: 'q', no WorkerPool in the files works on this queue "
+                "(there is no WorkerPool at all), so its jobs would never run; add a WorkerPool for it"
+            ),
+        ),
+        (
+            [batch(queue="other"), POOL],
+            (
+                "JobBatch default/x: spec.queue: 'other', no WorkerPool in the files works on this queue "
+                "(those that are there work on q), so its jobs would never run; add a WorkerPool for it"
+            ),
+        ),
+        ([batch(suspend=True), POOL], "spec.suspend: true, so its jobs would never run; leave it out"),
+    ],
+)
+def test_what_would_wait_for_ever_is_refused(tmp_path: Path, documents: list[object], message: str) -> None:
+    manifests = read_manifests([write(tmp_path / "a.yaml", *documents)])
+    with pytest.raises(ManifestError) as caught:
+        check_runnable(manifests)
+    assert str(caught.value).endswith(message)
+
+
+def test_a_pool_gives_the_environment_that_its_template_sets_by_value(tmp_path: Path) -> None:
+    containers = [
+        {"name": "sidecar", "env": [{"name": "A", "value": "no"}]},
+        {
+            "name": "worker",
+            "env": [{"name": "B", "value": "yes"}, {"name": "C", "valueFrom": {"secretKeyRef": {"name": "s"}}}],
+        },
+    ]
+    pool = {**POOL, "spec": {**POOL["spec"], "template": {"spec": {"containers": containers}}}}
+    assert read_manifests([write(tmp_path / "a.yaml", pool)]).pools[0].environment() == {"B": "yes"}
+
+
+@pytest.mark.parametrize("folder", sorted(path.name for path in EXAMPLES.iterdir() if path.is_dir()))
+def test_every_example_is_valid_and_runs_without_kubernetes(folder: str) -> None:
+    manifests = read_manifests([EXAMPLES / folder])
+    check_runnable(manifests)

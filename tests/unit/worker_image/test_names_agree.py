@@ -1,0 +1,16 @@
+"""The operator writes the variables that the worker container reads: both must spell them alike."""
+
+from __future__ import annotations
+
+from hammerwork_operator import names
+from hammerwork_worker import environment
+
+
+def test_operator_and_worker_spell_every_environment_name_alike() -> None:
+    read = {
+        name: value
+        for name, value in vars(environment).items()
+        if name.isupper() and isinstance(value, str) and value.startswith("HAMMERWORK_")
+    }
+    assert len(read) == 13
+    assert {name: getattr(names, f"ENV_{name}") for name in read} == read
