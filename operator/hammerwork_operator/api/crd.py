@@ -1,7 +1,5 @@
 """Generates the CRDs from the structs: `python -m hammerwork_operator.api.crd --write DIR` or `--check DIR`."""
 
-"--write|--check DIR`."
-
 from __future__ import annotations
 
 import argparse
@@ -12,6 +10,7 @@ from typing import Any
 import msgspec
 import yaml
 
+from hammerwork.batch import MAX_METADATA_KEY_LENGTH
 from hammerwork_operator.api import jobbatch, workerpool
 from hammerwork_operator.api.common import GROUP, VERSION, DatabaseSecretRef
 from hammerwork_operator.api.jobbatch import JobBatchSpec
@@ -119,8 +118,8 @@ def _jobbatch_schema() -> Schema:
     ]
     spec["properties"]["metadata"]["x-kubernetes-validations"] = [
         {
-            "rule": f"self.all(key, key.size() >= 1 && key.size() <= {jobbatch.MAX_METADATA_KEY_LENGTH})",
-            "message": f"keys must have 1 to {jobbatch.MAX_METADATA_KEY_LENGTH} characters",
+            "rule": f"self.all(key, key.size() >= 1 && key.size() <= {MAX_METADATA_KEY_LENGTH})",
+            "message": f"keys must have 1 to {MAX_METADATA_KEY_LENGTH} characters",
         }
     ]
     return _with_defaults(schema)

@@ -1,0 +1,49 @@
+"""Starts the operator: `python -m hammerwork_operator`, configured by environment variables."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+
+import uvloop
+from kubernetes.aio.config import ConfigException
+
+from hammerwork_operator import logs, names
+from hammerwork_operator.config import Config, ConfigError
+from hammerwork_operator.process import OperatorProcess
+
+_HELP = f"""\
+environment variables:
+  {names.ENV_WATCH_NAMESPACES}  comma-separated namespaces to watch (default: all)
+  {names.ENV_WORKER_IMAGE}      image of worker Pods whose pool names none (default: {Config.worker_image})
+  {names.ENV_OPERATOR_PORT}     port of /healthz, /readyz and /metrics (default: {Config.port}; 0: any free one)
+  {names.ENV_LOG_LEVEL}         DEBUG, INFO, WARNING or ERROR (default: {Config.log_level})
+  {names.ENV_LOG_FORMAT}        text or json (default: {Config.log_format})
+  KUBECONFIG                   which cluster (default: the one that the Pod runs in)
+"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the operator until SIGTERM; return the exit code: 2 for a wrong configuration."""
+    parser = argparse.ArgumentParser(
+        prog="hammerwork-operator",
+        description="Loads JobBatches into their database, shows their progress and runs WorkerPools.",
+        epilog=_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.parse_args(arguments)
+    try:
+        config = Config.from_environment(os.environ)
+        logs.configure(config.log_level, config.log_format)
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(OperatorProcess(config).run())
+    except (ConfigError, ConfigException) as error:
+        sys.stderr.write(f"hammerwork-operator: {error}\n")
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,187 @@
+"""The few calls that the operator makes to the API server. Objects are plain dictionaries, as in a manifest."""
+
+from __future__ import annotations
+
+import base64
+import os
+from typing import TYPE_CHECKING, Any, Self
+
+import aiohttp
+import msgspec
+from kubernetes.aio import client, config
+from kubernetes.aio.client.exceptions import ApiException
+
+from hammerwork_operator.api.common import API_VERSION, GROUP, VERSION
+from hammerwork_operator.names import FIELD_MANAGER
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+Manifest = dict[str, Any]
+
+_TIMEOUT_SECONDS = 30
+_MERGE_PATCH = "application/merge-patch+json"
+_APPLY_PATCH = "application/apply-patch+yaml"
+
+
+class ApiError(Exception):
+    """The API server refused a request or could not be reached; `status` is the HTTP status, 0 if there was none."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+
+    @property
+    def not_found(self) -> bool:
+        """Whether the object, or its namespace, does not exist."""
+        return self.status == 404
+
+    @property
+    def conflict(self) -> bool:
+        """Whether the object is another one than was meant, a newer version of it, or there already."""
+        return self.status == 409
+
+    @property
+    def refused(self) -> bool:
+        """Whether trying again without a change elsewhere is pointless: forbidden or invalid."""
+        return self.status in {400, 403, 422}
+
+
+class Cluster:
+    """A connection to one API server, found as every client finds it: KUBECONFIG, or the Pod's service account."""
+
+    def __init__(self, api: client.ApiClient) -> None:
+        self._api = api
+
+    @classmethod
+    async def connect(cls) -> Self:
+        """Read the credentials. No request is made."""
+        settings = client.Configuration()
+        if os.environ.get("KUBERNETES_SERVICE_HOST") and not os.environ.get("KUBECONFIG"):
+            config.load_incluster_config(client_configuration=settings)  # type: ignore[no-untyped-call]
+        else:
+            await config.load_kube_config(client_configuration=settings)  # type: ignore[no-untyped-call]
+        api = client.ApiClient(settings)
+        api.user_agent = FIELD_MANAGER
+        return cls(api)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._api.close()  # type: ignore[no-untyped-call]
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        *,
+        content_type: str = "application/json",
+        query: Mapping[str, str] | None = None,
+    ) -> Manifest:
+        """Make one request and return the decoded answer.
+
+        Raises:
+            ApiError: The server said no, or nothing.
+        """
+        headers = {"Accept": "application/json", "Content-Type": content_type}
+        call = await self._api.param_serialize(
+            method,
+            path,
+            query_params=list((query or {}).items()),
+            header_params=headers,
+            body=body,
+            auth_settings=["BearerToken"],
+        )
+        try:
+            response = await self._api.call_api(*call, _request_timeout=_TIMEOUT_SECONDS)
+            content = await response.read()  # type: ignore[no-untyped-call]
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise ApiError(0, f"{method} {path}: {type(error).__name__}: {error}") from error
+        except ApiException as error:
+            raise ApiError(error.status or 0, f"{method} {path}: {error.reason}") from error
+        if response.status >= 400:
+            raise ApiError(response.status, _message(content) or f"{method} {path}: HTTP status {response.status}")
+        answer: Manifest = msgspec.json.decode(content)
+        return answer
+
+    async def served_resources(self) -> set[str]:
+        """Return the plural names of our resources that the API server knows; empty without the CRDs."""
+        try:
+            answer = await self.request("GET", f"/apis/{GROUP}/{VERSION}")
+        except ApiError as error:
+            if error.not_found:
+                return set()
+            raise
+        return {entry["name"] for entry in answer["resources"]}
+
+    async def get(self, plural: str, namespace: str, name: str) -> Manifest | None:
+        """Return one of our objects, or None."""
+        return await self._find(_custom(plural, namespace, name))
+
+    async def patch_status(self, plural: str, namespace: str, name: str, uid: str, status: Manifest) -> Manifest:
+        """Merge into the status of the object with this uid; return the object.
+
+        A merge patch, because the operator is the only writer of the status and knows what to remove; the uid makes the
+        server refuse it (`conflict`) when another object has taken the name.
+        """
+        patch = {"metadata": {"uid": uid}, "status": status}
+        path = _custom(plural, namespace, name) + "/status"
+        return await self.request("PATCH", path, patch, content_type=_MERGE_PATCH)
+
+    async def set_finalizers(
+        self, plural: str, namespace: str, name: str, finalizers: Sequence[str], *, resource_version: str
+    ) -> Manifest:
+        """Replace the finalizers and return the object, unless it is another version than was seen (`conflict`)."""
+        patch = {"metadata": {"finalizers": list(finalizers), "resourceVersion": resource_version}}
+        return await self.request("PATCH", _custom(plural, namespace, name), patch, content_type=_MERGE_PATCH)
+
+    async def delete(self, plural: str, namespace: str, name: str, uid: str) -> None:
+        """Delete the object with this uid."""
+        options = {"preconditions": {"uid": uid}, "propagationPolicy": "Background"}
+        await self.request("DELETE", _custom(plural, namespace, name), options)
+
+    async def get_secret(self, namespace: str, name: str) -> Manifest | None:
+        """Return a Secret, or None."""
+        return await self._find(f"/api/v1/namespaces/{namespace}/secrets/{name}")
+
+    async def get_deployment(self, namespace: str, name: str) -> Manifest | None:
+        """Return a Deployment, or None."""
+        return await self._find(f"/apis/apps/v1/namespaces/{namespace}/deployments/{name}")
+
+    async def apply_deployment(self, manifest: Manifest) -> Manifest:
+        """Apply a Deployment server-side, taking back every field of ours that somebody changed; return the result."""
+        metadata = manifest["metadata"]
+        path = f"/apis/apps/v1/namespaces/{metadata['namespace']}/deployments/{metadata['name']}"
+        query = {"fieldManager": FIELD_MANAGER, "force": "true"}
+        return await self.request("PATCH", path, manifest, content_type=_APPLY_PATCH, query=query)
+
+    async def create_event(self, namespace: str, event: Manifest) -> None:
+        """Record an Event."""
+        await self.request("POST", f"/api/v1/namespaces/{namespace}/events", event)
+
+    async def _find(self, path: str) -> Manifest | None:
+        try:
+            return await self.request("GET", path)
+        except ApiError as error:
+            if error.not_found:
+                return None
+            raise
+
+
+def _custom(plural: str, namespace: str, name: str) -> str:
+    return f"/apis/{API_VERSION}/namespaces/{namespace}/{plural}/{name}"
+
+
+def _message(content: bytes) -> str:
+    try:
+        answer = msgspec.json.decode(content)
+    except msgspec.DecodeError:
+        return content[:500].decode(errors="replace")
+    return str(answer.get("message", "")) if isinstance(answer, dict) else ""
+
+
+def secret_value(secret: Manifest, key: str) -> str | None:
+    """Return the text under `key` of a Secret, or None."""
+    encoded = (secret.get("data") or {}).get(key)
+    return None if encoded is None else base64.b64decode(encoded).decode(errors="replace").strip()

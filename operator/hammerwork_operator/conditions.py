@@ -1,0 +1,101 @@
+"""Condition types and reasons of both kinds, and how a list of conditions changes."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+# Types of both kinds, as kstatus reads them.
+READY = "Ready"
+RECONCILING = "Reconciling"
+STALLED = "Stalled"
+
+# Types of a JobBatch.
+ENQUEUED = "Enqueued"
+SUSPENDED = "Suspended"
+COMPLETE = "Complete"
+FAILED = "Failed"
+
+# Reasons of a JobBatch.
+LOADING = "Loading"
+RUNNING = "Running"
+RESUMED = "Resumed"
+COMPLETED = "Completed"
+COMPLETED_WITH_ERRORS = "CompletedWithErrors"
+JOB_FAILED = "JobFailed"
+DEADLINE_EXCEEDED = "DeadlineExceeded"
+CANCELLED = "Cancelled"
+INVALID_SOURCE = "InvalidSource"
+ROWS_MISSING = "RowsMissing"
+BATCH_CONFLICT = "BatchConflict"
+ROWS_ORPHANED = "RowsOrphaned"
+
+# Reasons of both kinds.
+INVALID_SPEC = "InvalidSpec"
+SECRET_NOT_FOUND = "SecretNotFound"  # noqa: S105 (a reason, not a secret)
+SECRET_KEY_NOT_FOUND = "SecretKeyNotFound"  # noqa: S105
+SECRET_FORBIDDEN = "SecretForbidden"  # noqa: S105
+INVALID_DATABASE_URL = "InvalidDatabaseURL"
+DATABASE_UNAVAILABLE = "DatabaseUnavailable"
+
+# Reasons of a WorkerPool.
+PROGRESSING = "Progressing"
+AVAILABLE = "Available"
+DEPLOYMENT_CONFLICT = "DeploymentConflict"
+DEPLOYMENT_REJECTED = "DeploymentRejected"
+PROGRESS_DEADLINE_EXCEEDED = "ProgressDeadlineExceeded"
+REPLICA_FAILURE = "ReplicaFailure"
+
+ORDER = (READY, RECONCILING, STALLED, ENQUEUED, SUSPENDED, COMPLETE, FAILED)
+
+_MAX_MESSAGE = 1_024
+
+ConditionDict = dict[str, Any]
+
+
+def timestamp(moment: datetime) -> str:
+    """Return the moment as Kubernetes writes it: RFC 3339, UTC, whole seconds."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def moment(text: str) -> datetime:
+    """Return the moment that `timestamp` or the API server wrote."""
+    return datetime.fromisoformat(text)
+
+
+def condition(kind: str, holds: bool, reason: str, message: str) -> ConditionDict:
+    """Return a condition that `merge` completes."""
+    return {
+        "type": kind,
+        "status": "True" if holds else "False",
+        "reason": reason,
+        "message": message if len(message) <= _MAX_MESSAGE else message[: _MAX_MESSAGE - 1] + "…",
+    }
+
+
+def merge(
+    previous: Iterable[Mapping[str, Any]], wanted: Iterable[ConditionDict], *, generation: int, now: datetime
+) -> list[ConditionDict]:
+    """Return `wanted` with generation and transition times; a time changes only when the condition's status does."""
+    before = {entry["type"]: entry for entry in previous}
+    merged = []
+    for entry in sorted(wanted, key=lambda each: ORDER.index(each["type"])):
+        old = before.get(entry["type"])
+        same = old is not None and old.get("status") == entry["status"]
+        since = old["lastTransitionTime"] if old is not None and same else timestamp(now)
+        merged.append({**entry, "observedGeneration": generation, "lastTransitionTime": since})
+    return merged
+
+
+def find(conditions: Sequence[Mapping[str, Any]] | None, kind: str) -> Mapping[str, Any] | None:
+    """Return the condition of this type, or None."""
+    return next((entry for entry in conditions or () if entry.get("type") == kind), None)
+
+
+def holds(conditions: Sequence[Mapping[str, Any]] | None, kind: str) -> bool:
+    """Return whether the condition of this type is there and True."""
+    entry = find(conditions, kind)
+    return entry is not None and entry.get("status") == "True"

@@ -1,0 +1,47 @@
+"""Reads the Secret that holds a database URL: by name, when it is needed; Secrets are never listed or watched."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hammerwork_operator import conditions
+from hammerwork_operator.cluster import ApiError, secret_value
+
+if TYPE_CHECKING:
+    from hammerwork_operator.api.common import DatabaseSecretRef
+    from hammerwork_operator.cluster import Cluster, Manifest
+
+
+class SecretProblemError(Exception):
+    """The Secret does not lead to a database, and only its owner can cure that. `reason` is a condition's reason."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+
+
+async def read_database_secret(cluster: Cluster, namespace: str, ref: DatabaseSecretRef) -> tuple[Manifest, str]:
+    """Return the Secret and the database URL in it.
+
+    Raises:
+        SecretProblemError: There is no such Secret or key, or the operator may not read it.
+        ApiError: The API server did not answer.
+    """
+    where = f"Secret {namespace}/{ref.name}"
+    try:
+        secret = await cluster.get_secret(namespace, ref.name)
+    except ApiError as error:
+        if error.status == 403:
+            raise SecretProblemError(conditions.SECRET_FORBIDDEN, f"{where}: {error.message}") from error
+        raise
+    if secret is None:
+        raise SecretProblemError(
+            conditions.SECRET_NOT_FOUND, f"{where} does not exist; create it with the database URL under {ref.key!r}"
+        )
+    url = secret_value(secret, ref.key)
+    if not url:
+        raise SecretProblemError(
+            conditions.SECRET_KEY_NOT_FOUND, f"{where} has no value under {ref.key!r}; put the database URL there"
+        )
+    return secret, url

@@ -1,0 +1,95 @@
+"""What kopf calls: the watched resources, each handed on in one line, and kopf's settings.
+
+kopf watches; it handles nothing by itself. With `on.event` handlers only, it adds no finalizer and no annotation: the
+last-handled copy of a spec, which its other handlers need, would double a JobBatch of 1 MiB.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import kopf
+
+from hammerwork_operator import names
+from hammerwork_operator.api import jobbatch, workerpool
+from hammerwork_operator.api.common import GROUP, VERSION
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from hammerwork_operator.jobbatch.controller import JobBatchController
+    from hammerwork_operator.workerpool.controller import WorkerPoolController
+
+_SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+
+
+class _NoDiffBase(kopf.DiffBaseStorage):
+    """Keeps no copy of a spec, and does not spend time on making one for every event."""
+
+    def build(self, *, body: kopf.Body, extra_fields: Iterable[Any] | None = None) -> kopf.BodyEssence:  # noqa: ARG002
+        return kopf.BodyEssence({})
+
+    def fetch(self, *, body: kopf.Body) -> kopf.BodyEssence | None:  # noqa: ARG002
+        return None
+
+    def store(self, *, body: kopf.Body, patch: kopf.Patch, essence: kopf.BodyEssence) -> None:
+        """Nothing to store."""
+
+
+def build_registry(batches: JobBatchController, pools: WorkerPoolController) -> kopf.OperatorRegistry:
+    """Return the handlers of one operator process."""
+    registry = kopf.OperatorRegistry()
+
+    @kopf.on.login(registry=registry)  # type: ignore[untyped-decorator, unused-ignore]
+    def login(**arguments: Any) -> kopf.ConnectionInfo | None:
+        return _login(**arguments)
+
+    @kopf.on.event(GROUP, VERSION, jobbatch.PLURAL, registry=registry)  # type: ignore[untyped-decorator, unused-ignore]
+    async def jobbatch_event(event: Any, **_: Any) -> None:
+        batches.seen(event["object"], deleted=event["type"] == "DELETED")
+
+    @kopf.on.event(GROUP, VERSION, workerpool.PLURAL, registry=registry)  # type: ignore[untyped-decorator, unused-ignore]
+    async def workerpool_event(event: Any, **_: Any) -> None:
+        pools.seen(event["object"], deleted=event["type"] == "DELETED")
+
+    @kopf.on.event("apps", "v1", "deployments", registry=registry)  # type: ignore[untyped-decorator, unused-ignore]
+    async def deployment_event(event: Any, **_: Any) -> None:
+        pools.deployment_seen(event["object"])
+
+    return registry
+
+
+def build_settings() -> kopf.OperatorSettings:
+    """Return kopf's settings."""
+    settings = kopf.OperatorSettings()
+    settings.persistence.finalizer = names.FINALIZER
+    settings.persistence.diffbase_storage = _NoDiffBase()
+    settings.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix=GROUP)
+    settings.peering.standalone = True
+    settings.posting.enabled = False
+    settings.scanning.disabled = True  # no watch on CRDs and namespaces, so no cluster-wide rights for them
+    settings.watching.server_timeout = 300
+    settings.watching.client_timeout = 330
+    settings.watching.connect_timeout = 10
+    settings.watching.inactivity_timeout = 70
+    settings.watching.label_selectors["apps", "v1", "deployments"] = f"{names.LABEL_MANAGED_BY}={names.MANAGED_BY}"
+    settings.queueing.worker_limit = 50
+    return settings
+
+
+def _login(**arguments: Any) -> kopf.ConnectionInfo | None:
+    """Return the credentials that every client takes: KUBECONFIG, or the Pod's service account."""
+    host = os.environ.get("KUBERNETES_SERVICE_HOST")
+    token = _SERVICE_ACCOUNT / "token"
+    if os.environ.get("KUBECONFIG") or not host or not token.is_file():
+        return kopf.login_with_kubeconfig(**arguments)
+    # By address, not by name: the operator must not need the cluster's DNS to reach its API server.
+    address = f"[{host}]" if ":" in host else host
+    return kopf.ConnectionInfo(
+        server=f"https://{address}:{os.environ.get('KUBERNETES_SERVICE_PORT', '443')}",
+        ca_path=str(_SERVICE_ACCOUNT / "ca.crt"),
+        token=token.read_text().strip(),
+        default_namespace=(_SERVICE_ACCOUNT / "namespace").read_text().strip(),
+    )

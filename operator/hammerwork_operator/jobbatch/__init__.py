@@ -1,0 +1,1 @@
+"""JobBatch: what is observed, what follows from it, and how it is carried out."""

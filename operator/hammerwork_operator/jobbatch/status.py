@@ -1,0 +1,274 @@
+"""Computes the status of a JobBatch and the events that a change of it deserves. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from hammerwork import BatchState, BatchStatus, ErrorGroup
+from hammerwork_operator import conditions
+from hammerwork_operator.api.jobbatch import MAX_ERROR_GROUPS, MAX_ERROR_MESSAGE_LENGTH
+from hammerwork_operator.conditions import condition, timestamp
+from hammerwork_operator.events import Note
+from hammerwork_operator.jobbatch.plan import deadline_left, is_finished, was_enqueued
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+
+    from hammerwork_operator.jobbatch.facts import Facts
+    from hammerwork_operator.jobbatch.observed import ObservedBatch
+
+Status = dict[str, Any]
+
+
+class _Situation(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of the table of situations, see docs/kubernetes-api.md."""
+
+    ready: bool
+    reason: str
+    message: str
+    reconciling: bool = False
+    stalled: bool = False
+    complete: bool = False
+    failed: bool = False
+    enqueued: bool | None = None
+    """None: as it was."""
+
+
+def compute(observed: ObservedBatch, facts: Facts, now: datetime) -> Status:
+    """Return the whole status of the object. Equal input gives an equal status, but for the times of transitions."""
+    if is_finished(observed):
+        return _finished_before(observed)
+    situation = _situation(observed, facts, now)
+    status: Status = {"observedGeneration": observed.generation, "batchId": str(observed.batch_id)}
+    status |= _counts(observed, facts)
+    status |= _times(observed, facts, situation, now)
+    status |= _errors(observed, facts)
+    status["conditions"] = conditions.merge(
+        observed.status.get("conditions") or (),
+        _conditions(observed, facts, situation),
+        generation=observed.generation,
+        now=now,
+    )
+    return status
+
+
+def _finished_before(observed: ObservedBatch) -> Status:
+    """What has finished stays as it is, even if the database is away or the rows are gone."""
+    status = dict(observed.status)
+    status["observedGeneration"] = observed.generation
+    status["conditions"] = [
+        {**entry, "observedGeneration": observed.generation} for entry in status.get("conditions") or ()
+    ]
+    return status
+
+
+def _situation(observed: ObservedBatch, facts: Facts, now: datetime) -> _Situation:
+    if observed.problem is not None:
+        return _failed(conditions.INVALID_SPEC, observed.problem)
+    if facts.trouble is not None:
+        trouble = facts.trouble
+        return _Situation(
+            ready=False,
+            reason=trouble.reason,
+            message=trouble.message,
+            reconciling=trouble.passing,
+            stalled=not trouble.passing,
+        )
+    row = facts.row
+    if row is not None and row.fingerprint != observed.digest:
+        return _Situation(
+            ready=False,
+            reason=conditions.BATCH_CONFLICT,
+            message=f"batch {row.batch_id} in the database has other jobs than spec; set another spec.runId on a new "
+            "JobBatch, or remove that batch",
+            stalled=True,
+        )
+    if row is None or row.state is BatchState.LOADING:
+        return _before_running(observed, facts)
+    return _after_loading(observed, row, facts.errors, now)
+
+
+def _before_running(observed: ObservedBatch, facts: Facts) -> _Situation:
+    if facts.load is not None and facts.load.failure is not None:
+        return _failed(*facts.load.failure, enqueued=False)
+    if facts.row is None and was_enqueued(observed):
+        return _failed(
+            conditions.ROWS_MISSING,
+            f"batch {observed.batch_id} was loaded, but is no longer in the database; "
+            "to run its jobs again, delete the JobBatch and create it again",
+        )
+    loaded = facts.load.jobs if facts.load is not None else 0
+    if facts.row is not None:
+        loaded = max(loaded, facts.row.total_jobs)
+    return _Situation(
+        ready=False,
+        reason=conditions.LOADING,
+        message=f"{loaded:,} of {observed.total_jobs:,} jobs loaded",
+        reconciling=True,
+        enqueued=False,
+    )
+
+
+def _after_loading(
+    observed: ObservedBatch, row: BatchStatus, errors: Sequence[ErrorGroup] | None, now: datetime
+) -> _Situation:
+    done = f"{row.completed_jobs:,} of {row.total_jobs:,} jobs completed"
+    if row.failed_jobs:
+        done += f", {row.failed_jobs:,} failed"
+    if row.cancelled_jobs:
+        done += f", {row.cancelled_jobs:,} cancelled"
+    if row.state is BatchState.FAILED:
+        return _failed(conditions.JOB_FAILED, _sample(errors) + done, enqueued=True)
+    if row.state is BatchState.CANCELLED:
+        left = deadline_left(observed, row.created_at, row.finished_at or now)
+        if left is not None and left <= 0:
+            limit = observed.spec.active_deadline_seconds
+            return _failed(conditions.DEADLINE_EXCEEDED, f"not done within {limit} seconds; {done}", enqueued=True)
+        return _failed(conditions.CANCELLED, f"the batch was cancelled; {done}", enqueued=True)
+    if row.finished:
+        reason = conditions.COMPLETED_WITH_ERRORS if row.failed_jobs else conditions.COMPLETED
+        return _Situation(ready=True, reason=reason, message=done, complete=True, enqueued=True)
+    if row.suspended:
+        return _Situation(ready=True, reason=conditions.SUSPENDED, message=done, enqueued=True)
+    return _Situation(ready=True, reason=conditions.RUNNING, message=done, enqueued=True)
+
+
+def _failed(reason: str, message: str, *, enqueued: bool | None = None) -> _Situation:
+    return _Situation(ready=False, reason=reason, message=message, stalled=True, failed=True, enqueued=enqueued)
+
+
+def _sample(errors: Sequence[ErrorGroup] | None) -> str:
+    if not errors:
+        return ""
+    return f"job {errors[0].index} failed: {errors[0].type}: {errors[0].message}"[:500] + "; "
+
+
+def _conditions(observed: ObservedBatch, facts: Facts, situation: _Situation) -> list[conditions.ConditionDict]:
+    reason, message = situation.reason, situation.message
+    found = [
+        condition(conditions.READY, situation.ready, reason, message),
+        condition(conditions.RECONCILING, situation.reconciling, reason, message if situation.reconciling else ""),
+        condition(conditions.STALLED, situation.stalled, reason, message if situation.stalled else ""),
+    ]
+    previous = observed.status.get("conditions") or ()
+    enqueued = situation.enqueued if situation.enqueued is not None else was_enqueued(observed)
+    found.append(
+        condition(
+            conditions.ENQUEUED,
+            enqueued,
+            conditions.ENQUEUED if enqueued else reason,
+            f"{observed.total_jobs:,} jobs in queue {observed.spec.queue}" if enqueued else message,
+        )
+    )
+    suspended = facts.row.suspended if facts.row is not None else observed.spec.suspend
+    if suspended:
+        found.append(condition(conditions.SUSPENDED, True, conditions.SUSPENDED, "spec.suspend is true"))
+    elif conditions.find(previous, conditions.SUSPENDED):
+        found.append(condition(conditions.SUSPENDED, False, conditions.RESUMED, "spec.suspend is false"))
+    if situation.complete:
+        found.append(condition(conditions.COMPLETE, True, reason, message))
+    if situation.failed:
+        found.append(condition(conditions.FAILED, True, reason, message))
+    return found
+
+
+def _counts(observed: ObservedBatch, facts: Facts) -> Status:
+    row = facts.row
+    if row is None and was_enqueued(observed):
+        kept = ("totalJobs", "pendingJobs", "runningJobs", "completedJobs", "failedJobs", "cancelledJobs")
+        return {key: observed.status[key] for key in (*kept, "progress", "successRate") if key in observed.status}
+    if row is None or row.state is BatchState.LOADING:
+        total = observed.total_jobs
+        return {
+            "totalJobs": total,
+            "pendingJobs": total,
+            "runningJobs": 0,
+            "completedJobs": 0,
+            "failedJobs": 0,
+            "cancelledJobs": 0,
+            "progress": "0%",
+        }
+    counts: Status = {
+        "totalJobs": row.total_jobs,
+        "pendingJobs": row.pending_jobs,
+        "runningJobs": row.running_jobs,
+        "completedJobs": row.completed_jobs,
+        "failedJobs": row.failed_jobs,
+        "cancelledJobs": row.cancelled_jobs,
+        "progress": percentage(row.total_jobs - row.pending_jobs, row.total_jobs),
+    }
+    if ran := row.completed_jobs + row.failed_jobs:
+        counts["successRate"] = percentage(row.completed_jobs, ran, digits=1)
+    return counts
+
+
+def percentage(part: int, whole: int, *, digits: int = 0) -> str:
+    """Return e.g. ``45%``, rounded down, so that only the whole is 100%."""
+    if part >= whole:
+        return "100%"
+    scaled = part * 100 * 10**digits // whole
+    return f"{scaled // 10**digits}%" if digits == 0 else f"{scaled // 10**digits}.{scaled % 10**digits:0{digits}d}%"
+
+
+def _times(observed: ObservedBatch, facts: Facts, situation: _Situation, now: datetime) -> Status:
+    same_batch = observed.status.get("batchId") == str(observed.batch_id)
+    times: Status = {}
+    if facts.row is not None:
+        times["startTime"] = timestamp(facts.row.created_at)
+    elif same_batch and "startTime" in observed.status:
+        times["startTime"] = observed.status["startTime"]
+    if facts.row is not None and facts.row.finished_at is not None:
+        times["completionTime"] = timestamp(facts.row.finished_at)
+    elif situation.failed and facts.row is None and observed.problem is None:
+        times["completionTime"] = timestamp(now)
+    return times
+
+
+def _errors(observed: ObservedBatch, facts: Facts) -> Status:
+    if facts.errors is None:
+        known = was_enqueued(observed) and "errors" in observed.status
+        return {"errors": observed.status["errors"]} if known else {}
+    groups = [
+        {
+            "type": group.type[:253],
+            "count": group.count,
+            "index": group.index,
+            "message": group.message[:MAX_ERROR_MESSAGE_LENGTH],
+        }
+        for group in facts.errors[:MAX_ERROR_GROUPS]
+    ]
+    return {"errors": groups} if groups else {}
+
+
+def patch(before: Mapping[str, Any], after: Status) -> Status | None:
+    """Return the merge patch that turns one status into the other; None if they are equal."""
+    if dict(before) == after:
+        return None
+    return {
+        **{key: value for key, value in after.items() if before.get(key) != value},
+        **{key: None for key in before if key not in after},
+    }
+
+
+def notes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Note]:
+    """Return the events that the change from one status to the other deserves."""
+    old, new = before.get("conditions"), after.get("conditions")
+    found = []
+    for kind, reason in ((conditions.ENQUEUED, conditions.ENQUEUED), (conditions.SUSPENDED, conditions.SUSPENDED)):
+        entry = conditions.find(new, kind)
+        if entry is not None and conditions.holds(new, kind) and not conditions.holds(old, kind):
+            found.append(Note(reason=reason, message=entry["message"]))
+    if conditions.holds(old, conditions.SUSPENDED) and not conditions.holds(new, conditions.SUSPENDED):
+        found.append(Note(reason=conditions.RESUMED, message="the jobs run on"))
+    ready_before, ready = conditions.find(old, conditions.READY), conditions.find(new, conditions.READY)
+    if ready is None or (ready_before is not None and ready_before["reason"] == ready["reason"]):
+        return found
+    if conditions.holds(new, conditions.COMPLETE):
+        warning = ready["reason"] != conditions.COMPLETED
+        found.append(Note(reason=ready["reason"], message=ready["message"], warning=warning))
+    elif conditions.holds(new, conditions.STALLED) or ready["reason"] == conditions.DATABASE_UNAVAILABLE:
+        found.append(Note(reason=ready["reason"], message=ready["message"], warning=True))
+    return found

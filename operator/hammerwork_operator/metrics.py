@@ -1,0 +1,69 @@
+"""Prometheus metrics of the operator."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, PlatformCollector, ProcessCollector
+from prometheus_client.exposition import generate_latest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+class Metrics:
+    """All metrics of one process, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        ProcessCollector(registry=self._registry)
+        PlatformCollector(registry=self._registry)
+        self._reconciles = Counter(
+            "hammerwork_operator_reconciles",
+            "Reconciliations by kind and outcome (success, conflict, error).",
+            ["kind", "outcome"],
+            registry=self._registry,
+        )
+        self._reconcile_seconds = Histogram(
+            "hammerwork_operator_reconcile_seconds",
+            "Duration of reconciliations by kind.",
+            ["kind"],
+            buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60),
+            registry=self._registry,
+        )
+        self.loaded_jobs = Counter(
+            "hammerwork_operator_loaded_jobs",
+            "Jobs of batches that were loaded into a database.",
+            registry=self._registry,
+        )
+        self.status_writes = Counter(
+            "hammerwork_operator_status_writes", "Status patches by kind.", ["kind"], registry=self._registry
+        )
+        self.live_batches = Gauge(
+            "hammerwork_operator_live_batches", "JobBatches whose progress is followed.", registry=self._registry
+        )
+        self.databases = Gauge(
+            "hammerwork_operator_databases", "Databases by whether they answer.", ["state"], registry=self._registry
+        )
+
+    @contextmanager
+    def reconcile(self, kind: str) -> Iterator[Callable[[str], None]]:
+        """Count and time one reconciliation; call what is yielded with the outcome if it is not ``success``."""
+        outcome = "success"
+
+        def settle(value: str) -> None:
+            nonlocal outcome
+            outcome = value
+
+        started = time.perf_counter()
+        try:
+            yield settle
+        finally:
+            self._reconciles.labels(kind, outcome).inc()
+            self._reconcile_seconds.labels(kind).observe(time.perf_counter() - started)
+
+    def exposition(self) -> bytes:
+        """Return the metrics in the text format of Prometheus."""
+        return generate_latest(self._registry)

@@ -1,0 +1,94 @@
+"""The operator's process: everything is put together, runs until it is told to stop, and is taken apart again."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+import kopf
+
+from hammerwork_operator.api import jobbatch, workerpool
+from hammerwork_operator.cluster import ApiError, Cluster
+from hammerwork_operator.databases import Databases
+from hammerwork_operator.handlers import build_registry, build_settings
+from hammerwork_operator.jobbatch.controller import JobBatchController
+from hammerwork_operator.metrics import Metrics
+from hammerwork_operator.web import WebServer
+from hammerwork_operator.workerpool.controller import WorkerPoolController
+
+if TYPE_CHECKING:
+    from hammerwork_operator.config import Config
+
+_LOGGER = logging.getLogger(__name__)
+_CRD_SECONDS = 5.0
+
+
+class OperatorProcess:
+    """One operator. `run` returns after SIGTERM or SIGINT, and raises when a watch fails for good."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._metrics = Metrics()
+        self._watching = asyncio.Event()
+
+    async def run(self) -> None:
+        """Serve probes at once, wait for the CRDs, then watch."""
+        web = WebServer(self._config.port, self._metrics, self._not_ready)
+        port = await web.start()
+        _LOGGER.info("probes and metrics on port %d", port)
+        try:
+            cluster = await Cluster.connect()
+            try:
+                await self._operate(cluster)
+            finally:
+                await cluster.close()
+        finally:
+            await web.stop()
+
+    async def _operate(self, cluster: Cluster) -> None:
+        await _wait_for_crds(cluster)
+        databases = Databases(cluster, self._metrics)
+        batches = JobBatchController(cluster, databases, self._metrics)
+        pools = WorkerPoolController(cluster, self._metrics, default_image=self._config.worker_image)
+        registry = build_registry(batches, pools)
+
+        @kopf.on.startup(registry=registry)  # type: ignore[untyped-decorator, unused-ignore]
+        async def startup(**_: object) -> None:
+            # Tasks of ours that end with the operator must start inside it: kopf cancels and awaits them.
+            asyncio.get_running_loop().create_task(databases.drop_idle_forever(), name="drop idle databases")
+
+        @kopf.on.cleanup(registry=registry)  # type: ignore[untyped-decorator, unused-ignore]
+        async def cleanup(**_: object) -> None:
+            self._watching.clear()
+            await asyncio.gather(batches.stop(), pools.stop())
+            await databases.close()
+
+        namespaces = self._config.namespaces
+        where = f"namespaces {', '.join(namespaces)}" if namespaces else "all namespaces"
+        _LOGGER.info("watching %s", where)
+        await kopf.operator(
+            registry=registry,
+            settings=build_settings(),
+            clusterwide=not namespaces,
+            namespaces=namespaces,
+            standalone=True,
+            ready_flag=self._watching,
+        )
+
+    def _not_ready(self) -> str | None:
+        return None if self._watching.is_set() else "not watching yet"
+
+
+async def _wait_for_crds(cluster: Cluster) -> None:
+    """Return when the API server serves our resources: kopf looks for them only once, at its start."""
+    wanted = {jobbatch.PLURAL, workerpool.PLURAL}
+    while True:
+        try:
+            missing = wanted - await cluster.served_resources()
+            if not missing:
+                return
+            _LOGGER.error("the API server does not know %s; apply the CRDs", ", ".join(sorted(missing)))
+        except ApiError as error:
+            _LOGGER.error("the API server does not answer: %s", error)  # noqa: TRY400 (the trace tells no more)
+        await asyncio.sleep(_CRD_SECONDS)

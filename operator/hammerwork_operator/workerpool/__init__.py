@@ -1,0 +1,1 @@
+"""WorkerPool: a Deployment of worker Pods for one queue."""

@@ -1,0 +1,54 @@
+"""A WorkerPool as it was last seen."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from hammerwork_operator.api.workerpool import HandlerSpec, PythonHandler, WorkerPoolSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class ObservedPool(msgspec.Struct, frozen=True, kw_only=True):
+    """What decisions about a WorkerPool are made from."""
+
+    namespace: str
+    name: str
+    uid: str
+    generation: int
+    resource_version: str
+    deleted: bool
+    spec: WorkerPoolSpec
+    status: dict[str, Any]
+    problem: str | None = None
+    """What is wrong with the spec, if the operator cannot read it."""
+
+    @property
+    def deployment_name(self) -> str:
+        """Name of the Deployment."""
+        return f"{self.name}-worker"
+
+
+def observe(manifest: Mapping[str, Any]) -> ObservedPool:
+    """Return what is to be known of the object."""
+    metadata = manifest["metadata"]
+    problem = None
+    try:
+        spec = msgspec.convert(manifest.get("spec"), WorkerPoolSpec)
+    except msgspec.ValidationError as error:
+        problem = f"spec: {error}"
+        spec = WorkerPoolSpec(queue="", handler=HandlerSpec(python=PythonHandler(function="")))
+    return ObservedPool(
+        namespace=metadata["namespace"],
+        name=metadata["name"],
+        uid=metadata["uid"],
+        generation=metadata["generation"],
+        resource_version=metadata["resourceVersion"],
+        deleted="deletionTimestamp" in metadata,
+        spec=spec,
+        status=dict(manifest.get("status") or {}),
+        problem=problem,
+    )
