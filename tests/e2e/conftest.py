@@ -1,0 +1,80 @@
+"""One installation of the chart for all tests; each test has queues, pools and batches of its own names."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.e2e import manifests
+from tests.e2e.kubectl import CommandError, Kubectl
+from tests.e2e.ledger import Database
+from tests.e2e.release import Release, chosen_images, other_operators, provide_images, start_cluster
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator
+
+_DATABASE_VALUES = ("postgresql.enabled=true", "postgresql.persistence.enabled=false")
+
+
+@pytest.fixture(scope="session")
+def cluster_environment() -> dict[str, str]:
+    """The environment in which kubectl and helm work on a cluster that has the images."""
+    environment = start_cluster()
+    provide_images(environment)
+    return environment
+
+
+@pytest.fixture(scope="session")
+def release(cluster_environment: dict[str, str]) -> Iterator[Release]:
+    """The chart with its database, watching all namespaces, in a namespace that is gone afterwards."""
+    kubectl = Kubectl(cluster_environment, f"hammerwork-e2e-{secrets.token_hex(3)}")
+    if others := other_operators(kubectl):
+        pytest.fail(f"{', '.join(others)}: would serve the tests' batches too; uninstall it first (make demo-down)")
+    release = Release(kubectl, chosen_images())
+    try:
+        release.install(*_DATABASE_VALUES, *release.images.values("postgresql", "postgresql"))
+        kubectl.apply(manifests.handlers())
+        yield release
+    finally:
+        # The batches first: without an operator nobody would take their finalizer off.
+        with contextlib.suppress(CommandError):
+            kubectl("delete", "jobbatches,workerpools", "--all", "--timeout=60s", seconds=90)
+            release.uninstall()
+        kubectl("delete", "namespace", kubectl.namespace, "--ignore-not-found", "--timeout=120s", seconds=150)
+
+
+@pytest.fixture(scope="session")
+def kubectl(release: Release) -> Kubectl:
+    """kubectl in the namespace of the release."""
+    return release.kubectl
+
+
+@pytest.fixture(scope="session")
+def database(release: Release) -> Database:
+    """The release's database, with an empty ledger."""
+    database = Database(release.kubectl, f"{release.name}-postgresql-0")
+    database.prepare_ledger()
+    return database
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Add to a failed test what the cluster says."""
+    report = yield
+    release = getattr(item, "funcargs", {}).get("release")
+    if report.failed and isinstance(release, Release):
+        for title, command in {
+            "objects": ("get", "jobbatches,workerpools,pods", "--output", "wide"),
+            "events": ("get", "events", "--sort-by=.lastTimestamp"),
+            "operator": ("logs", f"deployment/{release.operator}", "--tail=60"),
+            "workers": ("logs", "--selector=app.kubernetes.io/name=hammerwork-worker", "--tail=30", "--prefix"),
+        }.items():
+            try:
+                said = release.kubectl(*command)
+            except (CommandError, TimeoutError) as error:
+                said = str(error)
+            report.sections.append((title, said))
+    return report
