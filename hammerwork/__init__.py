@@ -12,8 +12,10 @@ from hammerwork.batch import (
     PartialFailureMode,
     Priority,
     QueueDepth,
+    QueueStatistics,
     RetryPolicy,
     RetryStrategy,
+    WorkerInfo,
 )
 from hammerwork.errors import (
     BatchConflictError,
@@ -50,10 +52,12 @@ __all__ = [
     "PartialFailureMode",
     "Priority",
     "QueueDepth",
+    "QueueStatistics",
     "RetryPolicy",
     "RetryStrategy",
     "UnsupportedDatabaseError",
     "Worker",
+    "WorkerInfo",
     "WorkerPool",
     "WorkerStats",
 ]

@@ -440,6 +440,49 @@ class QueueDepth(msgspec.Struct, frozen=True, kw_only=True):
     """How long the oldest claimable job has been waiting."""
 
 
+class QueueStatistics(msgspec.Struct, frozen=True, kw_only=True):
+    """What happened in one queue within a window of time that ends now; workers report every few seconds."""
+
+    queue: str
+    window_seconds: float
+    total_processed: int
+    """Attempts that ended, successful or not."""
+    failed: int
+    """Those that failed."""
+    error_rate: float
+    """failed ÷ total_processed, from 0 to 1."""
+    throughput: float
+    """Attempts per second."""
+    average_processing_time_ms: float
+    batches: int
+    """Batches that finished."""
+    average_batch_size: float
+    """Jobs per finished batch."""
+    depth: QueueDepth
+    """The backlog now."""
+
+
+class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """A worker that has reported within its lease, or whose jobs have not been given back yet."""
+
+    id: UUID
+    queue: str
+    pool: str
+    instance: str
+    lanes: int
+    started_at: datetime
+    heartbeat_at: datetime
+    jobs_processed: int
+    jobs_completed: int
+    jobs_failed: int
+    average_processing_time_ms: float
+
+    @property
+    def success_rate(self) -> float:
+        """Completed ÷ processed, from 0 to 1; 1 while nothing has been processed."""
+        return self.jobs_completed / self.jobs_processed if self.jobs_processed else 1.0
+
+
 def in_running_order(jobs: Sequence[Job]) -> list[Job]:
     """Return the jobs by priority, highest first; jobs of one priority keep their order."""
     return sorted(jobs, key=lambda job: -job.priority)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import uuid
+from datetime import timedelta
 from typing import TYPE_CHECKING, Self
 
 from hammerwork.backends import connect_backend
@@ -17,7 +18,17 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from hammerwork.backends.protocol import Backend
-    from hammerwork.batch import BatchStatus, ErrorGroup, Job, JobBatch, JobRecord, JobStatus, QueueDepth
+    from hammerwork.batch import (
+        BatchStatus,
+        ErrorGroup,
+        Job,
+        JobBatch,
+        JobRecord,
+        JobStatus,
+        QueueDepth,
+        QueueStatistics,
+        WorkerInfo,
+    )
 
 LEASE_SECONDS = 30.0
 """A worker that has not been heard of for this long is taken for dead, and its jobs go back to the queue."""
@@ -160,6 +171,41 @@ class JobQueue:
         """Undo `suspend_batch`."""
         await self.backend.set_suspended(batch_id, suspended=False)
 
+    async def retry_failed(self, batch_id: UUID) -> int:
+        """Run the failed jobs of a finished batch again, from their first attempt; return how many jobs.
+
+        Of a failed FailFast batch, what was cancelled runs too. The recorded failures of the batch are removed.
+
+        Raises:
+            BatchConflictError: The batch has not finished, or it was cancelled.
+        """
+        return await self.backend.retry_failed(batch_id)
+
+    async def list_batches(
+        self,
+        *,
+        queue: str | None = None,
+        metadata: dict[str, str] | None = None,
+        before: BatchStatus | None = None,
+        limit: int = 100,
+    ) -> list[BatchStatus]:
+        """Return batches, the newest first.
+
+        Args:
+            queue: Only those of this queue.
+            metadata: Only those that have all of these entries.
+            before: Last batch of the previous page.
+            limit: Size of a page, 1 to 1,000.
+        """
+        ids = await self.backend.list_batches(
+            queue=queue,
+            metadata=metadata or {},
+            before=(before.created_at, before.batch_id) if before is not None else None,
+            limit=limit,
+        )
+        statuses = await self.backend.batch_statuses(ids)
+        return [statuses[batch_id] for batch_id in ids if batch_id in statuses]
+
     async def delete_batch(self, batch_id: UUID) -> bool:
         """Remove a batch and all its rows, in slices; running jobs of it go on, uncounted. False: there was none."""
         return await self.backend.delete_batch(batch_id)
@@ -167,6 +213,22 @@ class JobQueue:
     async def get_queue_depths(self) -> dict[str, QueueDepth]:
         """Return the backlog of every queue that has one, by the queue's name."""
         return await self.backend.queue_depths()
+
+    async def pause_queue(self, queue: str) -> None:
+        """Let no further job of the queue start, of any batch, until `resume_queue`; running jobs go on."""
+        await self.backend.pause_queue(queue, paused=True)
+
+    async def resume_queue(self, queue: str) -> None:
+        """Undo `pause_queue`."""
+        await self.backend.pause_queue(queue, paused=False)
+
+    async def get_queue_statistics(self, queue: str, window: timedelta = timedelta(hours=1)) -> QueueStatistics:
+        """Return what happened in the queue within the last `window`, to the minute; 7 days are kept."""
+        return await self.backend.queue_statistics(queue, window.total_seconds())
+
+    async def get_workers(self, queue: str | None = None) -> list[WorkerInfo]:
+        """Return the workers of a queue, or of all queues."""
+        return await self.backend.workers(queue)
 
     async def release_lost_claims(self, *, lease_seconds: float = LEASE_SECONDS) -> int:
         """Give the jobs of dead workers back to the queue; return how many jobs. Workers do this on their own too."""

@@ -232,8 +232,7 @@ class Worker:
     def _note_failure(self, held: HeldClaim, offset: int, job: Job, error: BaseException) -> None:
         final = held.fail(offset, error)
         self._stats.jobs_failed += 1
-        logger.log(
-            logging.WARNING if final else logging.INFO,
+        logger.info(
             "job %s: attempt %d of %d failed%s: %s: %s",
             job.id,
             job.attempt,

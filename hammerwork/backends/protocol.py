@@ -12,8 +12,19 @@ from hammerwork.batch import PartialFailureMode, Priority, RetryPolicy
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Awaitable, Callable, Collection, Iterable, Sequence
+    from datetime import datetime
 
-    from hammerwork.batch import BatchStatus, ErrorGroup, Job, JobBatch, JobRecord, JobStatus, QueueDepth
+    from hammerwork.batch import (
+        BatchStatus,
+        ErrorGroup,
+        Job,
+        JobBatch,
+        JobRecord,
+        JobStatus,
+        QueueDepth,
+        QueueStatistics,
+        WorkerInfo,
+    )
 
 Span = tuple[int, int]
 """A run of jobs by index: first and last, both included."""
@@ -129,6 +140,13 @@ class Backend(Protocol):
     async def cancel_batch(self, batch_id: UUID) -> None: ...
     async def set_suspended(self, batch_id: UUID, *, suspended: bool) -> None: ...
     async def delete_batch(self, batch_id: UUID) -> bool: ...
+    async def list_batches(
+        self, *, queue: str | None, metadata: dict[str, str], before: tuple[datetime, UUID] | None, limit: int
+    ) -> list[UUID]: ...
+    async def retry_failed(self, batch_id: UUID) -> int: ...
+    async def pause_queue(self, queue: str, *, paused: bool) -> None: ...
+    async def queue_statistics(self, queue: str, window_seconds: float) -> QueueStatistics: ...
+    async def workers(self, queue: str | None) -> list[WorkerInfo]: ...
     async def queue_depths(self) -> dict[str, QueueDepth]: ...
 
     async def exchange(self, worker_id: UUID, queue: str, settlement: Settlement | None, limit: int) -> Exchange:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import bisect
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self
+from uuid import UUID
 
 import msgspec
 
@@ -23,18 +25,21 @@ from hammerwork.batch import (
     PartialFailureMode,
     Priority,
     QueueDepth,
+    QueueStatistics,
     RetryPolicy,
+    WorkerInfo,
 )
-from hammerwork.errors import BatchNotFoundError, DatabaseUnavailableError
+from hammerwork.errors import BatchConflictError, BatchNotFoundError, DatabaseUnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Sequence
-    from uuid import UUID
 
     from hammerwork.backends.protocol import Settlement, WorkerRecord
 
 _CHANNEL = "hammerwork_ready"
 _MAX_PAGE = 10_000
+_MAX_BATCHES = 1_000
+_END_OF_TIME = (datetime.max.replace(tzinfo=UTC), UUID(int=0))
 
 
 class PostgresBackend:
@@ -102,6 +107,66 @@ class PostgresBackend:
     async def set_suspended(self, batch_id: UUID, *, suspended: bool) -> None:
         if not await self._fetchval("set_suspended", batch_id, suspended):
             raise BatchNotFoundError(batch_id)
+
+    async def list_batches(
+        self, *, queue: str | None, metadata: dict[str, str], before: tuple[datetime, UUID] | None, limit: int
+    ) -> list[UUID]:
+        if not 1 <= limit <= _MAX_BATCHES:
+            raise ValueError(f"list of batches: limit {limit} must be 1 to {_MAX_BATCHES:,} batches a page")
+        created_at, batch_id = before or _END_OF_TIME
+        wanted = msgspec.json.encode(metadata).decode()
+        return [row["id"] for row in await self._fetch("list_batches", wanted, queue, created_at, batch_id, limit)]
+
+    async def retry_failed(self, batch_id: UUID) -> int:
+        jobs = await self._fetchval("retry_failed", batch_id)
+        if jobs is None:
+            raise BatchNotFoundError(batch_id)
+        if jobs < 0:
+            status = (await self.batch_statuses([batch_id]))[batch_id]
+            raise BatchConflictError(
+                f"batch {status.name!r} ({batch_id}): it is {status.state.value}; failed jobs can be run again once "
+                "the batch has finished, unless it was cancelled"
+            )
+        return int(jobs)
+
+    async def pause_queue(self, queue: str, *, paused: bool) -> None:
+        await self._fetchval("pause_queue", queue, paused)
+
+    async def queue_statistics(self, queue: str, window_seconds: float) -> QueueStatistics:
+        (row,) = await self._fetch("queue_statistics", queue, window_seconds)
+        depths = await self.queue_depths()
+        processed = row["processed"]
+        return QueueStatistics(
+            queue=queue,
+            window_seconds=window_seconds,
+            total_processed=processed,
+            failed=row["failed"],
+            error_rate=row["failed"] / processed if processed else 0.0,
+            throughput=processed / window_seconds,
+            average_processing_time_ms=row["busy_ms"] / processed if processed else 0.0,
+            batches=row["batches"],
+            average_batch_size=row["average_batch_size"],
+            depth=depths.get(queue)
+            or QueueDepth(queue=queue, ready=0, scheduled=0, running=0, oldest_ready_seconds=None),
+        )
+
+    async def workers(self, queue: str | None) -> list[WorkerInfo]:
+        return [
+            WorkerInfo(
+                id=row["id"],
+                queue=row["queue"],
+                pool=row["pool"],
+                instance=row["instance"],
+                lanes=row["lanes"],
+                started_at=row["started_at"],
+                heartbeat_at=row["heartbeat_at"],
+                jobs_processed=row["processed"],
+                jobs_completed=row["processed"] - row["failed"],
+                jobs_failed=row["failed"],
+                average_processing_time_ms=row["busy_ms"] / row["processed"] if row["processed"] else 0.0,
+            )
+            for row in await self._fetch("list_workers", queue)
+        ]
 
     async def queue_depths(self) -> dict[str, QueueDepth]:
         return {row["queue"]: QueueDepth(**row) for row in await self._fetch("queue_depths")}

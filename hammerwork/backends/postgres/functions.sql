@@ -280,7 +280,7 @@ BEGIN
     RETURN k.open;
 END $$;
 
--- Makes the retries that are due claimable, and removes leftovers of stopped batches. Returns the number made ready.
+-- Makes the retries that are due claimable, and removes leftovers of stopped batches and old statistics. Returns the number made ready.
 CREATE OR REPLACE FUNCTION hammerwork_tick(p_queue text) RETURNS int LANGUAGE plpgsql AS $$
 DECLARE
     v_due int;
@@ -293,6 +293,7 @@ BEGIN
     IF v_due > 0 THEN
         PERFORM pg_notify('hammerwork_ready', p_queue);
     END IF;
+    DELETE FROM hammerwork_statistics WHERE queue = p_queue AND minute < clock_timestamp() - interval '7 days';
     FOR v_batch IN SELECT id FROM hammerwork_batches
                    WHERE state IN ('Failed', 'Cancelled') AND finished_at IS NULL AND queue = p_queue LIMIT 1 LOOP
         PERFORM hammerwork_finish_stopped(v_batch);
@@ -393,4 +394,80 @@ BEGIN
         END IF;
     END IF;
     RETURN true;
+END $$;
+
+-- Shows that a worker lives, and adds what it has done since its last heartbeat to the minute's statistics.
+CREATE OR REPLACE FUNCTION hammerwork_heartbeat(
+    p_id uuid, p_queue text, p_pool text, p_instance text, p_lanes int, p_processed bigint, p_failed bigint, p_busy_ms bigint
+) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    w hammerwork_workers;
+BEGIN
+    SELECT * INTO w FROM hammerwork_workers WHERE id = p_id FOR UPDATE;
+    INSERT INTO hammerwork_workers (id, queue, pool, instance, lanes, processed, failed, busy_ms)
+        VALUES (p_id, p_queue, p_pool, p_instance, p_lanes, p_processed, p_failed, p_busy_ms)
+        ON CONFLICT (id) DO UPDATE SET heartbeat_at = clock_timestamp(),
+            processed = p_processed, failed = p_failed, busy_ms = p_busy_ms;
+    IF p_processed > coalesce(w.processed, 0) THEN
+        INSERT INTO hammerwork_statistics AS s (queue, minute, processed, failed, busy_ms)
+            VALUES (p_queue, date_trunc('minute', clock_timestamp()), p_processed - coalesce(w.processed, 0),
+                    p_failed - coalesce(w.failed, 0), p_busy_ms - coalesce(w.busy_ms, 0))
+            ON CONFLICT (queue, minute) DO UPDATE SET processed = s.processed + excluded.processed,
+                failed = s.failed + excluded.failed, busy_ms = s.busy_ms + excluded.busy_ms;
+    END IF;
+END $$;
+
+-- Runs the failed jobs of an ended batch again, from the first attempt, and those that a failed FailFast batch cancelled.
+-- Their recorded failures are removed. Returns how many jobs; -1 when the batch has not ended, or was cancelled.
+CREATE OR REPLACE FUNCTION hammerwork_retry_failed(p_batch uuid) RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+    b hammerwork_batches;
+    v_jobs bigint;
+BEGIN
+    SELECT * INTO b FROM hammerwork_batches WHERE id = p_batch FOR UPDATE;
+    IF b.state = 'Completed' THEN
+        RETURN 0;
+    ELSIF b.finished_at IS NULL OR b.state = 'Cancelled' THEN
+        RETURN -1;
+    END IF;
+    -- What an ended batch still has of chunks was cut short: count what they did in the batch, keep their rest.
+    SELECT coalesce(sum(completed), 0) INTO b.completed FROM hammerwork_chunks WHERE batch_id = p_batch;
+    DELETE FROM hammerwork_chunks WHERE batch_id = p_batch AND next > hi;
+    UPDATE hammerwork_chunks SET lo = next, completed = 0, failed = 0, moved = 0,
+            state = CASE WHEN b.suspended THEN 'held' ELSE 'ready' END
+        WHERE batch_id = p_batch;
+    -- Runs of neighbours of one priority, none longer than a loaded chunk.
+    WITH gone AS (
+        DELETE FROM hammerwork_failures WHERE batch_id = p_batch RETURNING idx, final
+    ), failed AS (
+        SELECT idx, hammerwork_priority_at(b.priorities, idx) AS priority FROM gone WHERE final
+    ), numbered AS (
+        SELECT idx, priority, idx - row_number() OVER (PARTITION BY priority ORDER BY idx) AS run FROM failed
+    )
+    INSERT INTO hammerwork_chunks (batch_id, queue, priority, rank, state, lo, hi, next)
+        SELECT p_batch, b.queue, priority, b.rank, CASE WHEN b.suspended THEN 'held' ELSE 'ready' END,
+               min(idx), max(idx), min(idx)
+        FROM numbered GROUP BY priority, run, idx / 1000;
+    UPDATE hammerwork_batches SET state = 'Pending', finished_at = NULL,
+            completed = hammerwork_batches.completed + b.completed, failed = 0
+        WHERE id = p_batch RETURNING total - hammerwork_batches.completed INTO v_jobs;
+    PERFORM pg_notify('hammerwork_ready', b.queue);
+    RETURN v_jobs;
+END $$;
+
+-- Priority of a job, from [[first index, priority], ...].
+CREATE OR REPLACE FUNCTION hammerwork_priority_at(p_priorities jsonb, p_idx int) RETURNS smallint LANGUAGE sql IMMUTABLE AS $$
+    SELECT (value->>1)::smallint FROM jsonb_array_elements(p_priorities)
+    WHERE (value->>0)::int <= p_idx ORDER BY (value->>0)::int DESC LIMIT 1
+$$;
+
+CREATE OR REPLACE FUNCTION hammerwork_pause_queue(p_queue text, p_paused boolean) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO hammerwork_queues (name, paused, paused_at)
+        VALUES (p_queue, p_paused, CASE WHEN p_paused THEN clock_timestamp() END)
+        ON CONFLICT (name) DO UPDATE SET paused = excluded.paused, paused_at = excluded.paused_at
+            WHERE hammerwork_queues.paused <> excluded.paused;
+    IF NOT p_paused THEN
+        PERFORM pg_notify('hammerwork_ready', p_queue);
+    END IF;
 END $$;

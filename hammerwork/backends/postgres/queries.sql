@@ -132,9 +132,7 @@ SELECT * FROM hammerwork_claim($1, $2, $3)
 SELECT * FROM hammerwork_exchange($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
 
 -- name: heartbeat
-INSERT INTO hammerwork_workers (id, queue, pool, instance, lanes, processed, failed, busy_ms)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
-ON CONFLICT (id) DO UPDATE SET heartbeat_at = clock_timestamp(), processed = $6, failed = $7, busy_ms = $8
+SELECT hammerwork_heartbeat($1, $2, $3, $4, $5, $6, $7, $8)
 
 -- name: retire
 DELETE FROM hammerwork_workers WHERE id = $1 AND NOT EXISTS (SELECT 1 FROM hammerwork_claims WHERE worker_id = $1)
@@ -147,3 +145,29 @@ SELECT hammerwork_tick($1)
 
 -- name: reap
 SELECT hammerwork_reap($1)
+
+-- name: retry_failed
+SELECT hammerwork_retry_failed($1)
+
+-- name: pause_queue
+SELECT hammerwork_pause_queue($1, $2)
+
+-- name: list_batches
+SELECT id, created_at FROM hammerwork_batches
+WHERE metadata @> $1::jsonb AND ($2::text IS NULL OR queue = $2) AND (created_at, id) < ($3, $4)
+ORDER BY created_at DESC, id DESC LIMIT $5
+
+-- name: queue_statistics
+SELECT coalesce(s.processed, 0)::bigint AS processed, coalesce(s.failed, 0)::bigint AS failed,
+       coalesce(s.busy_ms, 0)::bigint AS busy_ms, b.batches, b.average_batch_size
+FROM (
+    SELECT sum(processed) AS processed, sum(failed) AS failed, sum(busy_ms) AS busy_ms FROM hammerwork_statistics
+    WHERE queue = $1 AND minute > clock_timestamp() - $2 * interval '1 second'
+) s, (
+    SELECT count(*) AS batches, coalesce(avg(total), 0)::float8 AS average_batch_size FROM hammerwork_batches
+    WHERE queue = $1 AND finished_at > clock_timestamp() - $2 * interval '1 second'
+) b
+
+-- name: list_workers
+SELECT id, queue, pool, instance, lanes, started_at, heartbeat_at, processed, failed, busy_ms FROM hammerwork_workers
+WHERE $1::text IS NULL OR queue = $1 ORDER BY queue, started_at, id

@@ -26,6 +26,8 @@ CREATE TABLE hammerwork_batches (
     finished_at     timestamptz
 ) WITH (fillfactor = 50);
 
+CREATE INDEX hammerwork_batches_created ON hammerwork_batches (created_at, id);
+CREATE INDEX hammerwork_batches_metadata ON hammerwork_batches USING gin (metadata jsonb_path_ops);
 CREATE INDEX hammerwork_batches_stopping ON hammerwork_batches (id)
     WHERE state IN ('Failed', 'Cancelled') AND finished_at IS NULL;
 
@@ -109,7 +111,19 @@ CREATE TABLE hammerwork_workers (
     busy_ms      bigint NOT NULL DEFAULT 0
 ) WITH (fillfactor = 50);
 
+-- Only queues that somebody has paused are here.
 CREATE TABLE hammerwork_queues (
-    name   text PRIMARY KEY,
-    paused boolean NOT NULL DEFAULT false
+    name      text PRIMARY KEY,
+    paused    boolean NOT NULL DEFAULT false,
+    paused_at timestamptz
 );
+
+-- What the workers of a queue did in each minute, added up from their heartbeats; old minutes are removed.
+CREATE TABLE hammerwork_statistics (
+    queue     text NOT NULL,
+    minute    timestamptz NOT NULL,
+    processed bigint NOT NULL DEFAULT 0,
+    failed    bigint NOT NULL DEFAULT 0,
+    busy_ms   bigint NOT NULL DEFAULT 0,
+    PRIMARY KEY (queue, minute)
+) WITH (fillfactor = 70);
