@@ -138,6 +138,7 @@ class Databases:
         self._cluster = cluster
         self._slots: dict[str, _Slot] = {}
         self._urls: dict[tuple[str, str, str], tuple[float, str]] = {}
+        self._sweeper: asyncio.Task[None] | None = None
         metrics.live_batches.set_function(lambda: sum(database.followed for database in self._connected()))
         metrics.databases.labels("up").set_function(lambda: sum(map(_up, self._slots.values())))
         metrics.databases.labels("down").set_function(lambda: sum(not _up(slot) for slot in self._slots.values()))
@@ -150,6 +151,8 @@ class Databases:
             DatabaseUnavailableError: The database does not answer.
             ApiError: The API server does not answer.
         """
+        if self._sweeper is None:
+            self._sweeper = asyncio.create_task(self._drop_idle_forever(), name="drop idle databases")
         url = await self._url(namespace, ref)
         slot = self._slots.setdefault(url, _Slot())
         async with slot.lock:
@@ -167,10 +170,12 @@ class Databases:
 
     async def close(self) -> None:
         """Close all connections."""
+        if self._sweeper is not None:
+            self._sweeper.cancel()
         for url in list(self._slots):
             await self._drop(url)
 
-    async def drop_idle_forever(self) -> None:
+    async def _drop_idle_forever(self) -> None:
         """Let databases go that nothing has needed for a while, until cancelled."""
         while True:
             await asyncio.sleep(IDLE_SECONDS / 4)

@@ -53,11 +53,6 @@ class OperatorProcess:
         pools = WorkerPoolController(cluster, self._metrics, default_image=self._config.worker_image)
         registry = build_registry(batches, pools)
 
-        @kopf.on.startup(registry=registry)  # type: ignore[untyped-decorator, unused-ignore]
-        async def startup(**_: object) -> None:
-            # Tasks of ours that end with the operator must start inside it: kopf cancels and awaits them.
-            asyncio.get_running_loop().create_task(databases.drop_idle_forever(), name="drop idle databases")
-
         @kopf.on.cleanup(registry=registry)  # type: ignore[untyped-decorator, unused-ignore]
         async def cleanup(**_: object) -> None:
             self._watching.clear()
