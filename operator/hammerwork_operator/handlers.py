@@ -64,7 +64,8 @@ def build_registry(batches: JobBatchController, pools: WorkerPoolController) -> 
 def build_settings() -> kopf.OperatorSettings:
     """Return kopf's settings."""
     settings = kopf.OperatorSettings()
-    settings.persistence.finalizer = names.FINALIZER
+    # kopf takes its finalizer off objects that none of its handlers holds, so it must not take ours for its own.
+    settings.persistence.finalizer = f"{GROUP}/unused"
     settings.persistence.diffbase_storage = _NoDiffBase()
     settings.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix=GROUP)
     settings.peering.standalone = True

@@ -79,8 +79,8 @@ def immutable_fields() -> list[str]:
 def _immutable(field: str) -> Schema:
     return {
         "rule": f"has(self.{field}) == has(oldSelf.{field}) && (!has(self.{field}) || self.{field} == oldSelf.{field})",
-        "message": f"{field} cannot be changed after creation, because it defines the jobs; "
-        "delete the JobBatch and create it again, or create one with another name",
+        "message": f"{field} cannot be changed after creation; delete the JobBatch and create it again, "
+        "or create one with another name",
         "fieldPath": f".{field}",
         "reason": "FieldValueForbidden",
     }

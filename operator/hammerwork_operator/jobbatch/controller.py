@@ -283,9 +283,17 @@ class JobBatchController:
     async def _load(self, memory: _Memory, observed: ObservedBatch, database: Database) -> None:
         try:
             async with self._loads:
+                started = time.monotonic()
                 await self._load_jobs(memory, observed, database)
                 memory.load = None
                 await database.look(observed.batch_id)
+            _LOGGER.info(
+                "JobBatch %s/%s: %d jobs loaded in %.2f s",
+                observed.namespace,
+                observed.name,
+                observed.total_jobs,
+                time.monotonic() - started,
+            )
         except (sources.InvalidSourceError, InvalidBatchError, msgspec.ValidationError) as error:
             memory.load = Load(running=False, failure=(conditions.INVALID_SOURCE, str(error)))
         except (HammerworkError, ApiError) as error:
