@@ -28,8 +28,10 @@ from hammerwork.errors import (
     JobTimeoutError,
     UnsupportedDatabaseError,
 )
+from hammerwork.handlers import batch_handler
+from hammerwork.lanes import WorkerStats
 from hammerwork.queue import JobQueue
-from hammerwork.worker import Worker, WorkerPool, WorkerStats
+from hammerwork.worker import Worker, WorkerPool
 
 __all__ = [
     "BatchConflictError",
@@ -60,4 +62,5 @@ __all__ = [
     "WorkerInfo",
     "WorkerPool",
     "WorkerStats",
+    "batch_handler",
 ]

@@ -6,7 +6,7 @@ import importlib
 import importlib.util
 import inspect
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,22 @@ if TYPE_CHECKING:
 Handler = Callable[[Job], Awaitable[Any]] | Callable[[Job], Any]
 """An async function, run on the event loop, or a plain one, run in a thread. What it returns is ignored; what it raises
 fails the attempt, and `JobFailedError` fails the job for good."""
+
+
+BatchHandler = Callable[[list[Job]], Awaitable[Sequence[BaseException | None] | None]]
+"""As a handler, but called with all jobs of a claim. It returns None when all succeeded, else a list that has, for each
+job, None or the exception that says why it failed. When it raises, all of them have failed."""
+
+
+def batch_handler(function: Any) -> Handler:
+    """Mark a function, async or plain, as one that takes a list of jobs; see `BatchHandler`. Also a decorator."""
+    function.hammerwork_batch_handler = True
+    return function  # type: ignore[no-any-return]
+
+
+def is_batch_handler(handler: object) -> bool:
+    """Whether the handler was marked with `batch_handler`."""
+    return bool(getattr(handler, "hammerwork_batch_handler", False))
 
 
 def is_async(handler: Handler) -> bool:

@@ -1,0 +1,116 @@
+"""What a worker holds: its claims, which of their jobs can start, and what there is to report. No I/O."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from uuid import UUID
+
+    from hammerwork.claims import HeldClaim
+
+CLAIM_AHEAD_SECONDS = 0.5
+"""A claim takes about as many jobs as the worker finishes in this time, so that slow jobs spread over all workers."""
+PREFETCH_SECONDS = 0.05
+"""The next claim is fetched when less work than this is left."""
+MAX_CLAIM_JOBS = 1_000
+
+
+class Holdings:
+    """The claims of one worker, between the pump that fetches and reports them and the lanes that run their jobs."""
+
+    def __init__(self) -> None:
+        self.claims: dict[int, HeldClaim] = {}
+        self.startable: deque[HeldClaim] = deque()
+        """Claims with jobs that may start now; lanes take from the first one."""
+        self.news: deque[HeldClaim] = deque()
+        """Claims with outcomes that are to be reported now."""
+        self.changed = asyncio.Event()
+        """Set when the pump should look again."""
+        self._suspect: HeldClaim | None = None
+        self._idle: deque[asyncio.Future[None]] = deque()
+        self._batch_size = 0
+
+    async def work(self) -> None:
+        """Return when there may be a job to start."""
+        idle: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._idle.append(idle)
+        self.changed.set()
+        await idle
+
+    def install(self, held: HeldClaim) -> None:
+        """Let lanes have the jobs of a new claim. One that may kill its worker waits until it is the only one."""
+        self.claims[held.claim.id] = held
+        self._batch_size = held.claim.batch_size
+        if held.claim.alone and len(self.claims) > 1:
+            self._suspect = held
+        else:
+            self._offer(held)
+
+    def _offer(self, held: HeldClaim) -> None:
+        self.startable.append(held)
+        for _ in range(min(held.waiting, len(self._idle))):
+            idle = self._idle.popleft()
+            if not idle.done():
+                idle.set_result(None)
+
+    def start(self) -> tuple[HeldClaim, int]:
+        """Start the next job; returns its claim and its offset there. Only while something is startable."""
+        held = self.startable[0]
+        offset = held.start()
+        if not held.waiting:
+            self.startable.popleft()
+        return held, offset
+
+    def start_all(self) -> tuple[HeldClaim, list[int]]:
+        """Start all jobs of the first startable claim."""
+        held = self.startable.popleft()
+        return held, [held.start() for _ in range(held.waiting)]
+
+    def tell(self, held: HeldClaim) -> None:
+        """Have the claim's outcomes reported."""
+        if held not in self.news:
+            self.news.append(held)
+        self.changed.set()
+
+    def give_back(self, batch_ids: Collection[UUID] | None) -> None:
+        """Release what has not started, of these batches or (None) of all."""
+        for held in self.claims.values():
+            if held.waiting and (batch_ids is None or held.claim.batch_id in batch_ids):
+                self._release(held)
+                self.tell(held)
+
+    def drop(self, held: HeldClaim) -> None:
+        """Forget a claim that has ended, or that this worker has lost."""
+        self._release(held)
+        del self.claims[held.claim.id]
+        if self._suspect is not None and len(self.claims) == 1:
+            suspect, self._suspect = self._suspect, None
+            self._offer(suspect)
+
+    def _release(self, held: HeldClaim) -> None:
+        held.release_waiting()
+        if held in self.startable:
+            self.startable.remove(held)
+        if held is self._suspect:
+            self._suspect = None
+
+    def wanted(self, lanes: int, busy: int, average_seconds: float | None) -> int:
+        """Return how many jobs the next claim should take; 0 for no claim now.
+
+        Args:
+            lanes: Jobs that the worker can run at a time.
+            busy: Those that it runs.
+            average_seconds: Duration of a job as seen lately; None when nothing is known.
+        """
+        if any(held.claim.alone for held in self.claims.values()):
+            return 0
+        waiting = sum(held.waiting for held in self.startable)
+        free = lanes - busy
+        rate = lanes / average_seconds if average_seconds else 0.0
+        if waiting >= max(free, min(rate * PREFETCH_SECONDS, 2 * self._batch_size)):
+            return 0
+        return min(MAX_CLAIM_JOBS, max(1, free - waiting, round(rate * CLAIM_AHEAD_SECONDS)))

@@ -1,0 +1,240 @@
+"""Lanes: each runs one job, or one call of a batch handler, at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from hammerwork.batch import Job, PartialFailureMode
+from hammerwork.errors import HandlerError, JobTimeoutError
+from hammerwork.handlers import is_async, is_batch_handler
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from hammerwork.claims import HeldClaim
+    from hammerwork.handlers import Handler
+    from hammerwork.holdings import Holdings
+
+logger = logging.getLogger("hammerwork.worker")
+
+SLICE_SECONDS = 0.001
+"""Handlers that never wait must let the event loop turn this often, so that the next claim is fetched meanwhile."""
+
+
+class WorkerStats(msgspec.Struct):
+    """What a worker has done since it started. It counts attempts: a job that was retried counts more than once."""
+
+    jobs_processed: int = 0
+    jobs_completed: int = 0
+    jobs_failed: int = 0
+    """Attempts that failed, those that are tried again included."""
+    busy_seconds: float = 0.0
+    """Time spent in the handler, added up over all lanes."""
+
+    @property
+    def average_processing_time_ms(self) -> float:
+        """Mean duration of an attempt in milliseconds; 0 before the first one has ended."""
+        return self.busy_seconds * 1000 / self.jobs_processed if self.jobs_processed else 0.0
+
+    def success_rate(self) -> float:
+        """Completed ÷ processed, from 0 to 1; 1 while nothing has been processed."""
+        return self.jobs_completed / self.jobs_processed if self.jobs_processed else 1.0
+
+
+class Lanes:
+    """Runs a handler on the jobs that a worker holds, `count` at a time."""
+
+    def __init__(self, handler: Handler, holdings: Holdings, *, queue_name: str, count: int) -> None:
+        self.stats = WorkerStats()
+        self.busy = 0
+        self.average_seconds: float | None = None
+        """Duration of a job lately; None before the first one."""
+        self._holdings = holdings
+        self._queue_name = queue_name
+        self._executor = None if is_async(handler) else ThreadPoolExecutor(count, "hammerwork")
+        self._call = handler if self._executor is None else _in_thread(handler, self._executor)
+        self._run = self._batch_lane if is_batch_handler(handler) else self._lane
+        self._count = count
+        self.tasks: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        """Open the lanes."""
+        self.tasks = [asyncio.create_task(self._run()) for _ in range(self._count)]
+
+    def cancel(self) -> None:
+        """Cut running jobs short and give them back. A handler's thread cannot be cut short; its outcome is ignored."""
+        for task in self.tasks:
+            task.cancel()
+
+    def close(self) -> None:
+        """Let go of the threads."""
+        if self._executor is not None:
+            self._executor.shutdown(wait=False, cancel_futures=True)
+
+    async def _lane(self) -> None:
+        clock = time.perf_counter
+        holdings, stats, call = self._holdings, self.stats, self._call
+        sliced_at = clock()
+        while True:
+            if not holdings.startable:
+                await holdings.work()
+                sliced_at = clock()
+                continue
+            held, offset = holdings.start()
+            job = self._job(held, offset)
+            timeout = held.claim.timeout_seconds
+            self.busy += 1
+            started = clock()
+            try:
+                if timeout is None:
+                    await call(job)
+                else:
+                    await _timed(call(job), timeout, f"the job ran longer than {timeout:g} s")
+            except BaseException as error:
+                if _ends_lane(error):
+                    held.release(offset)
+                    self.busy -= 1
+                    raise
+                self._fail(held, offset, error)
+            else:
+                held.complete(offset)
+                stats.jobs_completed += 1
+            ended = clock()
+            self.busy -= 1
+            self._note(1, ended - started)
+            if held.open == 0:
+                holdings.tell(held)
+            if ended - sliced_at > SLICE_SECONDS:
+                await asyncio.sleep(0)
+                sliced_at = clock()
+
+    async def _batch_lane(self) -> None:
+        holdings = self._holdings
+        while True:
+            if not holdings.startable:
+                await holdings.work()
+                continue
+            held, offsets = holdings.start_all()
+            jobs = [self._job(held, offset) for offset in offsets]
+            self.busy += 1
+            started = time.perf_counter()
+            try:
+                outcomes = await self._call_batch(held, jobs)
+            except BaseException:
+                for offset in offsets:
+                    held.release(offset)
+                raise
+            finally:
+                self.busy -= 1
+            for offset, error in zip(offsets, outcomes, strict=True):
+                if error is None:
+                    held.complete(offset)
+                    self.stats.jobs_completed += 1
+                else:
+                    self._fail(held, offset, error)
+            self._note(len(jobs), time.perf_counter() - started)
+            holdings.tell(held)
+            await asyncio.sleep(0)
+
+    async def _call_batch(self, held: HeldClaim, jobs: list[Job]) -> Sequence[BaseException | None]:
+        """Return the outcome of each job; raises only what ends the lane."""
+        call: Callable[[Any], Awaitable[Any]] = self._call
+        timeout = held.claim.timeout_seconds
+        try:
+            if timeout is None:
+                outcomes = await call(jobs)
+            else:
+                limit = timeout * len(jobs)
+                outcomes = await _timed(call(jobs), limit, f"{len(jobs)} jobs ran longer than {limit:g} s together")
+        except BaseException as error:
+            if _ends_lane(error):
+                raise
+            return [error] * len(jobs)
+        if outcomes is None:
+            return [None] * len(jobs)
+        wrong = _wrong_outcomes(outcomes, len(jobs))
+        return [HandlerError(wrong)] * len(jobs) if wrong else outcomes
+
+    def _job(self, held: HeldClaim, offset: int) -> Job:
+        claim = held.claim
+        return Job(
+            self._queue_name,
+            claim.payloads[offset],
+            claim.priority,
+            claim.batch_id,
+            claim.lo + offset,
+            claim.attempt,
+            claim.max_attempts,
+        )
+
+    def _note(self, jobs: int, seconds: float) -> None:
+        self.stats.jobs_processed += jobs
+        self.stats.busy_seconds += seconds
+        each = seconds / jobs
+        average = self.average_seconds
+        self.average_seconds = each if average is None else average + 0.05 * (each - average)
+
+    def _fail(self, held: HeldClaim, offset: int, error: BaseException) -> None:
+        claim = held.claim
+        final = held.fail(offset, error)
+        self.stats.jobs_failed += 1
+        logger.info(
+            "job %s/%d: attempt %d of %d failed%s: %s: %s",
+            claim.batch_id,
+            claim.lo + offset,
+            claim.attempt,
+            claim.max_attempts,
+            "" if final else ", will be tried again",
+            type(error).__name__,
+            error,
+        )
+        if final and claim.failure_mode is PartialFailureMode.FAIL_FAST:
+            # Nothing more of the batch starts here, and the queue hears of it at once.
+            self._holdings.give_back({claim.batch_id})
+            self._holdings.tell(held)
+
+
+def _in_thread(handler: Handler, executor: ThreadPoolExecutor) -> Callable[[Any], Awaitable[Any]]:
+    async def call(argument: Any) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(executor, handler, argument)
+
+    return call
+
+
+async def _timed(running: Awaitable[Any], seconds: float, message: str) -> Any:
+    timer = asyncio.timeout(seconds)
+    try:
+        async with timer:
+            return await running
+    except TimeoutError as error:
+        if timer.expired():
+            raise JobTimeoutError(message) from error
+        raise
+
+
+def _ends_lane(error: BaseException) -> bool:
+    """Whether the lane is told to end. Anything else that comes out of the user's code only fails the attempt."""
+    if isinstance(error, asyncio.CancelledError):
+        task = asyncio.current_task()
+        return task is not None and task.cancelling() > 0
+    return isinstance(error, KeyboardInterrupt | GeneratorExit)
+
+
+def _wrong_outcomes(outcomes: object, count: int) -> str | None:
+    if not isinstance(outcomes, Sequence):
+        return f"the batch handler returned {type(outcomes).__name__}; it must be None or a list with an entry for each job"
+    if len(outcomes) != count:
+        return f"the batch handler returned {len(outcomes)} outcomes for {count} jobs"
+    for entry in outcomes:
+        if entry is not None and not isinstance(entry, BaseException):
+            return (
+                f"the batch handler returned an outcome of type {type(entry).__name__}; it must be None or an error"
+            )
+    return None
