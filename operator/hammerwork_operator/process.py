@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from typing import TYPE_CHECKING
 
 import kopf
@@ -68,6 +69,8 @@ class OperatorProcess:
             clusterwide=not namespaces,
             namespaces=namespaces,
             standalone=True,
+            # kopf's own guess asks for the user's name, and a user id in a container need not have one.
+            identity=f"hammerwork-operator@{socket.gethostname()}",  # type: ignore[arg-type, unused-ignore]
             ready_flag=self._watching,
         )
 
