@@ -229,7 +229,7 @@ def _ends_lane(error: BaseException) -> bool:
 
 def _wrong_outcomes(outcomes: object, count: int) -> str | None:
     if not isinstance(outcomes, Sequence):
-        return f"the batch handler returned {type(outcomes).__name__}; it must be None or a list with an entry for each job"
+        return f"the batch handler returned {type(outcomes).__name__}; it must be None or a list, an entry for each job"
     if len(outcomes) != count:
         return f"the batch handler returned {len(outcomes)} outcomes for {count} jobs"
     for entry in outcomes:
