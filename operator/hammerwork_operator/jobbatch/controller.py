@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
 STATUS_SECONDS = 1.0
 """The status of one batch is written at most this often."""
+STATUS_COST_FACTOR = 4.0
+"""Where a write takes long (an object of 1 MiB, a busy API server), progress is written a fifth of the time at most."""
 ERRORS_SECONDS = 5.0
 """The failures of one batch are grouped at most this often while it runs: that query reads them all."""
 PARALLEL_LOADS = 4
@@ -58,6 +60,7 @@ class _Memory:
     load_task: asyncio.Task[None] | None = None
     trouble: tuple[float, Trouble] | None = None
     written_at: float = float("-inf")
+    write_seconds: float = 0.0
     errors: tuple[float, BatchStatus, Sequence[ErrorGroup]] | None = None
 
     def let_go(self) -> None:
@@ -205,11 +208,15 @@ class JobBatchController:
         patch = status.patch(observed.status, wanted)
         if patch is None:
             return None
-        rest = memory.written_at + STATUS_SECONDS - time.monotonic()
-        if rest > 0:
+        started = time.monotonic()
+        pause = STATUS_SECONDS
+        if status.same_reason(observed.status, wanted):
+            pause = max(pause, STATUS_COST_FACTOR * memory.write_seconds)
+        if (rest := memory.written_at + pause - started) > 0:
             return rest
         answer = await self._cluster.patch_status(PLURAL, observed.namespace, observed.name, observed.uid, patch)
         memory.written_at = time.monotonic()
+        memory.write_seconds = memory.written_at - started
         self._metrics.status_writes.labels(KIND).inc()
         memory.observed = msgspec.structs.replace(
             memory.observed, status=wanted, resource_version=answer["metadata"]["resourceVersion"]

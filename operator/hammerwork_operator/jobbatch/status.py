@@ -253,6 +253,13 @@ def patch(before: Mapping[str, Any], after: Status) -> Status | None:
     }
 
 
+def same_reason(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
+    """Return whether the two statuses tell the same situation, so that only counts differ."""
+    found = [conditions.find(status.get("conditions"), conditions.READY) for status in (before, after)]
+    reasons = {None if entry is None else entry["reason"] for entry in found}
+    return len(reasons) == 1 and before.get("observedGeneration") == after.get("observedGeneration")
+
+
 def notes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Note]:
     """Return the events that the change from one status to the other deserves."""
     old, new = before.get("conditions"), after.get("conditions")
