@@ -71,11 +71,10 @@ def embedded_postgres(*, keep_data: Path | None = None) -> Iterator[str]:
 
 @contextlib.contextmanager
 def _temporary_folder() -> Iterator[Path]:
-    parent = tempfile.gettempdir()
-    folder = tempfile.mkdtemp(
-        prefix="hammerwork-",
-        dir=parent if len(parent) <= MAX_SOCKET_FOLDER_LENGTH - 20 else "/tmp",  # noqa: S108
-    )
+    parent = Path(tempfile.gettempdir())
+    if len(str(parent)) > MAX_SOCKET_FOLDER_LENGTH - 20 or (os.geteuid() == 0 and not _others_can_enter(parent)):
+        parent = Path("/tmp")  # noqa: S108 (mkdtemp makes a folder that nobody else can enter)
+    folder = tempfile.mkdtemp(prefix="hammerwork-", dir=parent)
     try:
         yield Path(folder)
     finally:

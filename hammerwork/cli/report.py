@@ -151,7 +151,8 @@ def _sentence(batch: BatchReport) -> str:
     rate = "" if batch.jobs_per_second is None else f" ({batch.jobs_per_second:,.1f} jobs/s)"
     return (
         f"{batch.name}: {batch.state.value}, {batch.total_jobs:,} jobs{ended}{rate}: "
-        f"{batch.completed_jobs:,} completed, {batch.failed_jobs:,} failed, {batch.cancelled_jobs:,} cancelled, success rate {batch.success_rate:.1%}"
+        f"{batch.completed_jobs:,} completed, {batch.failed_jobs:,} failed, {batch.cancelled_jobs:,} cancelled, "
+        f"success rate {batch.success_rate:.1%}"
     )
 
 

@@ -117,7 +117,7 @@ async def _work(settings: WorkerSettings, handler: Handler) -> int:
     except OSError as error:
         log.error("%s: %d cannot be served: %s", environment.PORT, settings.port, error)  # noqa: TRY400
         return EXIT_BAD_CONFIGURATION
-    log.info("serving /healthz, /readyz and /metrics on %s", server.addresses[0])
+    log.info("serving /healthz, /readyz and /metrics on port %d", server.addresses[0][1])
     try:
         queue = await _first_of(_connect(settings.database_url), stopping)
         if queue is not None:
