@@ -14,7 +14,7 @@ import msgspec
 from hammerwork.errors import InvalidBatchError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
 MAX_JOBS_IN_MEMORY = 10_000
 MAX_BATCH_SIZE = 1_000
@@ -27,6 +27,7 @@ MAX_METADATA_ENTRIES = 64
 MAX_METADATA_KEY_LENGTH = 63
 MAX_METADATA_VALUE_LENGTH = 1_024
 MAX_TIMEOUT_SECONDS = 7 * 86_400.0
+MAX_RETRY_SECONDS = 86_400.0
 
 QUEUE_PATTERN = r"^[A-Za-z0-9]([-_.A-Za-z0-9]{0,61}[A-Za-z0-9])?$"
 """A queue's name also has to fit a Kubernetes label value: at most 63 characters."""
@@ -302,7 +303,7 @@ class JobBatch:
     def _settings_faults(self) -> Iterable[tuple[str, str]]:
         if not 1 <= len(self.name) <= MAX_NAME_LENGTH or not self.name.isprintable():
             yield "name", f"{len(self.name)} characters; must be 1 to {MAX_NAME_LENGTH} printable ones"
-        if (self.queue or self._queue is not None) and not _QUEUE.match(self.queue):
+        if (self.queue or self._queue is not None) and not _QUEUE.fullmatch(self.queue):
             yield (
                 "queue",
                 f"{self.queue!r} must be 1 to 63 letters, digits, '-', '_' or '.', with a letter or digit at both ends",
@@ -329,6 +330,8 @@ def _retry_faults(policy: RetryPolicy) -> Iterable[tuple[str, str]]:
             "retry_policy",
             f"initial_seconds {policy.initial_seconds:g} must be 0 to max_seconds ({policy.max_seconds:g})",
         )
+    elif policy.max_seconds > MAX_RETRY_SECONDS:
+        yield "retry_policy", f"max_seconds {policy.max_seconds:g} must be at most {MAX_RETRY_SECONDS:,.0f}"
     if not 0 <= policy.jitter <= 1:
         yield "retry_policy", f"jitter {policy.jitter:g} must be 0 to 1"
 
@@ -481,8 +484,3 @@ class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
     def success_rate(self) -> float:
         """Completed ÷ processed, from 0 to 1; 1 while nothing has been processed."""
         return self.jobs_completed / self.jobs_processed if self.jobs_processed else 1.0
-
-
-def in_running_order(jobs: Sequence[Job]) -> list[Job]:
-    """Return the jobs by priority, highest first; jobs of one priority keep their order."""
-    return sorted(jobs, key=lambda job: -job.priority)

@@ -73,7 +73,7 @@ class HeldClaim:
                     attempt=claim.attempt,
                     final=final,
                     error_type=type(error).__name__,
-                    message=_storable(str(error))[:MAX_MESSAGE_LENGTH],
+                    message=_storable(_message(error))[:MAX_MESSAGE_LENGTH],
                     # The end of a traceback tells most.
                     traceback=_storable(_trace(error))[-MAX_TRACEBACK_LENGTH:] if collect else None,
                 )
@@ -141,6 +141,13 @@ def _spans(indexes: list[int]) -> list[Span]:
         else:
             spans.append((index, index))
     return spans
+
+
+def _message(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as fault:  # noqa: BLE001 (an exception class of the user's code)
+        return f"<message of {type(error).__name__} cannot be printed: {type(fault).__name__}>"
 
 
 def _trace(error: BaseException) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import importlib.util
 import inspect
@@ -82,12 +83,16 @@ def _import_module(spec: str, name: str) -> ModuleType:
 def _import_file(spec: str, path: Path) -> ModuleType:
     if not path.is_file():
         raise HandlerError(f"handler {spec!r}: no file {path}")
-    module_spec = importlib.util.spec_from_file_location(path.stem, path)
+    # A name of its own: a file must not stand in the way of a module that is called the same.
+    name = f"{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]}"
+    module_spec = importlib.util.spec_from_file_location(name, path)
     if module_spec is None or module_spec.loader is None:
         raise HandlerError(f"handler {spec!r}: {path} is not a Python file")
     module = importlib.util.module_from_spec(module_spec)
+    sys.modules[name] = module  # dataclasses and pickle look the module up there
     try:
         module_spec.loader.exec_module(module)
     except Exception as error:
+        del sys.modules[name]
         raise HandlerError(f"handler {spec!r}: importing {path} raised {type(error).__name__}: {error}") from error
     return module

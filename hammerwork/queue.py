@@ -11,7 +11,6 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Self
 
 from hammerwork.backends import connect_backend
-from hammerwork.batch import in_running_order
 from hammerwork.errors import BatchNotFoundError
 
 if TYPE_CHECKING:
@@ -96,7 +95,7 @@ class JobQueue:
         """
         batch.validate()
         return await self.backend.enqueue(
-            batch, in_running_order(batch.jobs), batch_id=batch_id or new_batch_id(), fingerprint=fingerprint
+            batch, batch.jobs, batch_id=batch_id or new_batch_id(), fingerprint=fingerprint
         )
 
     async def enqueue_stream(

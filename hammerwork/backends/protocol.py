@@ -119,7 +119,7 @@ class Backend(Protocol):
     async def migrate(self) -> None: ...
 
     async def enqueue(self, batch: JobBatch, jobs: Sequence[Job], *, batch_id: UUID, fingerprint: str | None) -> UUID:
-        """Store a valid batch whose jobs are in running order."""
+        """Store a valid batch."""
         ...
 
     async def enqueue_stream(

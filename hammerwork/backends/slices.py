@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from hammerwork.batch import MAX_PAYLOAD_BYTES, in_running_order
+from hammerwork.batch import MAX_PAYLOAD_BYTES, Priority
 from hammerwork.errors import InvalidBatchError
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ SLICE_JOBS = 10_000
 SLICE_BYTES = 8 * 1024 * 1024
 
 _encode = msgspec.json.Encoder().encode
+_PRIORITIES = frozenset(int(priority) for priority in Priority)
 
 
 class Slice(msgspec.Struct):
@@ -37,21 +38,40 @@ class Slice(msgspec.Struct):
 
 
 def encode_slice(batch: JobBatch, jobs: Sequence[Job], lo: int) -> Slice:
-    """Encode jobs that are in running order; the first one gets the index `lo`.
+    """Encode jobs and bring them into running order; the first one to run gets the index `lo`.
 
     Raises:
-        InvalidBatchError: A payload is not JSON, or too large; the message names the job.
+        InvalidBatchError: A payload is not JSON, or too large, or a priority is unknown; the message names the job by
+            its position in `jobs`, counted from `lo`.
     """
-    payloads = []
+    return _arrange(
+        batch,
+        [job.priority for job in jobs],
+        [_encode_payload(batch, job.payload, position) for position, job in enumerate(jobs, lo)],
+        lo,
+    )
+
+
+def _arrange(batch: JobBatch, priorities: Sequence[int], payloads: Sequence[bytes], lo: int) -> Slice:
+    """Put jobs into running order: by priority, highest first; jobs of one priority keep their order."""
+    order = sorted(range(len(payloads)), key=lambda position: -priorities[position])
     chunks: list[tuple[int, int, int]] = []
     start = 0
-    for position, job in enumerate(jobs):
-        payloads.append(_encode_payload(batch, job.payload, lo + position))
-        if position - start == MAX_CHUNK_JOBS or job.priority != jobs[start].priority:
-            chunks.append((lo + start, lo + position - 1, int(jobs[start].priority)))
-            start = position
-    chunks.append((lo + start, lo + len(jobs) - 1, int(jobs[start].priority)))
-    return Slice(lo, payloads, chunks)
+    for place, position in enumerate(order):
+        if place - start == MAX_CHUNK_JOBS or priorities[position] != priorities[order[start]]:
+            chunks.append((lo + start, lo + place - 1, _checked_priority(batch, priorities, order[start], lo)))
+            start = place
+    chunks.append((lo + start, lo + len(order) - 1, _checked_priority(batch, priorities, order[start], lo)))
+    return Slice(lo, [payloads[position] for position in order], chunks)
+
+
+def _checked_priority(batch: JobBatch, priorities: Sequence[int], position: int, lo: int) -> int:
+    priority = priorities[position]
+    if priority not in _PRIORITIES:
+        raise InvalidBatchError(
+            f"batch {batch.name!r}: jobs[{lo + position}].priority: {priority!r} is not one of 0 to {max(_PRIORITIES)}"
+        )
+    return int(priority)
 
 
 def _encode_payload(batch: JobBatch, payload: Any, index: int) -> bytes:
@@ -73,18 +93,23 @@ async def slices(batch: JobBatch, jobs: Iterable[Job] | AsyncIterable[Job], *, s
     A slice is sorted by priority by itself; `skip` must be the end of an earlier slice of the same stream.
     """
     lo = skip
-    group: list[Job] = []
+    priorities: list[int] = []
+    payloads: list[bytes] = []
+    size = 0
     async for position, job in _numbered(jobs):
         if position < skip:
             continue
         batch.check_queue_of(job, position)
-        group.append(job)
-        if len(group) == SLICE_JOBS:
-            yield encode_slice(batch, in_running_order(group), lo)
-            lo += len(group)
-            group = []
-    if group:
-        yield encode_slice(batch, in_running_order(group), lo)
+        payload = _encode_payload(batch, job.payload, position)
+        size += len(payload)
+        if len(payloads) == SLICE_JOBS or (size > SLICE_BYTES and payloads):
+            yield _arrange(batch, priorities, payloads, lo)
+            lo = position
+            priorities, payloads, size = [], [], len(payload)
+        priorities.append(job.priority)
+        payloads.append(payload)
+    if payloads:
+        yield _arrange(batch, priorities, payloads, lo)
 
 
 async def _numbered(jobs: Iterable[Job] | AsyncIterable[Job]) -> AsyncIterator[tuple[int, Job]]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from hammerwork.backends.slices import SLICE_JOBS, Slice, encode_slice, slices
+from hammerwork.backends.slices import SLICE_BYTES, SLICE_JOBS, Slice, encode_slice, slices
 from hammerwork.errors import BatchConflictError, DatabaseUnavailableError, InvalidBatchError
 
 if TYPE_CHECKING:
@@ -33,10 +33,12 @@ class Loader:
         self._queries = queries
 
     async def enqueue(self, batch: JobBatch, jobs: Sequence[Job], *, batch_id: UUID, fingerprint: str | None) -> UUID:
-        """Store a valid batch whose jobs are in running order."""
+        """Store a valid batch."""
         if len(jobs) > SMALL_BATCH_JOBS:
             return await self.enqueue_stream(batch, jobs, batch_id=batch_id, fingerprint=fingerprint, progress=None)
         whole = encode_slice(batch, jobs, 0)
+        if sum(map(len, whole.payloads)) > SLICE_BYTES:
+            return await self.enqueue_stream(batch, jobs, batch_id=batch_id, fingerprint=fingerprint, progress=None)
         async with self._database.connection() as connection:
             there = await connection.fetchrow(
                 self._queries["enqueue_small"],
