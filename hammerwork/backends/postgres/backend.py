@@ -34,11 +34,12 @@ from hammerwork.errors import BatchConflictError, BatchNotFoundError, DatabaseUn
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Sequence
 
-    from hammerwork.backends.protocol import Settlement, WorkerRecord
+    from hammerwork.backends.protocol import Settlement, Span, WorkerRecord
 
 _CHANNEL = "hammerwork_ready"
 _MAX_PAGE = 10_000
 _MAX_BATCHES = 1_000
+_STOPPED = {BatchState.FAILED, BatchState.CANCELLED}
 _END_OF_TIME = (datetime.max.replace(tzinfo=UTC), UUID(int=0))
 
 
@@ -87,12 +88,38 @@ class PostgresBackend:
             raise BatchNotFoundError(batch_id)
         priorities = msgspec.json.decode(await self._fetchval("batch_priorities", batch_id))
         starts = [start for start, _ in priorities]
+        spans = await self._spans(batch, status, after=after, limit=limit)
         rows = await self._fetch(
-            "batch_jobs", batch_id, after, limit, MAX_CHUNK_JOBS, status.value if status is not None else None
+            "batch_jobs",
+            batch_id,
+            after,
+            limit,
+            MAX_CHUNK_JOBS,
+            status.value if status is not None else None,
+            [lo for lo, _ in spans],
+            [hi for _, hi in spans],
         )
         return [
             _record(batch, row, Priority(priorities[bisect.bisect_right(starts, row["idx"]) - 1][1])) for row in rows
         ]
+
+    async def _spans(self, batch: BatchStatus, status: JobStatus | None, *, after: int, limit: int) -> list[Span]:
+        """Return where jobs of this status can be, in order; enough for a page of `limit` jobs."""
+        if status is JobStatus.RUNNING:
+            return [(row["lo"], row["hi"]) for row in await self._fetch("running_spans", batch.batch_id, after)]
+        if status is JobStatus.FAILED:
+            return [(row["lo"], row["hi"]) for row in await self._fetch("failed_spans", batch.batch_id, after, limit)]
+        if status is None:
+            return [(after + 1, after + limit)]
+        waiting = await self._fetch("waiting_spans", batch.batch_id, after)
+        if status is JobStatus.COMPLETED:
+            return _gaps([(row["lo"], row["hi"]) for row in waiting], after + 1, batch.total_jobs - 1)
+        spans = [
+            (row["lo"], row["hi"])
+            for row in waiting
+            if _waiting_status(row["state"], stopped=batch.state in _STOPPED) is status
+        ]
+        return spans[:limit]
 
     async def batch_errors(self, batch_id: UUID, *, limit: int) -> list[ErrorGroup]:
         return [
@@ -228,6 +255,24 @@ class PostgresBackend:
         return end
 
 
+def _waiting_status(state: str, *, stopped: bool) -> JobStatus:
+    if stopped or state == "cancelled":
+        return JobStatus.CANCELLED
+    return JobStatus.SCHEDULED if state == "scheduled" else JobStatus.PENDING
+
+
+def _gaps(spans: list[Span], lo: int, hi: int) -> list[Span]:
+    """Return what of lo..hi is in none of the spans, which are in order."""
+    gaps = []
+    for start, end in spans:
+        if start > lo:
+            gaps.append((lo, start - 1))
+        lo = max(lo, end + 1)
+    if lo <= hi:
+        gaps.append((lo, hi))
+    return gaps
+
+
 def _json_or_none(rows: Sequence[object]) -> str | None:
     return msgspec.json.encode(rows).decode() if rows else None
 
@@ -258,7 +303,7 @@ def _status(row: Any) -> BatchStatus:
     done = row["completed"] + row["failed"]
     running = row["running"]
     # Of a stopped batch, what is not in a worker's hands will not run any more.
-    stopped = state in {BatchState.FAILED, BatchState.CANCELLED}
+    stopped = state in _STOPPED
     cancelled = row["total"] - done - running if stopped else 0
     if state is BatchState.PENDING and (done or running or row["started_at"] is not None):
         state = BatchState.RUNNING

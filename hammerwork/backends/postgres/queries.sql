@@ -19,6 +19,7 @@ SELECT priorities::text FROM hammerwork_batches WHERE id = $1
 -- name: batch_jobs
 -- A job belongs to the newest chunk that covers it (a retry moves it to a new one). No chunk is longer than $4 jobs.
 -- Not covered, or handed out and in no claim: it has an outcome, and failures tells which.
+-- Only jobs in the spans $6..$7 are looked at, so that a status that few jobs have is found without reading all.
 SELECT * FROM (
     SELECT j.idx, j.payload::text AS payload, coalesce(c.attempt, f.attempt, 1) AS attempt, c.id IS NULL AS gone,
            CASE WHEN c.id IS NULL OR (j.idx < c.next AND k.id IS NULL)
@@ -28,7 +29,8 @@ SELECT * FROM (
                 WHEN c.state = 'scheduled' THEN 'Scheduled'
                 ELSE 'Pending' END AS status,
            f.attempt AS error_attempt, f.error_type, f.message, f.traceback, f.failed_at
-    FROM hammerwork_jobs j
+    FROM unnest($6::int[], $7::int[]) AS span(lo, hi)
+    JOIN hammerwork_jobs j ON j.batch_id = $1 AND j.idx BETWEEN greatest(span.lo, $2 + 1) AND span.hi
     JOIN hammerwork_batches b ON b.id = j.batch_id
     LEFT JOIN LATERAL (
         SELECT id, attempt, next, state FROM hammerwork_chunks
@@ -47,11 +49,19 @@ SELECT * FROM (
         SELECT * FROM hammerwork_failures
         WHERE batch_id = j.batch_id AND idx = j.idx ORDER BY attempt DESC LIMIT 1
     ) f ON true
-    WHERE j.batch_id = $1 AND j.idx > $2
-    ORDER BY j.idx
 ) jobs
 WHERE $5::text IS NULL OR status = $5
 ORDER BY idx LIMIT $3
+
+-- name: waiting_spans
+-- Runs of jobs that are not handed out, in order.
+SELECT next AS lo, hi, state FROM hammerwork_chunks WHERE batch_id = $1 AND next <= hi AND hi > $2 ORDER BY next
+
+-- name: running_spans
+SELECT lo, hi FROM hammerwork_claims WHERE batch_id = $1 AND hi > $2 ORDER BY lo
+
+-- name: failed_spans
+SELECT idx AS lo, idx AS hi FROM hammerwork_failures WHERE batch_id = $1 AND idx > $2 AND final ORDER BY idx LIMIT $3
 
 -- name: batch_errors
 SELECT g.error_type, g.count, s.idx, s.message
