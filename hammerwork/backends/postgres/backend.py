@@ -13,7 +13,6 @@ from hammerwork.backends.postgres.connection import Database
 from hammerwork.backends.postgres.loading import Loader
 from hammerwork.backends.postgres.migrate import migrate
 from hammerwork.backends.protocol import Claim, Exchange, Settled
-from hammerwork.backends.slices import MAX_CHUNK_JOBS
 from hammerwork.backends.sql import read_queries
 from hammerwork.batch import (
     BatchState,
@@ -94,7 +93,6 @@ class PostgresBackend:
             batch_id,
             after,
             limit,
-            MAX_CHUNK_JOBS,
             status.value if status is not None else None,
             [lo for lo, _ in spans],
             [hi for _, hi in spans],

@@ -471,3 +471,59 @@ BEGIN
         PERFORM pg_notify('hammerwork_ready', p_queue);
     END IF;
 END $$;
+
+-- Jobs with an index above p_after and, unless it is null, this status; only those in the spans p_los..p_his, which are
+-- in order, are looked at. A job belongs to the newest chunk that covers it (a retry moves it to a new one). Not covered,
+-- or handed out and in no claim: it has an outcome, and failures tells which.
+-- Compiling the plan would take a hundred times as long as running it.
+CREATE OR REPLACE FUNCTION hammerwork_page(
+    p_batch uuid, p_after int, p_limit int, p_status text, p_los int[], p_his int[]
+) RETURNS TABLE (
+    idx int, payload text, attempt smallint, status text,
+    error_attempt smallint, error_type text, message text, traceback text, failed_at timestamptz
+) LANGUAGE plpgsql STABLE SET jit = off AS $$
+#variable_conflict use_column
+DECLARE
+    c_longest CONSTANT int := 1000;  -- jobs in a chunk, at most
+    b hammerwork_batches;
+    r record;
+    v_left int := p_limit;
+    v_found int;
+BEGIN
+    SELECT * INTO b FROM hammerwork_batches WHERE id = p_batch;
+    FOR r IN SELECT greatest(lo, p_after + 1) AS lo, hi FROM unnest(p_los, p_his) AS span(lo, hi) LOOP
+        RETURN QUERY SELECT * FROM (
+            SELECT j.idx, j.payload::text, coalesce(c.attempt, f.attempt, 1::smallint),
+                   CASE WHEN c.id IS NULL OR (j.idx < c.next AND k.id IS NULL)
+                            THEN CASE WHEN f.final THEN 'Failed' ELSE 'Completed' END
+                        WHEN j.idx < c.next THEN 'Running'
+                        WHEN c.state = 'cancelled' OR b.state IN ('Failed', 'Cancelled') THEN 'Cancelled'
+                        WHEN c.state = 'scheduled' THEN 'Scheduled'
+                        ELSE 'Pending' END AS status,
+                   f.attempt, f.error_type, f.message, f.traceback, f.failed_at
+            FROM hammerwork_jobs j
+            LEFT JOIN LATERAL (
+                SELECT id, attempt, next, state FROM hammerwork_chunks
+                WHERE batch_id = p_batch AND lo > j.idx - c_longest AND lo <= j.idx AND hi >= j.idx
+                ORDER BY id DESC LIMIT 1
+            ) c ON true
+            LEFT JOIN LATERAL (
+                SELECT id FROM hammerwork_claims
+                WHERE chunk_id = c.id AND j.idx BETWEEN lo AND hi
+                  AND (remaining IS NULL OR EXISTS (
+                      SELECT 1 FROM json_array_elements(remaining) s
+                      WHERE j.idx BETWEEN (s.value->>0)::int AND (s.value->>1)::int))
+                LIMIT 1
+            ) k ON true
+            LEFT JOIN LATERAL (
+                SELECT * FROM hammerwork_failures
+                WHERE batch_id = p_batch AND idx = j.idx ORDER BY attempt DESC LIMIT 1
+            ) f ON true
+            WHERE j.batch_id = p_batch AND j.idx BETWEEN r.lo AND r.hi
+            ORDER BY j.idx
+        ) jobs WHERE p_status IS NULL OR jobs.status = p_status LIMIT v_left;
+        GET DIAGNOSTICS v_found = ROW_COUNT;
+        v_left := v_left - v_found;
+        EXIT WHEN v_left <= 0;
+    END LOOP;
+END $$;

@@ -79,7 +79,11 @@ class Loader:
         except (DatabaseUnavailableError, BatchConflictError):
             raise  # the same call later goes on where this one ended
         except Exception:
-            await self.delete(batch_id)
+            # Not so if somebody else has loaded the same batch to its end meanwhile: it may be running.
+            async with self._database.connection() as connection:
+                abandoned = await connection.fetchval(self._queries["abandon_batch"], batch_id)
+            if abandoned:
+                await self.delete(batch_id)
             raise
         async with self._database.connection() as connection:
             await connection.execute(self._queries["seal_batch"], batch_id)
@@ -93,10 +97,11 @@ class Loader:
                 raise BatchConflictError(f"batch {batch.name!r} ({batch_id}): it {what} while its jobs were loaded")
             if there["total"] >= part.end:
                 return  # somebody else is loading the same batch and has stored this slice
-            if there["total"] != part.lo:
+            if there["total"] != part.lo or there["state"] != "Loading":
+                what = "is being" if there["state"] == "Loading" else "has been"
                 raise BatchConflictError(
                     f"batch {batch.name!r} ({batch_id}): {there['total']:,} jobs are stored, but the stream goes on at "
-                    f"job {part.lo:,}; another stream with the same id is being loaded"
+                    f"job {part.lo:,}; another stream with the same id {what} loaded"
                 )
             await connection.copy_to_table(
                 "hammerwork_jobs",

@@ -17,41 +17,7 @@ WHERE b.id = ANY($1::uuid[])
 SELECT priorities::text FROM hammerwork_batches WHERE id = $1
 
 -- name: batch_jobs
--- A job belongs to the newest chunk that covers it (a retry moves it to a new one). No chunk is longer than $4 jobs.
--- Not covered, or handed out and in no claim: it has an outcome, and failures tells which.
--- Only jobs in the spans $6..$7 are looked at, so that a status that few jobs have is found without reading all.
-SELECT * FROM (
-    SELECT j.idx, j.payload::text AS payload, coalesce(c.attempt, f.attempt, 1) AS attempt, c.id IS NULL AS gone,
-           CASE WHEN c.id IS NULL OR (j.idx < c.next AND k.id IS NULL)
-                    THEN CASE WHEN f.final THEN 'Failed' ELSE 'Completed' END
-                WHEN j.idx < c.next THEN 'Running'
-                WHEN c.state = 'cancelled' OR b.state IN ('Failed', 'Cancelled') THEN 'Cancelled'
-                WHEN c.state = 'scheduled' THEN 'Scheduled'
-                ELSE 'Pending' END AS status,
-           f.attempt AS error_attempt, f.error_type, f.message, f.traceback, f.failed_at
-    FROM unnest($6::int[], $7::int[]) AS span(lo, hi)
-    JOIN hammerwork_jobs j ON j.batch_id = $1 AND j.idx BETWEEN greatest(span.lo, $2 + 1) AND span.hi
-    JOIN hammerwork_batches b ON b.id = j.batch_id
-    LEFT JOIN LATERAL (
-        SELECT id, attempt, next, state FROM hammerwork_chunks
-        WHERE batch_id = j.batch_id AND lo > j.idx - $4 AND lo <= j.idx AND hi >= j.idx
-        ORDER BY id DESC LIMIT 1
-    ) c ON true
-    LEFT JOIN LATERAL (
-        SELECT id FROM hammerwork_claims
-        WHERE chunk_id = c.id AND j.idx BETWEEN lo AND hi
-          AND (remaining IS NULL OR EXISTS (
-              SELECT 1 FROM json_array_elements(remaining) r
-              WHERE j.idx BETWEEN (r.value->>0)::int AND (r.value->>1)::int))
-        LIMIT 1
-    ) k ON true
-    LEFT JOIN LATERAL (
-        SELECT * FROM hammerwork_failures
-        WHERE batch_id = j.batch_id AND idx = j.idx ORDER BY attempt DESC LIMIT 1
-    ) f ON true
-) jobs
-WHERE $5::text IS NULL OR status = $5
-ORDER BY idx LIMIT $3
+SELECT * FROM hammerwork_page($1, $2, $3, $4, $5, $6)
 
 -- name: waiting_spans
 -- Runs of jobs that are not handed out, in order.
@@ -122,6 +88,9 @@ SELECT created, state, total, fingerprint FROM hammerwork_open($1)
 
 -- name: lock_batch
 SELECT state, total FROM hammerwork_batches WHERE id = $1 FOR UPDATE
+
+-- name: abandon_batch
+UPDATE hammerwork_batches SET state = 'Cancelled' WHERE id = $1 AND state = 'Loading' RETURNING true
 
 -- name: append_chunks
 SELECT hammerwork_append($1, $2)
