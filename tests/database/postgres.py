@@ -45,7 +45,9 @@ class PostgresServer:
         if self._user is not None:
             owner = pwd.getpwnam(self._user)
             os.chown(self.folder, owner.pw_uid, owner.pw_gid)
-        self._run("initdb", "-D", str(self.folder / "data"), "-U", "postgres", "--auth=trust", "-E", "UTF8", "--no-sync")
+        self._run(
+            "initdb", "-D", str(self.folder / "data"), "-U", "postgres", "--auth=trust", "-E", "UTF8", "--no-sync"
+        )
         with (self.folder / "data" / "postgresql.conf").open("a") as conf:
             conf.writelines(f"{name} = '{value}'\n" for name, value in self._settings.items())
 
@@ -62,23 +64,24 @@ class PostgresServer:
         return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
 
     def _run(self, program: str, *args: str) -> None:
-        done = subprocess.run(
-            [str(self._bin / program), *args],
-            user=self._user,
-            group=self._user,
-            extra_groups=[] if self._user else None,
-            cwd="/",
-            # The server inherits this; a pipe would be held open by it.
-            stdin=subprocess.DEVNULL,
-            stdout=(log := tempfile.TemporaryFile()),
-            stderr=log,
-            timeout=120,
-            check=False,
-        )
+        # The server inherits the output; a pipe would be held open by it.
+        with tempfile.TemporaryFile() as output:
+            done = subprocess.run(
+                [str(self._bin / program), *args],
+                user=self._user,
+                group=self._user,
+                extra_groups=[] if self._user else None,
+                cwd="/",
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                timeout=120,
+                check=False,
+            )
+            output.seek(0)
+            said = output.read().decode(errors="replace")
         if done.returncode != 0:
-            log.seek(0)
-            raise RuntimeError(f"{program} ended with {done.returncode}: {log.read().decode(errors='replace')[-2000:]}")
-        log.close()
+            raise RuntimeError(f"{program} ended with {done.returncode}: {said[-2000:]}")
 
 
 @contextlib.contextmanager
