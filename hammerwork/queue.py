@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Self
 
 from hammerwork.backends import connect_backend
-from hammerwork.errors import BatchNotFoundError
+from hammerwork.errors import BatchNotFoundError, InvalidBatchError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Awaitable, Callable, Collection, Iterable
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 LEASE_SECONDS = 30.0
 """A worker that has not been heard of for this long is taken for dead, and its jobs go back to the queue."""
+MAX_FINGERPRINT_LENGTH = 128
 
 
 class JobQueue:
@@ -94,6 +95,7 @@ class JobQueue:
             BatchConflictError: `batch_id` is taken by a batch with another fingerprint.
         """
         batch.validate()
+        _check_fingerprint(batch, fingerprint)
         return await self.backend.enqueue(
             batch, batch.jobs, batch_id=batch_id or new_batch_id(), fingerprint=fingerprint
         )
@@ -119,7 +121,17 @@ class JobQueue:
             batch_id: Makes the call idempotent, see `enqueue_batch`.
             fingerprint: See `enqueue_batch`.
             progress: Awaited after each slice with the number of jobs stored so far.
+
+        Raises:
+            InvalidBatchError: The settings or a job break a rule.
+            BatchConflictError: `batch_id` is taken by a batch with another fingerprint, or the batch was cancelled or
+                deleted meanwhile, or loaded from another stream.
         """
+        if batch.jobs:
+            raise InvalidBatchError(
+                f"batch {batch.name!r}: jobs: {len(batch.jobs):,} jobs beside the stream; give all jobs in the stream"
+            )
+        _check_fingerprint(batch, fingerprint)
         return await self.backend.enqueue_stream(
             batch, jobs, batch_id=batch_id or new_batch_id(), fingerprint=fingerprint, progress=progress
         )
@@ -234,6 +246,14 @@ class JobQueue:
     async def release_lost_claims(self, *, lease_seconds: float = LEASE_SECONDS) -> int:
         """Give the jobs of dead workers back to the queue; return how many jobs. Workers do this on their own too."""
         return await self.backend.reap(lease_seconds)
+
+
+def _check_fingerprint(batch: JobBatch, fingerprint: str | None) -> None:
+    if fingerprint is not None and (len(fingerprint) > MAX_FINGERPRINT_LENGTH or "\0" in fingerprint):
+        raise InvalidBatchError(
+            f"batch {batch.name!r}: fingerprint: {len(fingerprint)} characters; at most {MAX_FINGERPRINT_LENGTH}, "
+            "without NUL"
+        )
 
 
 def batch_id_for(*parts: str) -> UUID:

@@ -9,6 +9,7 @@ import asyncpg
 import pytest
 
 from hammerwork import JobQueue
+from tests.database import observing
 from tests.database.postgres import PostgresServer, postgres_server
 
 if TYPE_CHECKING:
@@ -40,3 +41,10 @@ async def queue(database_url: str) -> AsyncIterator[JobQueue]:
     async with await JobQueue.connect(database_url) as queue:
         await queue.create_tables()
         yield queue
+
+
+@pytest.fixture
+async def sql(queue: JobQueue, database_url: str) -> AsyncIterator[observing.Sql]:  # noqa: ARG001 (its tables are needed)
+    """SQL in the database of `queue`."""
+    async with observing.sql(database_url) as connection:
+        yield connection
