@@ -109,15 +109,16 @@ def _compile(template: Any, where: str) -> Callable[[int], Any] | None:
 
 
 def _compile_text(template: str, where: str) -> Callable[[int], Any] | None:
-    for match in _PLACEHOLDER.finditer(template):
-        if match[1].strip() != _INDEX:
-            raise InvalidSourceError(f"{where}: unknown placeholder {match[0]!r}; the only one is '{{{{ index }}}}'")
-    found = _PLACEHOLDER.findall(template)
-    if not found:
+    parts = _PLACEHOLDER.split(template)  # text, name, text, name, … text
+    texts, named = parts[::2], parts[1::2]
+    for name in named:
+        if name.strip() != _INDEX:
+            message = f"unknown placeholder '{{{{{name}}}}}'; the only one is '{{{{ index }}}}'"
+            raise InvalidSourceError(f"{where}: {message}")
+                f"{where}: unknown placeholder '{{{{{name}}}}}'; the only one is '{{{{ index }}}}'"
+            )
+    if not named:
         return None
-    if _PLACEHOLDER.fullmatch(template):
+    if texts == ["", ""]:
         return lambda index: index
-    pieces = _PLACEHOLDER.sub("\0", template).split("\0")
-    if len(pieces) != len(found) + 1:
-        raise InvalidSourceError(f"{where}: contains the character NUL, which PostgreSQL cannot store")
-    return lambda index: str(index).join(pieces)
+    return lambda index: str(index).join(texts)

@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+import yaml
+
+from hammerwork import Priority
+from hammerwork_operator.api import crd
+from hammerwork_operator.api.jobbatch import MUTABLE_FIELDS, JobBatchSpec, PriorityLabel
+
+CRDS = Path(__file__).parents[3] / "crds"
+
+
+def nodes(schema: dict[str, Any], path: str = "") -> list[tuple[str, dict[str, Any]]]:
+    found = [(path, schema)]
+    for name, child in schema.get("properties", {}).items():
+        found += nodes(child, f"{path}.{name}")
+    for key, suffix in (("items", "[]"), ("additionalProperties", "{}")):
+        if isinstance(schema.get(key), dict):
+            found += nodes(schema[key], path + suffix)
+    return found
+
+
+def all_nodes() -> list[tuple[str, dict[str, Any]]]:
+    found = []
+    for definition in crd.definitions().values():
+        (version,) = definition["spec"]["versions"]
+        found += nodes(version["schema"]["openAPIV3Schema"], definition["spec"]["names"]["kind"])
+    return found
+
+
+NODES = all_nodes()
+
+
+def test_the_committed_files_are_up_to_date() -> None:
+    assert {path.name: path.read_text() for path in CRDS.glob("*.yaml")} == {
+        name: crd.render(definition) for name, definition in crd.definitions().items()
+    }
+
+
+def test_check_tells_of_a_stale_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    crd.main(["--write", str(tmp_path)])
+    assert crd.main(["--check", str(tmp_path)]) == 0
+    (tmp_path / "jobbatches.yaml").write_text("kind: Other\n")
+    assert crd.main(["--check", str(tmp_path)]) == 1
+    assert "jobbatches.yaml is not up to date" in capsys.readouterr().err
+
+
+def test_the_files_are_plain_yaml() -> None:
+    for definition in crd.definitions().values():
+        assert yaml.safe_load(crd.render(definition)) == definition
+        assert "&id" not in crd.render(definition)
+
+
+@pytest.mark.parametrize(("path", "node"), NODES, ids=[path for path, _ in NODES])
+def test_every_field_is_typed_and_described(path: str, node: dict[str, Any]) -> None:
+    assert "type" in node or node.get("x-kubernetes-preserve-unknown-fields")
+    assert "description" in node or path.endswith((".metadata", "{}"))
+
+
+@pytest.mark.parametrize(("path", "node"), NODES, ids=[path for path, _ in NODES])
+def test_everything_is_bounded(path: str, node: dict[str, Any]) -> None:
+    free = path.endswith((".apiVersion", ".kind"))
+    match node.get("type"):
+        case "string":
+            assert free or "enum" in node or "maxLength" in node or node.get("format") == "date-time"
+        case "array":
+            assert "maxItems" in node
+        case "integer" if ".spec" in path:
+            assert "minimum" in node
+            assert "maximum" in node
+        case "object" if "additionalProperties" in node:
+            assert "maxProperties" in node
+
+
+def test_rules_say_what_is_wrong() -> None:
+    rules = [rule for _, node in NODES for rule in node.get("x-kubernetes-validations", ())]
+    assert len(rules) > 10
+    assert all(rule["message"] for rule in rules)
+    assert not any("matches(" in rule["rule"] for rule in rules)
+
+
+def test_every_field_is_either_mutable_or_held_by_a_rule() -> None:
+    spec = dict(NODES)["JobBatch.spec"]
+    held = {rule["fieldPath"].strip(".") for rule in spec["x-kubernetes-validations"] if "oldSelf" in rule["rule"]}
+    assert set(MUTABLE_FIELDS) < set(JobBatchSpec.__struct_fields__)
+    free = set(spec["properties"]) - held
+    assert free == {"suspend", "activeDeadlineSeconds", "ttlSecondsAfterFinished", "deletionPolicy"}
+
+
+def test_the_priorities_are_those_of_the_library() -> None:
+    assert get_args(PriorityLabel) == tuple(priority.label for priority in Priority)

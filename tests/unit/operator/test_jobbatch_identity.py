@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from hammerwork_operator.jobbatch.observed import spec_digest
+from tests.unit.operator.builders import batch
+
+SPEC = {"queue": "q", "jobs": [{"payload": {"a": 1, "b": 2}}]}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"suspend": True},
+        {"activeDeadlineSeconds": 5},
+        {"ttlSecondsAfterFinished": 5},
+        {"deletionPolicy": "Orphan"},
+        {"databaseSecretRef": {"name": "other", "key": "url"}},
+        {"batchSize": 100},
+        {"priority": "Normal"},
+        {"metadata": {}},
+        {"jobs": [{"payload": {"b": 2, "a": 1}}]},
+    ],
+    ids=str,
+)
+def test_what_does_not_change_the_jobs_does_not_change_the_batch(change: dict[str, Any]) -> None:
+    assert spec_digest({**SPEC, **change}) == spec_digest(SPEC)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"queue": "r"},
+        {"batchSize": 99},
+        {"priority": "High"},
+        {"backoffLimit": 3},
+        {"metadata": {"a": "b"}},
+        {"jobs": [{"payload": {"a": 1, "b": 3}}]},
+        {"retryPolicy": {"strategy": "Fixed"}},
+    ],
+    ids=str,
+)
+def test_what_changes_the_jobs_makes_another_batch(change: dict[str, Any]) -> None:
+    assert spec_digest({**SPEC, **change}) != spec_digest(SPEC)
+
+
+def test_defaults_inside_the_retry_policy_do_not_count() -> None:
+    short, long = {"strategy": "Fixed"}, {"strategy": "Fixed", "initialSeconds": 1, "maxSeconds": 300}
+    assert spec_digest({**SPEC, "retryPolicy": short}) == spec_digest({**SPEC, "retryPolicy": long})
+
+
+def test_the_id_belongs_to_name_jobs_and_run_not_to_the_object() -> None:
+    first = batch().batch_id
+    assert batch(uid="another", resourceVersion="99", generation=5).batch_id == first
+    others = [batch(name="other"), batch(namespace="other"), batch({"runId": "2"}), batch({"queue": "other"})]
+    assert len({first, *(other.batch_id for other in others)}) == 5
+
+
+def test_the_jobs_are_counted_but_not_kept() -> None:
+    observed = batch({"jobs": [{"payload": "x" * 1000}] * 50})
+    assert observed.total_jobs == 50
+    assert "xxx" not in repr(observed)
+
+
+def test_generated_jobs_are_counted() -> None:
+    assert batch({"jobs": None, "generate": {"count": 9, "payload": 1}}).total_jobs == 9

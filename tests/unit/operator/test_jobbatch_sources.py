@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hammerwork import PartialFailureMode, Priority
+from hammerwork_operator.api.jobbatch import MAX_GENERATED_JOBS, GenerateSpec, JobBatchSpec, JobSpec
+from hammerwork_operator.jobbatch.sources import (
+    InvalidSourceError,
+    compile_template,
+    generated_jobs,
+    inline_jobs,
+    settings,
+)
+
+_TEXT = st.text(st.characters(exclude_characters="{}\0"))
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | _TEXT,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(_TEXT, inner, max_size=4),
+    max_leaves=10,
+)
+
+
+@pytest.mark.parametrize(
+    ("template", "at_7"),
+    [
+        ("{{ index }}", 7),
+        ("{{index}}", 7),
+        ("file_{{ index }}", "file_7"),
+        ("{{ index }}-{{ index }}", "7-7"),
+        ({"id": "{{ index }}", "keep": 1}, {"id": 7, "keep": 1}),
+        (["a", ["{{ index }}"], {"b": "x{{ index }}"}], ["a", [7], {"b": "x7"}]),
+        ({"{{ index }}": "keys stay"}, {"{{ index }}": "keys stay"}),
+        ("{ index } {{", "{ index } {{"),
+        (None, None),
+    ],
+)
+def test_the_index_is_put_into_strings(template: Any, at_7: Any) -> None:
+    assert compile_template(template, "payload")(7) == at_7
+
+
+@given(_JSON)
+def test_a_template_without_placeholders_is_the_payload(template: Any) -> None:
+    assert compile_template(template, "payload")(3) == template
+
+
+@given(_TEXT, _TEXT, st.integers(0, MAX_GENERATED_JOBS))
+def test_text_around_the_placeholder_is_kept(before: str, after: str, index: int) -> None:
+    rendered = compile_template({"k": f"{before}{{{{ index }}}}{after}"}, "payload")(index)
+    assert rendered == {"k": f"{before}{index}{after}" if before or after else index}
+
+
+def test_payloads_do_not_share_what_moves() -> None:
+    render = compile_template({"a": {"id": "{{ index }}"}}, "payload")
+    first, second = render(0), render(1)
+    assert (first, second) == ({"a": {"id": 0}}, {"a": {"id": 1}})
+
+
+def test_an_unknown_placeholder_is_named_with_its_place() -> None:
+    spec, generate = JobBatchSpec(queue="q"), GenerateSpec(count=1, payload={"files": ["a", "b{{ indx }}"]})
+    with pytest.raises(InvalidSourceError) as caught:
+        generated_jobs(spec, generate)
+    assert str(caught.value) == (
+        "spec.generate.payload.files[1]: unknown placeholder '{{ indx }}'; the only one is '{{ index }}'"
+    )
+
+
+def test_a_hundred_million_jobs_cost_nothing_before_they_are_taken() -> None:
+    spec = JobBatchSpec(queue="q", priority="High")
+    jobs = generated_jobs(spec, GenerateSpec(count=MAX_GENERATED_JOBS, payload={"n": "{{ index }}"}))
+    first = list(itertools.islice(jobs, 3))
+    assert [job.payload for job in first] == [{"n": 0}, {"n": 1}, {"n": 2}]
+    assert {(job.queue, job.priority) for job in first} == {("q", Priority.HIGH)}
+
+
+def test_generated_jobs_are_as_many_as_asked_for() -> None:
+    assert sum(1 for _ in generated_jobs(JobBatchSpec(queue="q"), GenerateSpec(count=1234, payload=0))) == 1234
+
+
+def test_inline_jobs_take_the_priority_of_the_batch_unless_they_have_their_own() -> None:
+    spec = JobBatchSpec(queue="q", priority="Low")
+    jobs = inline_jobs(spec, [JobSpec(payload=None), JobSpec(payload=2, priority="Critical", queue="q")])
+    assert [(job.payload, job.priority) for job in jobs] == [(None, Priority.LOW), (2, Priority.CRITICAL)]
+
+
+def test_an_inline_job_of_another_queue_is_refused() -> None:
+    with pytest.raises(InvalidSourceError, match=r"spec\.jobs\[1\]\.queue: 'r', but spec\.queue is 'q'"):
+        inline_jobs(JobBatchSpec(queue="q"), [JobSpec(payload=1), JobSpec(payload=1, queue="r")])
+
+
+def test_every_setting_reaches_the_batch() -> None:
+    raw = {
+        "queue": "q",
+        "batchSize": 7,
+        "partialFailureMode": "CollectErrors",
+        "backoffLimit": 0,
+        "retryPolicy": {"strategy": "Linear", "initialSeconds": 2, "maxSeconds": 9},
+        "jobTimeoutSeconds": 60,
+        "metadata": {"campaign": "summer"},
+        "suspend": True,
+    }
+    batch = settings("mail", "welcome", msgspec.convert(raw, JobBatchSpec))
+    assert (batch.name, batch.queue, batch.batch_size) == ("mail/welcome", "q", 7)
+    assert (batch.failure_mode, batch.max_attempts) == (PartialFailureMode.COLLECT_ERRORS, 1)
+    assert batch.retry_policy.delay(3) == pytest.approx(6.0, rel=0.11)
+    assert batch.timeout_seconds == 60.0
+    assert (batch.metadata, batch.suspended) == ({"campaign": "summer"}, True)
+
+
+@pytest.mark.parametrize(("mode", "attempts"), [("ContinueOnError", 4), ("FailFast", 1)])
+def test_the_default_number_of_attempts_depends_on_the_mode(mode: str, attempts: int) -> None:
+    spec = msgspec.convert({"queue": "q", "partialFailureMode": mode}, JobBatchSpec)
+    assert settings("n", "b", spec).max_attempts == attempts

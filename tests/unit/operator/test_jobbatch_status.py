@@ -1,0 +1,213 @@
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hammerwork import BatchState, ErrorGroup
+from hammerwork_operator.api.jobbatch import JobBatchStatus
+from hammerwork_operator.jobbatch import status
+from hammerwork_operator.jobbatch.facts import Facts, Load, Trouble
+from hammerwork_operator.jobbatch.plan import is_finished
+from tests.unit.operator.builders import NOW, ago, batch, row
+
+BATCH = batch()
+ENDED = ago(1)
+
+
+def condition(of: dict[str, Any], kind: str) -> str:
+    """Return e.g. "True Running", or "-" where there is no such condition."""
+    found = [entry for entry in of["conditions"] if entry["type"] == kind]
+    assert len(found) <= 1
+    return f"{found[0]['status']} {found[0]['reason']}" if found else "-"
+
+
+def kstatus(of: dict[str, Any], generation: int = 1) -> str:
+    """The verdict of Flux and of `kubectl apply --wait` tools on a status, by the rules of kstatus."""
+    holds = {entry["type"]: entry["status"] for entry in of["conditions"]}
+    if of["observedGeneration"] != generation or holds.get("Reconciling") == "True":
+        return "InProgress"
+    if holds.get("Stalled") == "True":
+        return "Failed"
+    return "Current" if holds.get("Ready") == "True" else "InProgress"
+
+
+def enqueued(**fields: Any) -> dict[str, Any]:
+    return {**status.compute(BATCH, Facts(row=row(BATCH)), NOW), **fields}
+
+
+SITUATIONS: dict[str, tuple[Facts, tuple[str, ...]]] = {
+    "loading": (Facts(load=Load(jobs=1)), ("False Loading", "False Loading", "-", "-", "InProgress")),
+    "running": (Facts(row=row(BATCH)), ("True Running", "True Enqueued", "-", "-", "Current")),
+    "suspended": (Facts(row=row(BATCH, suspended=True)), ("True Suspended", "True Enqueued", "-", "-", "Current")),
+    "completed": (
+        Facts(row=row(BATCH, BatchState.COMPLETED, completed_jobs=2, finished_at=ENDED)),
+        ("True Completed", "True Enqueued", "True Completed", "-", "Current"),
+    ),
+    "completed with errors": (
+        Facts(row=row(BATCH, BatchState.COMPLETED_WITH_ERRORS, completed_jobs=1, failed_jobs=1, finished_at=ENDED)),
+        ("True CompletedWithErrors", "True Enqueued", "True CompletedWithErrors", "-", "Current"),
+    ),
+    "failed fast": (
+        Facts(row=row(BATCH, BatchState.FAILED, failed_jobs=1, cancelled_jobs=1, finished_at=ENDED)),
+        ("False JobFailed", "True Enqueued", "-", "True JobFailed", "Failed"),
+    ),
+    "bad source": (
+        Facts(load=Load(running=False, failure=("InvalidSource", "bad"))),
+        ("False InvalidSource", "False InvalidSource", "-", "True InvalidSource", "Failed"),
+    ),
+    "no Secret": (
+        Facts(trouble=Trouble("SecretNotFound", "none", passing=False)),
+        ("False SecretNotFound", "False SecretNotFound", "-", "-", "Failed"),
+    ),
+    "database away": (
+        Facts(trouble=Trouble("DatabaseUnavailable", "none", passing=True)),
+        ("False DatabaseUnavailable", "False DatabaseUnavailable", "-", "-", "InProgress"),
+    ),
+    "id taken": (
+        Facts(row=row(BATCH, fingerprint="other")),
+        ("False BatchConflict", "False BatchConflict", "-", "-", "Failed"),
+    ),
+}
+
+
+@pytest.mark.parametrize(("facts", "expected"), SITUATIONS.values(), ids=SITUATIONS)
+def test_the_conditions_follow_the_table(facts: Facts, expected: tuple[str, ...]) -> None:
+    computed = status.compute(BATCH, facts, NOW)
+    shown = [condition(computed, kind) for kind in ("Ready", "Enqueued", "Complete", "Failed")]
+    assert (*shown, kstatus(computed)) == expected
+    msgspec.convert(computed, JobBatchStatus)
+
+
+def test_the_deadline_is_told_apart_from_a_cancellation() -> None:
+    limited = batch({"activeDeadlineSeconds": 5})
+    late = row(limited, BatchState.CANCELLED, cancelled_jobs=2, created_at=ago(10), finished_at=ago(4))
+    early = row(limited, BatchState.CANCELLED, cancelled_jobs=2, created_at=ago(10), finished_at=ago(8))
+    assert condition(status.compute(limited, Facts(row=late), NOW), "Failed") == "True DeadlineExceeded"
+    assert condition(status.compute(limited, Facts(row=early), NOW), "Failed") == "True Cancelled"
+
+
+def test_what_a_person_removed_from_the_database_is_reported() -> None:
+    observed = batch(status=enqueued())
+    computed = status.compute(observed, Facts(), NOW)
+    assert condition(computed, "Failed") == "True RowsMissing"
+    assert is_finished(batch(status=computed))
+
+
+def test_while_the_database_is_away_the_last_counts_stay() -> None:
+    before = status.compute(BATCH, Facts(row=row(BATCH, completed_jobs=1)), NOW)
+    away = Facts(trouble=Trouble("DatabaseUnavailable", "refused", passing=True))
+    computed = status.compute(batch(status=before), away, NOW)
+    assert (computed["completedJobs"], computed["pendingJobs"], computed["progress"]) == (1, 1, "50%")
+    assert condition(computed, "Enqueued") == "True Enqueued"
+
+
+def test_a_finished_batch_keeps_its_result_whatever_happens_to_the_database() -> None:
+    done = row(BATCH, BatchState.COMPLETED, completed_jobs=2, finished_at=ENDED)
+    before = status.compute(BATCH, Facts(row=done), NOW)
+    away = Facts(trouble=Trouble("SecretNotFound", "none", passing=False))
+    assert status.compute(batch(status=before), away, NOW + timedelta(days=1)) == before
+
+
+def test_a_finished_batch_acknowledges_a_changed_spec() -> None:
+    done = row(BATCH, BatchState.COMPLETED, completed_jobs=2, finished_at=ENDED)
+    before = status.compute(BATCH, Facts(row=done), NOW)
+    changed = batch({"ttlSecondsAfterFinished": 9}, before, generation=2)
+    assert kstatus(status.compute(changed, Facts(), NOW), generation=2) == "Current"
+
+
+def test_a_failed_batch_is_finished_only_when_its_running_jobs_are() -> None:
+    running = row(BATCH, BatchState.FAILED, failed_jobs=1, running_jobs=1)
+    computed = status.compute(BATCH, Facts(row=running), NOW)
+    assert condition(computed, "Failed") == "True JobFailed"
+    assert not is_finished(batch(status=computed))
+
+
+def test_the_message_of_a_failed_batch_names_the_job() -> None:
+    failed = row(BATCH, BatchState.FAILED, failed_jobs=1, cancelled_jobs=1, finished_at=ENDED)
+    errors = [ErrorGroup(type="ValueError", count=1, index=7, message="no such user")]
+    computed = status.compute(BATCH, Facts(row=failed, errors=errors), NOW)
+    ready = computed["conditions"][0]
+    assert ready["message"].startswith("job 7 failed: ValueError: no such user; 0 of 2 jobs completed")
+    assert computed["errors"] == [{"type": "ValueError", "count": 1, "index": 7, "message": "no such user"}]
+
+
+def test_errors_are_bounded() -> None:
+    errors = [ErrorGroup(type="E" * 999, count=1, index=i, message="m" * 9999) for i in range(50)]
+    computed = status.compute(BATCH, Facts(row=row(BATCH, failed_jobs=1), errors=errors), NOW)
+    assert len(computed["errors"]) == 10
+    msgspec.convert(computed, JobBatchStatus)
+
+
+def test_equal_facts_give_an_equal_status_later() -> None:
+    before = status.compute(BATCH, Facts(row=row(BATCH)), NOW)
+    after = status.compute(batch(status=before), Facts(row=row(BATCH)), NOW + timedelta(hours=1))
+    assert status.patch(before, after) is None
+
+
+def test_a_transition_time_changes_with_the_status_only() -> None:
+    loading = status.compute(BATCH, Facts(load=Load()), NOW)
+    later = status.compute(batch(status=loading), Facts(row=row(BATCH)), NOW + timedelta(seconds=5))
+    times = {entry["type"]: entry["lastTransitionTime"] for entry in later["conditions"]}
+    assert times["Ready"] == "2026-05-01T12:00:05Z"
+    assert times["Stalled"] == "2026-05-01T12:00:00Z"
+
+
+def test_the_patch_removes_what_is_gone() -> None:
+    assert status.patch({"a": 1, "b": 2, "c": 3}, {"a": 1, "b": 5}) == {"b": 5, "c": None}
+
+
+@given(
+    total=st.integers(1, 10**8),
+    shares=st.tuples(st.floats(0, 1), st.floats(0, 1), st.floats(0, 1)),
+)
+def test_the_counts_always_add_up(total: int, shares: tuple[float, float, float]) -> None:
+    completed = int(total * shares[0])
+    failed = int((total - completed) * shares[1])
+    cancelled = int((total - completed - failed) * shares[2])
+    found = row(BATCH, total_jobs=total, completed_jobs=completed, failed_jobs=failed, cancelled_jobs=cancelled)
+    computed = status.compute(BATCH, Facts(row=found), NOW)
+    parts = ("completedJobs", "failedJobs", "cancelledJobs", "pendingJobs")
+    assert sum(computed[key] for key in parts) == computed["totalJobs"] == total
+    assert (computed["progress"] == "100%") == (computed["pendingJobs"] == 0)
+    assert computed.get("successRate") != "100%" or failed == 0
+
+
+@pytest.mark.parametrize(
+    ("part", "whole", "digits", "expected"),
+    [
+        (0, 3, 0, "0%"),
+        (1, 3, 0, "33%"),
+        (999_999, 1_000_000, 0, "99%"),
+        (449_100, 450_000, 1, "99.8%"),
+        (1, 2000, 1, "0.0%"),
+        (3, 3, 1, "100%"),
+    ],
+)
+def test_percentages_are_rounded_down(part: int, whole: int, digits: int, expected: str) -> None:
+    assert status.percentage(part, whole, digits=digits) == expected
+
+
+def test_each_part_of_the_story_is_told_once() -> None:
+    story: list[str] = []
+    before: dict[str, Any] = {"observedGeneration": -1}
+    done = row(BATCH, BatchState.COMPLETED, completed_jobs=2, finished_at=ENDED)
+    for facts in (
+        Facts(load=Load()),
+        Facts(row=row(BATCH)),
+        Facts(row=row(BATCH, completed_jobs=1)),
+        Facts(row=row(BATCH, suspended=True)),
+        Facts(row=row(BATCH)),
+        Facts(trouble=Trouble("DatabaseUnavailable", "refused", passing=True)),
+        Facts(row=row(BATCH)),
+        Facts(row=done),
+        Facts(row=done),
+    ):
+        after = status.compute(batch(status=before), facts, NOW)
+        story += [note.reason for note in status.notes(before, after)]
+        before = after
+    assert story == ["Enqueued", "Suspended", "Resumed", "DatabaseUnavailable", "Completed"]

@@ -1,0 +1,219 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from hammerwork_operator import names
+from hammerwork_operator.workerpool.deployment import InvalidTemplateError, build_deployment, secret_version
+from tests.unit.operator.builders import pool
+
+if TYPE_CHECKING:
+    from hammerwork_operator.workerpool.observed import ObservedPool
+
+SECRET = {"metadata": {"uid": "s", "resourceVersion": "5"}, "data": {"url": "cGc="}}
+
+
+def build(of: ObservedPool) -> dict[str, Any]:
+    return build_deployment(of, default_image="registry/worker:1", secret=SECRET)
+
+
+def pod(of: ObservedPool) -> dict[str, Any]:
+    spec: dict[str, Any] = build(of)["spec"]["template"]["spec"]
+    return spec
+
+
+def environment(container: dict[str, Any]) -> dict[str, Any]:
+    return {entry["name"]: entry.get("value", entry.get("valueFrom")) for entry in container["env"]}
+
+
+def test_the_whole_deployment() -> None:
+    labels = {
+        "app.kubernetes.io/name": "hammerwork-worker",
+        "app.kubernetes.io/instance": "mailers",
+        "app.kubernetes.io/managed-by": "hammerwork-operator",
+        "hammerwork.io/pool": "mailers",
+        "hammerwork.io/queue": "email",
+    }
+    assert build(pool()) == {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {
+            "name": "mailers-worker",
+            "namespace": "mail",
+            "labels": labels,
+            "ownerReferences": [
+                {
+                    "apiVersion": "hammerwork.io/v1alpha1",
+                    "kind": "WorkerPool",
+                    "name": "mailers",
+                    "uid": "uid-2",
+                    "controller": True,
+                    "blockOwnerDeletion": True,
+                }
+            ],
+        },
+        "spec": {
+            "replicas": 1,
+            "revisionHistoryLimit": 3,
+            "selector": {
+                "matchLabels": {
+                    "app.kubernetes.io/name": "hammerwork-worker",
+                    "app.kubernetes.io/instance": "mailers",
+                }
+            },
+            "template": {
+                "metadata": {
+                    "labels": labels,
+                    "annotations": {"hammerwork.io/database-secret-version": secret_version(SECRET)},
+                },
+                "spec": {
+                    "terminationGracePeriodSeconds": 40,
+                    "automountServiceAccountToken": False,
+                    "enableServiceLinks": False,
+                    "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
+                    "containers": [
+                        {
+                            "name": "worker",
+                            "image": "registry/worker:1",
+                            "env": [
+                                {
+                                    "name": "HAMMERWORK_DATABASE_URL",
+                                    "valueFrom": {"secretKeyRef": {"name": "hammerwork-database", "key": "url"}},
+                                },
+                                {
+                                    "name": "HAMMERWORK_POD_UID",
+                                    "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}},
+                                },
+                                {
+                                    "name": "HAMMERWORK_POD_NAME",
+                                    "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}},
+                                },
+                                {"name": "HAMMERWORK_QUEUE", "value": "email"},
+                                {"name": "HAMMERWORK_POOL", "value": "mailers"},
+                                {"name": "HAMMERWORK_HANDLER", "value": "handlers:send"},
+                                {"name": "HAMMERWORK_CONCURRENCY", "value": "10"},
+                                {"name": "HAMMERWORK_POLL_INTERVAL_MILLISECONDS", "value": "100"},
+                                {"name": "HAMMERWORK_BATCH_PROCESSING", "value": "true"},
+                                {"name": "HAMMERWORK_SHUTDOWN_GRACE_PERIOD_SECONDS", "value": "30"},
+                                {"name": "HAMMERWORK_PORT", "value": "8080"},
+                            ],
+                            "ports": [{"name": "http", "containerPort": 8080, "protocol": "TCP"}],
+                            "livenessProbe": {
+                                "httpGet": {"path": "/healthz", "port": "http"},
+                                "periodSeconds": 5,
+                                "timeoutSeconds": 3,
+                                "failureThreshold": 6,
+                            },
+                            "readinessProbe": {
+                                "httpGet": {"path": "/readyz", "port": "http"},
+                                "periodSeconds": 5,
+                                "timeoutSeconds": 3,
+                                "failureThreshold": 2,
+                            },
+                            "securityContext": {
+                                "allowPrivilegeEscalation": False,
+                                "readOnlyRootFilesystem": True,
+                                "capabilities": {"drop": ["ALL"]},
+                            },
+                            "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],
+                        }
+                    ],
+                    "volumes": [{"name": "tmp", "emptyDir": {}}],
+                },
+            },
+        },
+    }
+
+
+def test_settings_reach_the_container() -> None:
+    spec = {
+        "concurrency": 3,
+        "pollIntervalMilliseconds": 50,
+        "batchProcessing": False,
+        "shutdownGracePeriodSeconds": 90,
+        "databaseSecretRef": {"name": "db", "key": "dsn"},
+    }
+    built = pod(pool(spec))
+    env = environment(built["containers"][0])
+    assert built["terminationGracePeriodSeconds"] == 100
+    assert env[names.ENV_CONCURRENCY] == "3"
+    assert env[names.ENV_POLL_INTERVAL_MILLISECONDS] == "50"
+    assert env[names.ENV_BATCH_PROCESSING] == "false"
+    assert env[names.ENV_SHUTDOWN_GRACE_PERIOD_SECONDS] == "90"
+    assert env[names.ENV_DATABASE_URL] == {"secretKeyRef": {"name": "db", "key": "dsn"}}
+
+
+def test_the_template_is_kept_and_completed() -> None:
+    template = {
+        "metadata": {"labels": {"team": "mail", "hammerwork.io/pool": "stolen"}, "annotations": {"a": "b"}},
+        "spec": {
+            "nodeSelector": {"disk": "ssd"},
+            "securityContext": {"runAsUser": 1234},
+            "volumes": [{"name": "code", "configMap": {"name": "handlers"}}],
+            "containers": [
+                {"name": "sidecar", "image": "sidecar:1"},
+                {
+                    "name": "worker",
+                    "image": "mine:2",
+                    "env": [{"name": "LOG", "value": "1"}, {"name": "HAMMERWORK_QUEUE", "value": "other"}],
+                    "resources": {"limits": {"memory": "1Gi"}},
+                    "volumeMounts": [{"name": "code", "mountPath": "/app/handlers"}],
+                    "readinessProbe": {"exec": {"command": ["true"]}},
+                },
+            ],
+        },
+    }
+    built = build(pool({"template": template}))["spec"]["template"]
+    assert built["metadata"]["labels"]["team"] == "mail"
+    assert built["metadata"]["labels"]["hammerwork.io/pool"] == "mailers"
+    assert set(built["metadata"]["annotations"]) == {"a", names.ANNOTATION_SECRET_VERSION}
+    sidecar, worker = built["spec"]["containers"]
+    assert sidecar == {"name": "sidecar", "image": "sidecar:1"}
+    assert worker["image"] == "mine:2"
+    assert worker["resources"] == {"limits": {"memory": "1Gi"}}
+    assert worker["readinessProbe"] == {"exec": {"command": ["true"]}}
+    env = environment(worker)
+    assert (env["LOG"], env["HAMMERWORK_QUEUE"]) == ("1", "email")
+    assert len(worker["env"]) == len(env)
+    assert built["spec"]["nodeSelector"] == {"disk": "ssd"}
+    assert built["spec"]["securityContext"]["runAsUser"] == 1234
+    assert built["spec"]["securityContext"]["runAsNonRoot"] is True
+    assert [volume["name"] for volume in built["spec"]["volumes"]] == ["code", "tmp"]
+
+
+def test_a_writable_tmp_of_the_user_is_left_alone() -> None:
+    mount = {"name": "big", "mountPath": "/tmp"}
+    template = {"spec": {"containers": [{"name": "worker", "volumeMounts": [mount]}]}}
+    built = pod(pool({"template": template}))
+    assert built["containers"][0]["volumeMounts"] == [mount]
+    assert "volumes" not in built
+
+
+def test_building_twice_changes_nothing() -> None:
+    observed = pool({"template": {"spec": {"containers": [{"name": "worker"}]}}})
+    assert build(observed) == build(observed)
+    assert observed.spec.template == {"spec": {"containers": [{"name": "worker"}]}}
+
+
+def test_a_changed_secret_rolls_the_pods_and_tells_nothing_of_its_content() -> None:
+    changed = {"metadata": {"uid": "s", "resourceVersion": "6"}, "data": SECRET["data"]}
+    assert secret_version(changed) != secret_version(SECRET)
+    assert "cGc=" not in str(build(pool()))
+
+
+@pytest.mark.parametrize(
+    ("template", "message"),
+    [
+        ({"spec": {"containers": {}}}, r"spec\.template\.spec\.containers must be a list"),
+        ({"spec": []}, r"spec\.template\.spec must be an object"),
+        ({"spec": {"containers": ["worker"]}}, r"spec\.template\.spec\.containers\[0\] must be an object"),
+        (
+            {"spec": {"containers": [{"name": "worker", "env": {}}]}},
+            r"spec\.template\.spec\.containers\[worker\]\.env must be a list",
+        ),
+    ],
+)
+def test_a_template_of_the_wrong_shape_is_named(template: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidTemplateError, match=message):
+        build(pool({"template": template}))
