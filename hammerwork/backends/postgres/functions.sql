@@ -425,7 +425,9 @@ DECLARE
     v_jobs bigint;
 BEGIN
     SELECT * INTO b FROM hammerwork_batches WHERE id = p_batch FOR UPDATE;
-    IF b.state = 'Completed' THEN
+    IF NOT FOUND THEN
+        RETURN NULL;
+    ELSIF b.state = 'Completed' THEN
         RETURN 0;
     ELSIF b.finished_at IS NULL OR b.state = 'Cancelled' THEN
         RETURN -1;
