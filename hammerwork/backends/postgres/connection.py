@@ -100,7 +100,7 @@ def _translated(address: str) -> Iterator[None]:
     except (asyncpg.UndefinedTableError, asyncpg.UndefinedFunctionError) as error:
         # Whoever enqueues creates the tables; a worker that was there before waits for them.
         raise DatabaseUnavailableError(
-            f"database {address}: the tables are not there, or not up to date ({error}); `hammerwork migrate` makes them"
+            f"database {address}: tables missing or out of date ({error}); `hammerwork migrate` makes them"
         ) from error
     except _UNAVAILABLE as error:
         reason = str(error) or type(error).__name__
