@@ -66,15 +66,5 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     report = yield
     release = getattr(item, "funcargs", {}).get("release")
     if report.failed and isinstance(release, Release):
-        for title, command in {
-            "objects": ("get", "jobbatches,workerpools,pods", "--output", "wide"),
-            "events": ("get", "events", "--sort-by=.lastTimestamp"),
-            "operator": ("logs", f"deployment/{release.operator}", "--tail=60"),
-            "workers": ("logs", "--selector=app.kubernetes.io/name=hammerwork-worker", "--tail=30", "--prefix"),
-        }.items():
-            try:
-                said = release.kubectl(*command)
-            except (CommandError, TimeoutError) as error:
-                said = str(error)
-            report.sections.append((title, said))
+        report.sections.append(("cluster", release.report()))
     return report

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.cluster.settings import Kind, chosen_kind
-from tests.e2e.kubectl import Kubectl, run
+from tests.e2e.kubectl import CommandError, Kubectl, run
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "charts" / "hammerwork"
 OPERATOR_SELECTOR = "app.kubernetes.io/name=hammerwork-operator"
 _BUILD_SECONDS = 900.0
-_INSTALL_SECONDS = 180.0
+_INSTALL_SECONDS = 90.0
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class Release:
             "operator.logFormat=text",
             *values,
         ]
-        self.helm(
+        command = [
             "upgrade",
             "--install",
             self.name,
@@ -100,11 +100,32 @@ class Release:
             # The definitions belong to the release that was there before, if there was one.
             "--take-ownership",
             *(word for value in settings for word in ("--set", value)),
-        )
+        ]
+        try:
+            self.helm(*command)
+        except CommandError as error:
+            raise CommandError(f"{error}\n{self.report()}") from None
 
     def uninstall(self) -> None:
         """Remove the release; its namespace stays."""
         self.helm("uninstall", self.name, "--wait", "--timeout=60s")
+
+    def report(self) -> str:
+        """Return what the cluster says of the release, for the message of a failed test."""
+        commands = (
+            ("get", "jobbatches,workerpools,pods", "--output", "wide"),
+            ("get", "events", "--sort-by=.lastTimestamp"),
+            ("logs", f"deployment/{self.operator}", "--tail=60"),
+            ("logs", "--selector=app.kubernetes.io/name=hammerwork-worker", "--tail=30", "--prefix"),
+        )
+        return "\n".join(self._output(*command) for command in commands)
+
+    def _output(self, *command: str) -> str:
+        title = f"--- kubectl {' '.join(command)}\n"
+        try:
+            return title + self.kubectl(*command)
+        except CommandError as error:
+            return title + str(error)
 
     def operator_pods(self) -> set[str]:
         """Return the names of the operator's Pods that are not about to end."""

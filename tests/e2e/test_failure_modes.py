@@ -34,7 +34,7 @@ def test_continue_on_error_completes_the_others_and_keeps_the_last_error(
     batch = kubectl.wait_for("jobbatch", "continue", lacks_condition("Complete"), seconds=60)
     status = batch["status"]
     assert (status["totalJobs"], status["completedJobs"], status["failedJobs"]) == (100, 89, 11)
-    assert (status["progress"], status["successRate"]) == ("100%", "89%")
+    assert (status["progress"], status["successRate"]) == ("100%", "89.0%")
     assert [(group["type"], group["count"]) for group in status["errors"]] == [("ValueError", 10), ("LookupError", 1)]
     found = conditions(batch)
     assert found["Complete"]["reason"] == "CompletedWithErrors"
