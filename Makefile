@@ -49,6 +49,8 @@ requirements: $(VENV)/installed ## Resolve the pins in requirements/ anew, with 
 	  $(BIN)/uv pip compile --quiet --upgrade --generate-hashes --no-emit-index-url --no-header --universal --python-version 3.11 \
 	    --extra $$extra pyproject.toml --no-emit-package hammerwork-operator --output-file requirements/$$extra.txt; \
 	done
+	echo hatchling | $(BIN)/uv pip compile --quiet --generate-hashes --no-emit-index-url --no-header --no-annotate \
+	  --universal --python-version 3.11 --constraint requirements/dev.txt --output-file requirements/build.txt -
 
 .PHONY: format
 format: $(VENV)/installed ## Format the Python code
@@ -58,6 +60,7 @@ format: $(VENV)/installed ## Format the Python code
 .PHONY: crds
 crds: $(VENV)/installed ## Generate crds/ from the typed structs, and the chart's copy
 	$(BIN)/python -m hammerwork_operator.api.crd --write crds
+	cp crds/*.yaml charts/hammerwork/files/crds/
 
 .PHONY: verify
 verify: $(VENV)/installed ## Check format, lint, types, import layers and generated files
@@ -66,6 +69,7 @@ verify: $(VENV)/installed ## Check format, lint, types, import layers and genera
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m hammerwork_operator.api.crd --check crds
+	diff -r crds charts/hammerwork/files/crds
 
 ##@ Test
 
