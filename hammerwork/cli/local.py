@@ -77,8 +77,14 @@ class LocalRun:
             if not following.done() and not working.done():
                 self._stop.set(Ending.TIMED_OUT)
         finally:
-            stopping.cancel()
-            await self._wind_up(following, working, pool)
+            try:
+                await self._wind_up(following, working, pool)
+            finally:
+                # A second signal cuts the winding up short, wherever it stands: nothing may use the queue after this.
+                tasks = {following, working, stopping}
+                for task in tasks:
+                    task.cancel()
+                await asyncio.wait(tasks)
         return RunReport(
             ending=self._stop.ending,
             duration_seconds=time.monotonic() - started,

@@ -13,10 +13,11 @@ def main() -> NoReturn:
     try:
         from hammerwork.cli.application import make_application  # noqa: PLC0415 (needs extras)
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] == "hammerwork":
+        package = (error.name or "").partition(".")[0]
+        if package == "hammerwork":
             raise
         sys.stderr.write(
-            f"hammerwork: the command line needs the package {error.name!r}: pip install 'hammerwork-operator[local]'\n"
+            f"hammerwork: the command line needs the package {package!r}: pip install 'hammerwork-operator[local]'\n"
         )
         sys.exit(2)
     try:

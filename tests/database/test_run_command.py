@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
+from hammerwork import Job, JobBatch, JobQueue
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -114,9 +116,12 @@ def _command_lines() -> Iterator[str]:
             yield path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
 
 
-def wait_until(done: Callable[[], bool], what: str, tell: Callable[[], str]) -> None:
+def wait_until(
+    done: Callable[[], bool], what: str, tell: Callable[[], str], process: subprocess.Popen[str] | None = None
+) -> None:
     deadline = time.monotonic() + DEADLINE_SECONDS
     while not done():
+        assert process is None or process.poll() is None, f"{what}: the process has ended; seen: {tell()}"
         assert time.monotonic() < deadline, f"{what}: not within {DEADLINE_SECONDS:g} s; seen: {tell()}"
         time.sleep(0.02)
 
@@ -325,7 +330,7 @@ def test_ctrl_c_finishes_what_runs_and_leaves_nothing_behind(
     marks.mkdir()
     folder = place.add(TELLING_SLOW_HANDLER.format(folder=str(marks)), count=10_000, pool={"concurrency": 4})
     with place.started("run", folder, "--output", "json") as process:
-        wait_until(lambda: any(marks.iterdir()), "a job has started", place.errors)
+        wait_until(lambda: any(marks.iterdir()), "a job has started", place.errors, process)
         if number is signal.SIGINT:
             os.killpg(process.pid, number)  # as a terminal does
         else:
@@ -341,14 +346,16 @@ def test_ctrl_c_finishes_what_runs_and_leaves_nothing_behind(
     place.assert_nothing_is_left()
 
 
-def test_a_second_ctrl_c_does_not_wait_for_a_handler_that_hangs(place: Place) -> None:
+@pytest.mark.parametrize("attempt", range(3))  # where the winding up stands when the second one comes differs
+def test_a_second_ctrl_c_does_not_wait_for_a_handler_that_hangs(place: Place, attempt: int) -> None:
     mark = place.manifests / "mark"
     code = f"import pathlib, time\ndef run(job):\n    pathlib.Path({str(mark)!r}).touch()\n    time.sleep(3600)\n"
     folder = place.add(code, pool={"shutdownGracePeriodSeconds": 3600})
     with place.started("run", folder) as process:
-        wait_until(mark.exists, "the job has started", place.errors)
+        wait_until(mark.exists, "the job has started", place.errors, process)
         os.killpg(process.pid, signal.SIGINT)
-        wait_until(lambda: "Stopping" in place.errors(), "the first Ctrl-C is answered", place.errors)
+        wait_until(lambda: "Stopping" in place.errors(), "the first Ctrl-C is answered", place.errors, process)
+        time.sleep(attempt * 0.2)
         os.killpg(process.pid, signal.SIGINT)
         process.communicate(timeout=DEADLINE_SECONDS)
     assert process.returncode == 130, place.errors()
@@ -360,7 +367,7 @@ def test_a_killed_run_takes_its_database_along(place: Place) -> None:
     touch = f"pathlib.Path({str(mark)!r}).touch()"
     folder = place.add(f"import asyncio, pathlib\nasync def run(job):\n    {touch}\n    await asyncio.sleep(60)\n")
     with place.started("run", folder) as process:
-        wait_until(mark.exists, "the job has started", place.errors)
+        wait_until(mark.exists, "the job has started", place.errors, process)
         [data] = place.temporary.glob("hammerwork-*/data")
         process.kill()
         process.communicate(timeout=DEADLINE_SECONDS)
@@ -436,6 +443,22 @@ async def test_a_run_on_a_given_database_leaves_its_batches_there_for_the_other_
     gone = place.run("status", name, HAMMERWORK_DATABASE_URL=database_url)
     assert gone.returncode == 2
     assert f"batch {name}: not found" in gone.stderr
+
+
+async def test_a_batch_is_held_and_let_go_on(place: Place, queue: JobQueue, database_url: str) -> None:
+    batch_id = await queue.enqueue_batch(JobBatch("b").with_jobs(Job("q", n) for n in range(5)))
+
+    def ask(*arguments: str) -> str:
+        told = place.run(*arguments, HAMMERWORK_DATABASE_URL=database_url)
+        assert told.returncode == 0, told.stderr
+        return told.stdout
+
+    assert ask("suspend", str(batch_id)) == f"batch {batch_id}: suspended\n"
+    assert (await queue.get_batch_status(batch_id)).suspended
+    assert ask("resume", str(batch_id)) == f"batch {batch_id}: resumed\n"
+    assert not (await queue.get_batch_status(batch_id)).suspended
+    assert ask("depth").split()[-6:][:4] == ["q", "5", "0", "0"]
+    assert "0 completed, 0 failed, 5 cancelled" in ask("cancel", str(batch_id))
 
 
 async def test_a_database_that_cannot_be_reached_ends_the_run(place: Place) -> None:

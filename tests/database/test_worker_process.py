@@ -216,11 +216,14 @@ async def test_a_database_that_is_away_is_waited_for_while_the_probes_answer(fol
             assert (await worker.metrics())["hammerwork_worker_ready"] == 0
 
             server.start()
+
+            async def ready() -> bool:
+                return (await worker.get("/readyz"))[0] == 200
+
+            await eventually(ready, "the worker is ready, in a database without tables", worker.log)
             async with await JobQueue.connect(server.url()) as queue:
-                await queue.create_tables()
                 status = await queue.wait(await queue.enqueue_batch(jobs(8)), timeout=DEADLINE_SECONDS)
                 assert status.state is BatchState.COMPLETED
-            assert (await worker.get("/readyz"))[0] == 200
             process.send_signal(signal.SIGTERM)
             assert await ended(process) == 0, worker.log()
     finally:

@@ -141,15 +141,26 @@ def _on_signal(number: signal.Signals, stopping: asyncio.Event) -> None:
 
 
 async def _connect(url: str) -> JobQueue:
-    """Return the queue once its database answers, however long that takes."""
+    """Return the queue once its database answers and has the tables, however long that takes."""
     pause = FIRST_PAUSE_SECONDS
     while True:
         try:
-            return await JobQueue.connect(url)
+            return await _open(url)
         except DatabaseUnavailableError as error:
             log.warning("the database cannot be reached, next try in %.1f s: %s", pause, error)
         await asyncio.sleep(pause * random.uniform(0.8, 1.0))  # noqa: S311 (spreads the tries of many Pods)
         pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+
+
+async def _open(url: str) -> JobQueue:
+    queue = await JobQueue.connect(url)
+    try:
+        # A pool may be there before the first batch, and with it the first look of the operator at this database.
+        await queue.create_tables()
+    except BaseException:
+        await queue.close()
+        raise
+    return queue
 
 
 async def _first_of(connecting: Coroutine[Any, Any, JobQueue], stopping: asyncio.Event) -> JobQueue | None:
