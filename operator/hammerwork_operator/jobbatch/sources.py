@@ -115,8 +115,6 @@ def _compile_text(template: str, where: str) -> Callable[[int], Any] | None:
         if name.strip() != _INDEX:
             message = f"unknown placeholder '{{{{{name}}}}}'; the only one is '{{{{ index }}}}'"
             raise InvalidSourceError(f"{where}: {message}")
-                f"{where}: unknown placeholder '{{{{{name}}}}}'; the only one is '{{{{ index }}}}'"
-            )
     if not named:
         return None
     if texts == ["", ""]:

@@ -1,0 +1,89 @@
+"""Fixtures: a real API server, a namespace and an operator of its own for each test, and a real PostgreSQL."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.apiserver.kubectl import Kubectl, KubectlError
+from tests.apiserver.operator_process import OperatorUnderTest, secret, service_account_kubeconfig, without_finalizers
+from tests.cluster.binaries import binaries_folder
+from tests.cluster.settings import control_plane
+from tests.database.conftest import database_url, postgres
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["database_url", "postgres"]
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="session")
+def kubeconfig() -> Path:
+    """The cluster in KUBECONFIG, or else a control plane of our own, which is left running for the next session."""
+    if given := os.environ.get("KUBECONFIG"):
+        return Path(given)
+    command = [sys.executable, "-m", "tests.cluster", "controlplane-up", "--if-needed"]
+    subprocess.run(command, cwd=ROOT, check=True, timeout=1800)
+    return control_plane().kubeconfig
+
+
+@pytest.fixture(scope="session")
+def admin(kubeconfig: Path) -> Kubectl:
+    """kubectl of an administrator, with the CRDs in place."""
+    ours = binaries_folder() / "kubectl"
+    program = str(ours) if ours.exists() else shutil.which("kubectl")
+    assert program, "kubectl is not there; build it with `python -m tests.cluster build`"
+    kubectl = Kubectl(program, kubeconfig, "default")
+    kubectl("apply", "--server-side", "--force-conflicts", "-f", str(ROOT / "crds"))
+    names = ("jobbatches.hammerwork.io", "workerpools.hammerwork.io")
+    kubectl("wait", "--for=condition=Established", "--timeout=30s", *(f"crd/{name}" for name in names))
+    return kubectl
+
+
+@pytest.fixture
+def kubectl(admin: Kubectl) -> Iterator[Kubectl]:
+    """kubectl of an administrator, in a namespace of the test's own."""
+    namespace = f"test-{uuid.uuid4().hex[:10]}"
+    admin("create", "namespace", namespace)
+    yield Kubectl(admin.program, admin.kubeconfig, namespace)
+    with contextlib.suppress(KubectlError):  # a test may have deleted the namespace
+        without_finalizers(Kubectl(admin.program, admin.kubeconfig, namespace))
+        admin("delete", "namespace", namespace, "--wait=false")
+
+
+@pytest.fixture
+def stopped_operator(kubectl: Kubectl, tmp_path: Path) -> Iterator[OperatorUnderTest]:
+    """An operator for the test's namespace, with the rights of its Role; the test starts it."""
+    config = service_account_kubeconfig(kubectl, tmp_path)
+    operator = OperatorUnderTest(config, kubectl.namespace, tmp_path / "operator.log")
+    yield operator
+    if operator.running():
+        operator.stop()
+    # Whatever a test does, these two lines mean a bug.
+    log = operator.log()
+    assert "Traceback" not in log, log
+    assert "forbidden" not in log, log
+
+
+@pytest.fixture
+def operator(stopped_operator: OperatorUnderTest) -> OperatorUnderTest:
+    """A running operator for the test's namespace."""
+    stopped_operator.start()
+    return stopped_operator
+
+
+@pytest.fixture
+def with_database(kubectl: Kubectl, database_url: str) -> str:
+    """The Secret that batches and pools look for is there; the URL of the database in it."""
+    kubectl.create(secret(database_url))
+    return database_url

@@ -1,0 +1,167 @@
+"""The operator as a process of its own, with no more rights than its Role gives."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.apiserver.kubectl import Kubectl
+
+START_SECONDS = 60.0
+STOP_SECONDS = 20.0
+
+ROLE_RULES: list[dict[str, Any]] = [
+    {
+        "apiGroups": ["hammerwork.io"],
+        "resources": ["jobbatches"],
+        "verbs": ["get", "list", "watch", "patch", "delete"],
+    },
+    {"apiGroups": ["hammerwork.io"], "resources": ["workerpools"], "verbs": ["get", "list", "watch"]},
+    {
+        "apiGroups": ["hammerwork.io"],
+        "resources": ["jobbatches/status", "workerpools/status"],
+        "verbs": ["patch"],
+    },
+    {
+        "apiGroups": ["hammerwork.io"],
+        "resources": ["jobbatches/finalizers", "workerpools/finalizers"],
+        "verbs": ["update"],
+    },
+    {"apiGroups": ["apps"], "resources": ["deployments"], "verbs": ["get", "list", "watch", "create", "patch"]},
+    {"apiGroups": [""], "resources": ["secrets"], "verbs": ["get"]},
+    {"apiGroups": [""], "resources": ["events"], "verbs": ["create"]},
+]
+"""All that the operator needs in a namespace that it watches; docs/operator.md has the same list."""
+
+
+def service_account_kubeconfig(kubectl: Kubectl, folder: Path) -> Path:
+    """Create a service account with the operator's Role in the namespace; return a kubeconfig of it."""
+    metadata = {"name": "hammerwork-operator", "namespace": kubectl.namespace}
+    subject = {"kind": "ServiceAccount", **metadata}
+    role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": metadata["name"]}
+    rbac = "rbac.authorization.k8s.io/v1"
+    kubectl.create({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata})
+    kubectl.create({"apiVersion": rbac, "kind": "Role", "metadata": metadata, "rules": ROLE_RULES})
+    kubectl.create(
+        {"apiVersion": rbac, "kind": "RoleBinding", "metadata": metadata, "subjects": [subject], "roleRef": role}
+    )
+    token = kubectl("create", "token", metadata["name"], "--duration=2h").strip()
+    config = yaml.safe_load(kubectl("config", "view", "--raw", "--minify", "--flatten"))
+    config["users"] = [{"name": config["users"][0]["name"], "user": {"token": token}}]
+    path = folder / "operator.kubeconfig"
+    path.write_text(yaml.safe_dump(config))
+    return path
+
+
+class OperatorUnderTest:
+    """Starts, stops and kills `python -m hammerwork_operator`."""
+
+    def __init__(self, kubeconfig: Path, namespace: str, log: Path) -> None:
+        self._environment = {
+            **{key: value for key, value in os.environ.items() if not key.startswith("HAMMERWORK_")},
+            "KUBECONFIG": str(kubeconfig),
+            "HAMMERWORK_WATCH_NAMESPACES": namespace,
+            "HAMMERWORK_OPERATOR_PORT": "0",
+            "HAMMERWORK_WORKER_IMAGE": "example/worker:1",
+        }
+        self._log = log
+        self._process: subprocess.Popen[bytes] | None = None
+        self._log_start = 0
+        self.port = 0
+
+    def start(self) -> None:
+        """Return when the operator says that it is ready."""
+        self._log_start = self._log.stat().st_size if self._log.exists() else 0
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "hammerwork_operator"], env=self._environment, stdout=log, stderr=log
+            )
+        deadline = time.monotonic() + START_SECONDS
+        while self.probe("/readyz") != 200:
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"the operator did not get ready in {START_SECONDS:g} s:\n{self.log()}")
+            time.sleep(0.1)
+
+    def stop(self) -> int:
+        """Ask it to stop; return its exit code."""
+        return self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End it as a crash does."""
+        self._end(signal.SIGKILL)
+
+    def running(self) -> bool:
+        """Return whether the process is there."""
+        return self._process is not None and self._process.poll() is None
+
+    def log(self) -> str:
+        """Return what it has logged since its last start."""
+        return self._log.read_bytes()[self._log_start :].decode()
+
+    def probe(self, path: str) -> int:
+        """Return the HTTP status of a path, 0 while there is no answer."""
+        try:
+            return self.fetch(path)[0]
+        except OSError:
+            return 0
+
+    def fetch(self, path: str) -> tuple[int, str]:
+        """Return the HTTP status and the text of a path."""
+        found = re.search(r"probes and metrics on port (\d+)", self.log())
+        if found is None:
+            raise ConnectionError("the operator has not opened its port yet")
+        self.port = int(found[1])
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read().decode()
+
+    def _end(self, number: int) -> int:
+        assert self._process is not None
+        self._process.send_signal(number)
+        try:
+            return self._process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+            raise RuntimeError(f"the operator did not stop in {STOP_SECONDS:g} s:\n{self.log()}") from None
+
+
+def secret(url: str, name: str = "hammerwork-database", key: str = "url") -> dict[str, Any]:
+    """Return a Secret with a database URL."""
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": {key: url}}
+
+
+def jobbatch(name: str, **spec: Any) -> dict[str, Any]:
+    """Return a JobBatch of the queue `work`."""
+    kind = {"apiVersion": "hammerwork.io/v1alpha1", "kind": "JobBatch", "metadata": {"name": name}}
+    return {**kind, "spec": {"queue": "work", **spec}}
+
+
+def workerpool(name: str, **spec: Any) -> dict[str, Any]:
+    """Return a WorkerPool of the queue `work`."""
+    kind = {"apiVersion": "hammerwork.io/v1alpha1", "kind": "WorkerPool", "metadata": {"name": name}}
+    handler = {"python": {"function": "handlers:run"}}
+    return {**kind, "spec": {"queue": "work", "handler": handler, **spec}}
+
+
+def without_finalizers(kubectl: Kubectl) -> None:
+    """Let go of JobBatches that a stopped operator left, so that their namespace can go."""
+    for item in json.loads(kubectl("get", "jobbatches", "-o", "json"))["items"]:
+        if item["metadata"].get("finalizers"):
+            kubectl.patch("jobbatch", item["metadata"]["name"], {"metadata": {"finalizers": None}})

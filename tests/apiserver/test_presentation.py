@@ -1,0 +1,72 @@
+"""What people see with kubectl."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from tests.apiserver.operator_process import jobbatch, workerpool
+
+if TYPE_CHECKING:
+    from tests.apiserver.kubectl import Kubectl, Manifest
+
+STATUS: Manifest = {
+    "observedGeneration": 1,
+    "totalJobs": 1_000_000,
+    "pendingJobs": 550_000,
+    "completedJobs": 449_100,
+    "failedJobs": 900,
+    "progress": "45%",
+    "successRate": "99.8%",
+    "conditions": [
+        {
+            "type": "Ready",
+            "status": "True",
+            "reason": "Running",
+            "message": "",
+            "lastTransitionTime": "2026-05-01T12:00:00Z",
+        }
+    ],
+}
+
+
+def test_the_list_of_batches(kubectl: Kubectl) -> None:
+    kubectl.create(jobbatch("welcome", generate={"count": 1_000_000, "payload": {}}))
+    kubectl("patch", "jb", "welcome", "--subresource=status", "--type=merge", "-p", json.dumps({"status": STATUS}))
+    header, line = (row.split() for row in kubectl("get", "jobbatches").splitlines())
+    assert header == ["NAME", "QUEUE", "STATUS", "PROGRESS", "TOTAL", "COMPLETED", "FAILED", "AGE"]
+    assert line[:-1] == ["welcome", "work", "Running", "45%", "1000000", "449100", "900"]
+    header, line = (row.split() for row in kubectl("get", "jb", "-o", "wide").splitlines())
+    assert header[7:10] == ["PENDING", "SUCCESS", "MODE"]
+    assert line[7:10] == ["550000", "99.8%", "ContinueOnError"]
+
+
+def test_the_list_of_pools(kubectl: Kubectl) -> None:
+    kubectl.create(workerpool("mailers", replicas=3))
+    header, line = (row.split() for row in kubectl("get", "wp", "-o", "wide").splitlines())
+    assert header == ["NAME", "QUEUE", "STATUS", "DESIRED", "READY", "CONCURRENCY", "HANDLER", "AGE"]
+    assert line[:3] == ["mailers", "work", "3"]
+
+
+def test_the_category_shows_both_kinds(kubectl: Kubectl) -> None:
+    kubectl.create(jobbatch("welcome", jobs=[{"payload": 1}]))
+    kubectl.create(workerpool("mailers"))
+    assert kubectl("get", "hammerwork", "-o", "name").split() == [
+        "jobbatch.hammerwork.io/welcome",
+        "workerpool.hammerwork.io/mailers",
+    ]
+
+
+def test_explain_tells_what_the_fields_mean(kubectl: Kubectl) -> None:
+    text = " ".join(kubectl("explain", "jobbatch.spec").split())
+    for words in (
+        "batchSize <integer> How many jobs a worker takes at most at a time.",
+        "queue <string> -required- Name of the queue; the workers of this queue run the jobs.",
+        "enum: CollectErrors, ContinueOnError, FailFast What the failure of a job means for the others.",
+        "jobs <[]Object> The jobs, at most 10,000. Exactly one of jobs and generate has to be given.",
+    ):
+        assert words in text
+    assert "{{ index }} is replaced by the job's index" in " ".join(
+        kubectl("explain", "jobbatch.spec.generate.payload").split()
+    )
+    assert "A Python function in the worker's image." in kubectl("explain", "workerpool.spec.handler")

@@ -1,0 +1,49 @@
+"""The operator's process: probes, metrics, start and stop."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+from tests.apiserver.kubectl import condition
+from tests.apiserver.operator_process import jobbatch
+
+if TYPE_CHECKING:
+    from tests.apiserver.kubectl import Kubectl
+    from tests.apiserver.operator_process import OperatorUnderTest
+
+
+def test_it_is_ready_without_a_database(operator: OperatorUnderTest) -> None:
+    assert operator.probe("/healthz") == 200
+    assert operator.probe("/readyz") == 200
+    assert operator.stop() == 0
+
+
+async def test_metrics_count_what_it_does(kubectl: Kubectl, operator: OperatorUnderTest, with_database: str) -> None:
+    kubectl.create(jobbatch("counted", jobs=[{"payload": n} for n in range(5)]))
+    await kubectl.wait("jobbatch", "counted", lambda found: condition(found, "Enqueued") == "True Enqueued")
+    status, text = operator.fetch("/metrics")
+    assert status == 200
+    lines = text.splitlines()
+    assert "hammerwork_operator_loaded_jobs_total 5.0" in lines
+    assert "hammerwork_operator_live_batches 1.0" in lines
+    assert 'hammerwork_operator_databases{state="up"} 1.0' in lines
+    assert with_database not in text
+    assert with_database not in operator.log()
+
+
+def test_a_wrong_configuration_ends_it_with_a_clear_message() -> None:
+    environment = {**os.environ, "HAMMERWORK_OPERATOR_PORT": "eighty"}
+    command = [sys.executable, "-m", "hammerwork_operator"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert done.stderr == "hammerwork-operator: HAMMERWORK_OPERATOR_PORT='eighty': must be a port number, 0 to 65535\n"
+
+
+def test_help_names_every_variable() -> None:
+    command = [sys.executable, "-m", "hammerwork_operator", "--help"]
+    text = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+    for name in ("WATCH_NAMESPACES", "WORKER_IMAGE", "OPERATOR_PORT", "LOG_LEVEL", "LOG_FORMAT"):
+        assert f"HAMMERWORK_{name}" in text

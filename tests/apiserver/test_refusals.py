@@ -1,0 +1,201 @@
+"""What the API server refuses, and what it says. No operator runs here: the CRDs alone do it."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.apiserver.kubectl import KubectlError
+from tests.apiserver.operator_process import jobbatch, workerpool
+
+if TYPE_CHECKING:
+    from tests.apiserver.kubectl import Kubectl, Manifest
+
+ONE = [{"payload": 1}]
+
+ONE_SOURCE = 'The JobBatch "bad" is invalid: spec: Invalid value: exactly one of jobs and generate must be given'
+
+REFUSED: dict[str, tuple[Manifest, str]] = {
+    "no jobs": (jobbatch("bad"), ONE_SOURCE),
+    "two sources": (jobbatch("bad", jobs=ONE, generate={"count": 1, "payload": 1}), ONE_SOURCE),
+    "an empty list": (
+        jobbatch("bad", jobs=[]),
+        'The JobBatch "bad" is invalid: spec.jobs: Invalid value: 0: spec.jobs in body should have at least 1 items',
+    ),
+    "a job of another queue": (
+        jobbatch("bad", jobs=[*ONE, {"payload": 1, "queue": "other"}]),
+        (
+            'The JobBatch "bad" is invalid: spec.jobs: Invalid value: all jobs of a batch go to one queue, but a '
+            "job names "
+            "another queue than spec.queue; leave out the job's queue or make one JobBatch per queue"
+        ),
+    ),
+    "an unknown failure mode": (
+        jobbatch("bad", jobs=ONE, partialFailureMode="Never"),
+        (
+            'spec.partialFailureMode: Unsupported value: "Never": supported values: "CollectErrors", '
+            '"ContinueOnError", '
+            '"FailFast"'
+        ),
+    ),
+    "an unknown priority": (
+        jobbatch("bad", jobs=[{"payload": 1, "priority": "Urgent"}]),
+        (
+            'spec.jobs[0].priority: Unsupported value: "Urgent": supported values: "Background", "Critical", '
+            '"High", "Low", '
+            '"Normal"'
+        ),
+    ),
+    "a batch size of 0": (
+        jobbatch("bad", jobs=ONE, batchSize=0),
+        "spec.batchSize: Invalid value: 0: spec.batchSize in body should be greater than or equal to 1",
+    ),
+    "a batch size of 1001": (
+        jobbatch("bad", jobs=ONE, batchSize=1001),
+        "spec.batchSize: Invalid value: 1001: spec.batchSize in body should be less than or equal to 1000",
+    ),
+    "10,001 jobs": (
+        jobbatch("bad", jobs=ONE * 10_001),
+        "spec.jobs: Too many: 10001: must have at most 10000 items",
+    ),
+    "a job without a payload": (jobbatch("bad", jobs=[{}]), "spec.jobs[0].payload: Required value"),
+    "a bad queue name": (
+        jobbatch("bad", queue="mail queue", jobs=ONE),
+        (
+            'spec.queue: Invalid value: "mail queue": spec.queue in body should match '
+            "'^[A-Za-z0-9]([-_.A-Za-z0-9]{0,61}[A-Za-z0-9])?$'"
+        ),
+    ),
+    "a retry policy upside down": (
+        jobbatch("bad", jobs=ONE, retryPolicy={"initialSeconds": 600}),
+        'The JobBatch "bad" is invalid: spec.retryPolicy: Invalid value: initialSeconds must not be above maxSeconds',
+    ),
+    "a metadata key that is too long": (
+        jobbatch("bad", jobs=ONE, metadata={"k" * 64: "v"}),
+        'The JobBatch "bad" is invalid: spec.metadata: Invalid value: keys must have 1 to 63 characters',
+    ),
+    "nothing to generate": (
+        jobbatch("bad", generate={"count": 0, "payload": 1}),
+        "spec.generate.count: Invalid value: 0: spec.generate.count in body should be greater than or equal to 1",
+    ),
+    "a field that does not exist": (
+        jobbatch("bad", jobs=ONE, batchsize=5),
+        (
+            'JobBatch in version "v1alpha1" cannot be handled as a JobBatch: strict decoding error: unknown field '
+            '"spec.batchsize"'
+        ),
+    ),
+    "a name that is too long": (
+        jobbatch("b" * 190, jobs=ONE),
+        "Invalid value: metadata.name must be at most 189 characters",
+    ),
+    "a pool name that is too long": (
+        workerpool("p" * 57),
+        "Invalid value: metadata.name must be at most 56 characters, because the Deployment is called NAME-worker",
+    ),
+    "a handler without a function": (
+        workerpool("bad", handler={"python": {"function": "handlers"}}),
+        (
+            'spec.handler.python.function: Invalid value: "handlers": spec.handler.python.function in body '
+            "should match "
+            "'^[^\\s:]+:[A-Za-z_][A-Za-z0-9_.]*$'"
+        ),
+    ),
+    "no handler": (workerpool("bad", handler={}), "spec.handler.python: Required value"),
+    "fewer than no workers": (
+        workerpool("bad", replicas=-1),
+        "spec.replicas: Invalid value: -1: spec.replicas in body should be greater than or equal to 0",
+    ),
+}
+
+
+@pytest.mark.parametrize(("manifest", "message"), REFUSED.values(), ids=REFUSED)
+def test_a_bad_manifest_is_refused_with_a_clear_message(kubectl: Kubectl, manifest: Manifest, message: str) -> None:
+    with pytest.raises(KubectlError) as caught:
+        kubectl.create(manifest)
+    assert message in str(caught.value)
+
+
+CHANGES: list[dict[str, Any]] = [
+    {"queue": "other"},
+    {"batchSize": 5},
+    {"partialFailureMode": "FailFast"},
+    {"priority": "High"},
+    {"backoffLimit": 1},
+    {"retryPolicy": {"strategy": "Fixed"}},
+    {"jobTimeoutSeconds": 5},
+    {"metadata": {"a": "b"}},
+    {"runId": "2"},
+    {"databaseSecretRef": {"name": "other"}},
+    {"jobs": [{"payload": 2}]},
+    {"jobs": [{"payload": 1}, {"payload": 1}]},
+]
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=json.dumps)
+def test_what_defines_the_jobs_cannot_be_changed(kubectl: Kubectl, change: dict[str, Any]) -> None:
+    kubectl.create(jobbatch("fixed", jobs=ONE))
+    (field,) = change
+    with pytest.raises(KubectlError) as caught:
+        kubectl.patch("jobbatch", "fixed", {"spec": change})
+    assert str(caught.value) == (
+        f'The JobBatch "fixed" is invalid: spec.{field}: Forbidden: {field} cannot be changed after creation; '
+        "delete the JobBatch and create it again, or create one with another name"
+    )
+
+
+def test_one_source_cannot_be_exchanged_for_the_other(kubectl: Kubectl) -> None:
+    kubectl.create(jobbatch("fixed", jobs=ONE))
+    with pytest.raises(KubectlError, match="jobs cannot be changed after creation"):
+        kubectl.patch("jobbatch", "fixed", {"spec": {"jobs": None, "generate": {"count": 1, "payload": 1}}})
+
+
+def test_what_steers_the_batch_can_be_changed(kubectl: Kubectl) -> None:
+    kubectl.create(jobbatch("free", jobs=ONE))
+    wanted = {
+        "suspend": True,
+        "activeDeadlineSeconds": 5,
+        "ttlSecondsAfterFinished": 6,
+        "deletionPolicy": "Orphan",
+    }
+    kubectl.patch("jobbatch", "free", {"spec": wanted})
+    spec = kubectl.get("jobbatch", "free")["spec"]
+    assert {key: spec[key] for key in wanted} == wanted
+
+
+def test_ten_thousand_jobs_of_a_mebibyte_are_taken(kubectl: Kubectl) -> None:
+    jobs = [{"payload": {"n": n, "text": "x" * 70}, "priority": "High", "queue": "work"} for n in range(10_000)]
+    kubectl.create(jobbatch("full", jobs=jobs))
+    found = kubectl.get("jobbatch", "full")
+    assert found["spec"]["jobs"] == jobs
+    kept = json.dumps(json.loads(kubectl("get", "jobbatch", "full", "-o", "json", "--show-managed-fields"))["metadata"])
+    assert len(kept) < 4_000
+    with pytest.raises(KubectlError, match="jobs cannot be changed after creation"):
+        kubectl("patch", "jobbatch", "full", "--type=json", "-p", json.dumps(LAST_PAYLOAD))
+
+
+LAST_PAYLOAD = [{"op": "replace", "path": "/spec/jobs/9999/payload/n", "value": 0}]
+
+
+def test_any_json_value_is_a_payload(kubectl: Kubectl) -> None:
+    payloads = [None, True, 7, 1.5, "text", [1, [2]], {"a": {"b": None}}, {}, []]
+    kubectl.create(jobbatch("any", jobs=[{"payload": payload} for payload in payloads]))
+    assert [job["payload"] for job in kubectl.get("jobbatch", "any")["spec"]["jobs"]] == payloads
+
+
+def test_the_defaults_are_written_out(kubectl: Kubectl) -> None:
+    kubectl.create(jobbatch("plain", jobs=ONE))
+    found = kubectl.get("jobbatch", "plain")
+    assert found["spec"] == {
+        "queue": "work",
+        "batchSize": 100,
+        "partialFailureMode": "ContinueOnError",
+        "priority": "Normal",
+        "suspend": False,
+        "deletionPolicy": "Delete",
+        "databaseSecretRef": {"name": "hammerwork-database", "key": "url"},
+        "jobs": ONE,
+    }
+    assert found["status"] == {"observedGeneration": -1}
