@@ -8,21 +8,38 @@ from urllib.parse import urlsplit
 from hammerwork.errors import UnsupportedDatabaseError
 
 if TYPE_CHECKING:
+    from hammerwork.backends.mysql import MysqlBackend
+    from hammerwork.backends.postgres import PostgresBackend
     from hammerwork.backends.protocol import Backend
+
+_EXTRAS = {"postgresql": "postgres", "postgres": "postgres", "mysql": "mysql", "mariadb": "mysql"}
 
 
 async def connect_backend(url: str, *, max_connections: int, connect_timeout: float) -> Backend:
     """Open the backend for `url`; see `JobQueue.connect`."""
     scheme = urlsplit(url).scheme
-    if scheme not in {"postgresql", "postgres"}:
+    extra = _EXTRAS.get(scheme)
+    if extra is None:
         raise UnsupportedDatabaseError(
-            f"database URL with scheme {scheme!r}: not supported; use postgresql://user:password@host:port/database"
+            f"database URL with scheme {scheme!r}: not supported; use postgresql://user:password@host:port/database, "
+            "or mysql:// or mariadb:// instead"
         )
     try:
-        from hammerwork.backends.postgres import PostgresBackend  # noqa: PLC0415 (its driver is an extra)
+        backend = _backend(extra)
     except ModuleNotFoundError as error:
         raise UnsupportedDatabaseError(
             f"database URL with scheme {scheme!r}: Python package {error.name!r} is missing; "
-            "install hammerwork-operator[postgres]"
+            f"install hammerwork-operator[{extra}]"
         ) from error
-    return await PostgresBackend.connect(url, max_connections=max_connections, connect_timeout=connect_timeout)
+    return await backend.connect(url, max_connections=max_connections, connect_timeout=connect_timeout)
+
+
+def _backend(extra: str) -> type[PostgresBackend] | type[MysqlBackend]:
+    # Imported when asked for: their drivers are extras.
+    if extra == "mysql":
+        from hammerwork.backends.mysql import MysqlBackend  # noqa: PLC0415
+
+        return MysqlBackend
+    from hammerwork.backends.postgres import PostgresBackend  # noqa: PLC0415
+
+    return PostgresBackend

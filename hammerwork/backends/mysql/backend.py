@@ -1,0 +1,372 @@
+"""The MySQL side of `JobQueue` and `Worker`: thin calls of the texts in queries.sql."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Self
+from uuid import UUID
+
+import msgspec
+
+from hammerwork.backends.mysql import settling
+from hammerwork.backends.mysql.connection import STATEMENT_TIMEOUT_SECONDS, Database
+from hammerwork.backends.mysql.loading import Loader
+from hammerwork.backends.mysql.migrate import migrate
+from hammerwork.backends.mysql.standing import Standing, standings
+from hammerwork.backends.mysql.statements import statement
+from hammerwork.backends.protocol import Claim, Exchange
+from hammerwork.backends.slices import MAX_CHUNK_JOBS
+from hammerwork.batch import (
+    BatchState,
+    BatchStatus,
+    ErrorGroup,
+    JobError,
+    JobRecord,
+    JobStatus,
+    PartialFailureMode,
+    Priority,
+    QueueDepth,
+    QueueStatistics,
+    RetryPolicy,
+    WorkerInfo,
+)
+from hammerwork.errors import BatchConflictError, BatchNotFoundError, DatabaseUnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Collection
+
+    from hammerwork.backends.mysql.connection import Row
+    from hammerwork.backends.protocol import Settlement, WorkerRecord
+
+_MAX_PAGE = 10_000
+_MAX_BATCHES = 1_000
+_WINDOW_JOBS = 10_000
+_END_OF_TIME = (datetime(9999, 1, 1, tzinfo=UTC), UUID(int=0))
+
+
+class MysqlBackend:
+    """A queue in a MySQL or MariaDB database; see `hammerwork.backends.protocol.Backend`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._loader = Loader(database)
+        self.enqueue = self._loader.enqueue
+        self.enqueue_stream = self._loader.enqueue_stream
+        self.delete_batch = self._loader.delete
+        self._last_claim: dict[UUID, int] = {}
+        """The last claim that each worker has got."""
+        self._doubt_until: dict[UUID, float] = {}
+        """Workers that may have been given a claim which never arrived, and until when it may still be given."""
+
+    @classmethod
+    async def connect(cls, url: str, *, max_connections: int, connect_timeout: float) -> Self:
+        """Open the database at `url`."""
+        return cls(await Database.connect(url, max_connections=max_connections, connect_timeout=connect_timeout))
+
+    async def close(self) -> None:
+        await self._database.close()
+
+    async def ping(self) -> None:
+        await self._database.run(b"SELECT 1")
+
+    async def migrate(self) -> None:
+        await migrate(self._database)
+
+    async def _rows(self, name: str, **values: Any) -> list[Row]:
+        """Return the rows of the text's last statement that has rows."""
+        results = await self._database.run(statement(name, **values))
+        return results[-1] if results else []
+
+    async def batch_statuses(self, batch_ids: Collection[UUID]) -> dict[UUID, BatchStatus]:
+        statuses = map(_status, await self._rows("batch_statuses", batches=list(batch_ids)))
+        return {status.batch_id: status for status in statuses}
+
+    async def batch_jobs(self, batch_id: UUID, *, status: JobStatus | None, after: int, limit: int) -> list[JobRecord]:
+        if not 1 <= limit <= _MAX_PAGE:
+            raise ValueError(f"batch {batch_id}: limit {limit} must be 1 to {_MAX_PAGE:,} jobs a page")
+        found: list[Standing] = []
+        size = limit if status is None else _WINDOW_JOBS
+        while True:
+            last = after + size
+            batch, chunks, claims, failures = await self._database.run(
+                statement("job_window", batch=batch_id, after=after, last=last, longest=MAX_CHUNK_JOBS)
+            )
+            if not batch:
+                raise BatchNotFoundError(batch_id)
+            window = range(after + 1, last + 1)
+            all_there = standings(batch[0], chunks, claims, failures, window)
+            found += [standing for standing in all_there if status is None or standing.status is status]
+            after = last
+            if len(found) >= limit or after + 1 >= batch[0]["total"]:
+                return await self._records(batch_id, batch[0]["queue"], found[:limit])
+
+    async def _records(self, batch_id: UUID, queue: str, found: list[Standing]) -> list[JobRecord]:
+        indexes = [standing.index for standing in found]
+        payloads = {row["idx"]: row["payload"] for row in await self._rows("job_rows", batch=batch_id, indexes=indexes)}
+        errors = {row["idx"]: row for row in await self._rows("job_errors", batch=batch_id, indexes=indexes)}
+        return [
+            JobRecord(
+                batch_id=batch_id,
+                index=standing.index,
+                queue=queue,
+                payload=msgspec.json.decode(payloads[standing.index]),
+                priority=standing.priority,
+                status=standing.status,
+                attempts=standing.attempts,
+                error=_error(errors[standing.index]) if standing.index in errors else None,
+            )
+            for standing in found
+            if standing.index in payloads  # the batch may be going away
+        ]
+
+    async def batch_errors(self, batch_id: UUID, *, limit: int) -> list[ErrorGroup]:
+        groups: dict[str, ErrorGroup] = {}
+        for row in await self._rows("batch_errors", batch=batch_id, limit=limit):
+            group = ErrorGroup(type=row["error_type"], count=row["count"], index=row["idx"], message=row["message"])
+            groups.setdefault(group.type, group)
+        return list(groups.values())
+
+    async def cancel_batch(self, batch_id: UUID) -> None:
+        await self._rows("stop_batch", batch=batch_id, state=BatchState.CANCELLED.value)
+        await self._rows("finish_stopped", batch=batch_id)
+
+    async def set_suspended(self, batch_id: UUID, *, suspended: bool) -> None:
+        before, after = ("ready", "held") if suspended else ("held", "ready")
+        (row,) = await self._rows(
+            "set_suspended", batch=batch_id, suspended=suspended, from_state=before, to_state=after
+        )
+        if not row["found"]:
+            raise BatchNotFoundError(batch_id)
+
+    async def list_batches(
+        self, *, queue: str | None, metadata: dict[str, str], before: tuple[datetime, UUID] | None, limit: int
+    ) -> list[UUID]:
+        if not 1 <= limit <= _MAX_BATCHES:
+            raise ValueError(f"list of batches: limit {limit} must be 1 to {_MAX_BATCHES:,} batches a page")
+        created_at, batch_id = before or _END_OF_TIME
+        wanted = msgspec.json.encode(metadata).decode()
+        rows = await self._rows(
+            "list_batches", metadata=wanted, queue=queue, created_at=created_at, batch=batch_id, limit=limit
+        )
+        return [UUID(bytes=row["id"]) for row in rows]
+
+    async def retry_failed(self, batch_id: UUID) -> int:
+        (row,) = await self._rows("retry_failed", batch=batch_id)
+        jobs = row["jobs"]
+        if jobs is None:
+            raise BatchNotFoundError(batch_id)
+        if jobs < 0:
+            status = (await self.batch_statuses([batch_id]))[batch_id]
+            raise BatchConflictError(
+                f"batch {status.name!r} ({batch_id}): it is {status.state.value}; failed jobs can be run again once "
+                "the batch has finished, unless it was cancelled"
+            )
+        return int(jobs)
+
+    async def pause_queue(self, queue: str, *, paused: bool) -> None:
+        await self._rows("pause_queue", queue=queue, paused=paused)
+
+    async def queue_statistics(self, queue: str, window_seconds: float) -> QueueStatistics:
+        (row,) = await self._rows("queue_statistics", queue=queue, window_us=_microseconds(window_seconds))
+        depths = await self.queue_depths()
+        processed = row["processed"]
+        return QueueStatistics(
+            queue=queue,
+            window_seconds=window_seconds,
+            total_processed=processed,
+            failed=row["failed"],
+            error_rate=row["failed"] / processed if processed else 0.0,
+            throughput=processed / window_seconds,
+            average_processing_time_ms=row["busy_ms"] / processed if processed else 0.0,
+            batches=row["batches"],
+            average_batch_size=row["average_batch_size"],
+            depth=depths.get(queue)
+            or QueueDepth(queue=queue, ready=0, scheduled=0, running=0, oldest_ready_seconds=None),
+        )
+
+    async def workers(self, queue: str | None) -> list[WorkerInfo]:
+        return [
+            WorkerInfo(
+                id=UUID(bytes=row["id"]),
+                queue=row["queue"],
+                pool=row["pool"],
+                instance=row["instance"],
+                lanes=row["lanes"],
+                started_at=_utc(row["started_at"]),
+                heartbeat_at=_utc(row["heartbeat_at"]),
+                jobs_processed=row["processed"],
+                jobs_completed=row["processed"] - row["failed"],
+                jobs_failed=row["failed"],
+                average_processing_time_ms=row["busy_ms"] / row["processed"] if row["processed"] else 0.0,
+            )
+            for row in await self._rows("list_workers", queue=queue)
+        ]
+
+    async def queue_depths(self) -> dict[str, QueueDepth]:
+        return {row["queue"]: QueueDepth(**row) for row in await self._rows("queue_depths")}
+
+    async def exchange(self, worker_id: UUID, queue: str, settlement: Settlement | None, limit: int) -> Exchange:
+        if settlement is not None:
+            settling.check(settlement)
+        if worker_id in self._doubt_until:
+            await self._free_undelivered(worker_id)
+        try:
+            results = await self._database.run(settling.exchange_text(worker_id, queue, settlement, limit))
+            claim = await self._claim(results[-1]) if limit else None
+        except (DatabaseUnavailableError, asyncio.CancelledError):
+            self._doubt_until[worker_id] = time.monotonic() + STATEMENT_TIMEOUT_SECONDS
+            raise
+        if isinstance(claim, Claim):
+            self._last_claim[worker_id] = claim.id
+        exchange = Exchange(claim=claim if isinstance(claim, Claim) else None, busy=claim is True)
+        if settlement is not None:
+            (row,) = results[0]
+            exchange.settled = settling.settled(settlement, row)
+            if row["state"] in {"Failed", "Cancelled"} and not row["finished"]:
+                await self._rows("finish_stopped", batch=UUID(bytes=row["batch_id"]))
+        return exchange
+
+    async def _claim(self, rows: list[Row]) -> Claim | bool:
+        """Return the claim that was made, else whether there is something ready that others are at."""
+        if not rows:
+            return False
+        (row,) = rows
+        if row["batch_id"] is None:
+            return bool(row["claim_id"])
+        batch_id = UUID(bytes=row["batch_id"])
+        text = row["payloads"]
+        if len(text.encode()) == row["bytes"]:
+            payloads = msgspec.json.decode(f"[{text}]")
+        else:
+            jobs = await self._rows("payloads", batch=batch_id, lo=row["lo"], hi=row["hi"])
+            payloads = [msgspec.json.decode(job["payload"]) for job in jobs]
+        return Claim(
+            id=row["claim_id"],
+            batch_id=batch_id,
+            lo=row["lo"],
+            hi=row["hi"],
+            attempt=row["attempt"],
+            priority=Priority(row["priority"]),
+            alone=bool(row["alone"]),
+            max_attempts=row["max_attempts"],
+            timeout_seconds=row["timeout_seconds"],
+            failure_mode=PartialFailureMode(row["failure_mode"]),
+            retry_policy=msgspec.json.decode(row["retry_policy"], type=RetryPolicy),
+            batch_size=row["batch_size"],
+            payloads=payloads,
+        )
+
+    async def _free_undelivered(self, worker_id: UUID) -> None:
+        """Free the claims that were given to a worker in an answer which it never got.
+
+        The worker asks for one claim at a time, so all that are newer than the last one it got are such.
+        """
+        last = self._last_claim.get(worker_id, 0)
+        for row in await self._rows("undelivered_claims", worker=worker_id, last=last):
+            await self._free(row["id"], lease_us=0, blame=False)
+        if time.monotonic() > self._doubt_until[worker_id]:
+            del self._doubt_until[worker_id]
+
+    async def heartbeat(self, worker: WorkerRecord) -> None:
+        await self._rows("heartbeat", **msgspec.structs.asdict(worker))
+
+    async def retire(self, worker_id: UUID, *, instance: str = "") -> None:
+        if instance:
+            rows = await self._rows("workers_of_instance", worker=worker_id, instance=instance)
+            if rows:
+                await self._rows("delete_workers", ids=[UUID(bytes=row["id"]) for row in rows])
+        else:
+            await self._rows("retire", worker=worker_id)
+            self._last_claim.pop(worker_id, None)
+            self._doubt_until.pop(worker_id, None)
+
+    async def stopped_batches(self, batch_ids: Collection[UUID]) -> set[UUID]:
+        rows = await self._rows("claimable_batches", batches=list(batch_ids))
+        return set(batch_ids) - {UUID(bytes=row["id"]) for row in rows}
+
+    async def tick(self, queue: str) -> None:
+        for row in await self._rows("make_due_ready", queue=queue):
+            await self._rows("finish_stopped", batch=UUID(bytes=row["id"]))
+
+    async def reap(self, lease_seconds: float) -> int:
+        lease_us = _microseconds(lease_seconds)
+        released = 0
+        # One transaction a claim: each locks the rows of one chunk and one batch only, see queries.sql.
+        for row in await self._rows("lost_claims", lease_us=lease_us):
+            released += await self._free(row["id"], lease_us=lease_us, blame=True)
+        workers = [UUID(bytes=row["id"]) for row in await self._rows("lost_workers", lease_us=lease_us)]
+        if workers:
+            await self._rows("delete_lost_workers", ids=workers, lease_us=lease_us)
+        return released
+
+    async def _free(self, claim_id: int, *, lease_us: int, blame: bool) -> int:
+        names = ("free_claim", "count", "commit", "freed")
+        text = statement(*names, claim=claim_id, lease_us=lease_us, blame=blame)
+        ((row,),) = await self._database.run(text)
+        if row["stopped"] is not None:
+            await self._rows("finish_stopped", batch=UUID(bytes=row["stopped"]))
+        return int(row["jobs"])
+
+    async def listen(self, wake: Callable[[str], None]) -> Callable[[], Awaitable[None]]:
+        """Return at once: the server has no notifications, so that workers learn of jobs by polling."""
+        del wake
+
+        async def end() -> None:
+            return
+
+        return end
+
+
+def _microseconds(seconds: float) -> int:
+    return round(seconds * 1_000_000)
+
+
+def _utc(moment: datetime) -> datetime:
+    return moment.replace(tzinfo=UTC)
+
+
+def _maybe_utc(moment: datetime | None) -> datetime | None:
+    return None if moment is None else _utc(moment)
+
+
+def _error(row: Row) -> JobError:
+    return JobError(
+        index=row["idx"],
+        attempt=row["attempt"],
+        type=row["error_type"],
+        message=row["message"],
+        traceback=row["traceback"],
+        failed_at=_utc(row["failed_at"]),
+    )
+
+
+def _status(row: Row) -> BatchStatus:
+    state = BatchState(row["state"])
+    done = row["completed"] + row["failed"]
+    running = row["running"]
+    # Of a stopped batch, what is not in a worker's hands will not run any more.
+    stopped = state in {BatchState.FAILED, BatchState.CANCELLED}
+    cancelled = row["total"] - done - running if stopped else 0
+    if state is BatchState.PENDING and (done or running or row["started_at"] is not None):
+        state = BatchState.RUNNING
+    return BatchStatus(
+        batch_id=UUID(bytes=row["id"]),
+        name=row["name"],
+        queue=row["queue"],
+        state=state,
+        suspended=bool(row["suspended"]),
+        failure_mode=PartialFailureMode(row["failure_mode"]),
+        total_jobs=row["total"],
+        pending_jobs=row["total"] - done - cancelled,
+        running_jobs=running,
+        completed_jobs=row["completed"],
+        failed_jobs=row["failed"],
+        cancelled_jobs=cancelled,
+        metadata=msgspec.json.decode(row["metadata"]),
+        fingerprint=row["fingerprint"],
+        created_at=_utc(row["created_at"]),
+        started_at=_maybe_utc(row["started_at"]),
+        finished_at=_maybe_utc(row["finished_at"]),
+    )
