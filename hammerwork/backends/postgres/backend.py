@@ -104,7 +104,8 @@ class PostgresBackend:
     async def _spans(self, batch: BatchStatus, status: JobStatus | None, *, after: int, limit: int) -> list[Span]:
         """Return where jobs of this status can be, in order; enough for a page of `limit` jobs."""
         if status is JobStatus.RUNNING:
-            return [(row["lo"], row["hi"]) for row in await self._fetch("running_spans", batch.batch_id, after)]
+            claims = await self._fetch("running_spans", batch.batch_id, after)
+            return _disjoint([(row["lo"], row["hi"]) for row in claims])
         if status is JobStatus.FAILED:
             return [(row["lo"], row["hi"]) for row in await self._fetch("failed_spans", batch.batch_id, after, limit)]
         if status is None:
@@ -257,6 +258,17 @@ def _waiting_status(state: str, *, stopped: bool) -> JobStatus:
     if stopped or state == "cancelled":
         return JobStatus.CANCELLED
     return JobStatus.SCHEDULED if state == "scheduled" else JobStatus.PENDING
+
+
+def _disjoint(spans: list[Span]) -> list[Span]:
+    """Cut off what an earlier span covers: a job that was given back is in its old claim's span and in its new one's."""
+    cut = []
+    end = -1
+    for lo, hi in spans:
+        if hi > end:
+            cut.append((max(lo, end + 1), hi))
+            end = hi
+    return cut
 
 
 def _gaps(spans: list[Span], lo: int, hi: int) -> list[Span]:
