@@ -1,0 +1,135 @@
+"""The commands that run workers and steer batches, as a user runs them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+
+from hammerwork import BatchState, Job, JobBatch
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from hammerwork import JobQueue
+
+HAMMERWORK = str(Path(sys.executable).with_name("hammerwork"))
+HANDLERS = """
+import asyncio, pathlib
+async def append(job):
+    with open(job.payload["ledger"], "a") as ledger:
+        ledger.write(f"{job.index}\\n")
+    await asyncio.sleep(0.01)
+async def fail(job):
+    raise ValueError("no such luck")
+"""
+
+
+async def cli(database_url: str, *arguments: str, code: int = 0) -> str:
+    process = await asyncio.create_subprocess_exec(
+        HAMMERWORK,
+        *arguments,
+        env={**os.environ, "HAMMERWORK_DATABASE_URL": database_url},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode == code, err.decode()
+    return (out if code == 0 else err).decode()
+
+
+async def cli_json(database_url: str, *arguments: str) -> Any:
+    return json.loads(await cli(database_url, *arguments, "--output", "json"))
+
+
+@contextlib.asynccontextmanager
+async def worker(
+    database_url: str, queue: str, handler: str, *options: str
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    command = [HAMMERWORK, "worker", "--queue", queue, "--handler", handler, *options]
+    process = await asyncio.create_subprocess_exec(
+        *command, env={**os.environ, "HAMMERWORK_DATABASE_URL": database_url}
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.send_signal(signal.SIGTERM)
+        assert await asyncio.wait_for(process.wait(), 60) == 0
+
+
+async def workers_of(queue: JobQueue, count: int) -> None:
+    async with asyncio.timeout(60):
+        while len(await queue.get_workers("q")) < count:
+            await asyncio.sleep(0.02)
+
+
+async def test_a_killed_worker_process_is_started_again_and_everything_completes(
+    queue: JobQueue, database_url: str, tmp_path: Path
+) -> None:
+    handlers, ledger = tmp_path / "handlers.py", tmp_path / "ledger"
+    handlers.write_text(HANDLERS)
+    jobs = 2_000
+    batch = JobBatch("b").with_jobs(Job("q", {"ledger": str(ledger)}) for _ in range(jobs))
+    batch_id = await queue.enqueue_batch(batch)
+    async with worker(database_url, "q", f"{handlers}:append", "--processes", "2") as parent:
+        await workers_of(queue, 2)
+        victim = psutil.Process(parent.pid).children()[0]
+        async with asyncio.timeout(60):
+            while not ledger.exists():
+                await asyncio.sleep(0.01)
+        victim.kill()
+        async with asyncio.timeout(60):
+            while len(psutil.Process(parent.pid).children()) < 2 or victim.is_running():
+                await asyncio.sleep(0.02)
+        # What the dead one held comes back when its lease ends.
+        async with asyncio.timeout(90):
+            while not (await queue.get_batch_status(batch_id)).finished:
+                await queue.release_lost_claims(lease_seconds=7)
+                await asyncio.sleep(0.1)
+    status = await queue.get_batch_status(batch_id)
+    assert (status.state, status.completed_jobs) == (BatchState.COMPLETED, jobs)
+    assert set(ledger.read_text().split()) == {str(index) for index in range(jobs)}
+
+
+async def test_a_batch_with_failures_is_found_looked_at_and_retried(
+    queue: JobQueue, database_url: str, tmp_path: Path
+) -> None:
+    handlers, ledger = tmp_path / "handlers.py", tmp_path / "ledger"
+    handlers.write_text(HANDLERS)
+    batch = JobBatch("unlucky").with_metadata("campaign", "summer").with_max_attempts(1)
+    batch_id = await queue.enqueue_batch(batch.with_jobs(Job("q", {"ledger": str(ledger)}) for _ in range(3)))
+
+    await cli(database_url, "pause", "q")
+    async with worker(database_url, "q", f"{handlers}:fail"):
+        await workers_of(queue, 1)
+        assert (await queue.get_batch_status(batch_id)).pending_jobs == 3
+        await cli(database_url, "unpause", "q")
+        status = await queue.wait(batch_id, timeout=60)
+    assert (status.state, status.failed_jobs) == (BatchState.COMPLETED_WITH_ERRORS, 3)
+
+    (found,) = await cli_json(database_url, "batches", "--metadata", "campaign=summer")
+    assert (found["name"], found["failedJobs"]) == ("unlucky", 3)
+    assert await cli_json(database_url, "batches", "--metadata", "campaign=winter") == []
+    assert "must be KEY=VALUE" in await cli(database_url, "batches", "--metadata", "campaign", code=2)
+    told = (await cli_json(database_url, "stats", "q"))["statistics"]
+    assert (told["total_processed"], told["failed"], told["batches"]) == (3, 3, 1)
+
+    assert (await cli_json(database_url, "retry", str(batch_id)))["jobs"] == 3
+    assert "once the batch has finished" in await cli(database_url, "retry", str(batch_id), code=2)
+    async with worker(database_url, "q", f"{handlers}:append"):
+        status = await queue.wait(batch_id, timeout=60)
+    assert (status.state, status.completed_jobs) == (BatchState.COMPLETED, 3)
+    assert sorted(ledger.read_text().split()) == ["0", "1", "2"]
+
+
+async def test_a_handler_that_does_not_exist_ends_the_worker_with_2(database_url: str) -> None:
+    said = await cli(database_url, "worker", "--queue", "q", "--handler", "nowhere:work", code=2)
+    assert "handler 'nowhere:work': no module 'nowhere'" in said.replace("\n", " ")
