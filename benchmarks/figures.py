@@ -1,0 +1,43 @@
+"""The figures: what each one is called in the results, its unit, and what it means."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Figure(msgspec.Struct, frozen=True):
+    """Something that is measured."""
+
+    name: str
+    unit: str
+    meaning: str
+
+
+_ALL = (
+    Figure("enqueue", "jobs/s", "Enqueue of one batch; its jobs exist before the clock starts"),
+    Figure("enqueue-streamed", "jobs/s", "The same from a generator that makes the jobs on the way"),
+    Figure(
+        "raw-copy", "jobs/s", "The driver's binary COPY of the same rows, from one buffer, into a copy of the table"
+    ),
+    Figure(
+        "drain-1", "jobs/s", "No-op jobs, one worker process, from its start to the last job's outcome in the database"
+    ),
+    Figure("drain-2", "jobs/s", "No-op jobs, two worker processes"),
+    Figure("pipeline", "jobs/s", "Batches are enqueued and drained at the same time, one worker process"),
+    Figure("handlers-10ms", "% of ideal", "Handlers of 10 ms in 100 lanes of one worker; ideal is jobs × 10 ms ÷ 100"),
+    Figure("mixed-durations", "% of ideal", "Handlers of 1 to 100 ms, two workers of 20 lanes; ideal is the sum ÷ 40"),
+    Figure("slow-jobs", "× ideal", "200 jobs of 1 s, two workers of ten lanes, batch size 100; ideal is 10 s"),
+    Figure("pickup-p50", "ms", "From the call that enqueues one job to its start in an idle worker: median"),
+    Figure("pickup-p99", "ms", "The same: 99th percentile"),
+    Figure("progress-p99", "ms", "Counts of a loaded batch of a million: 99th percentile of 200 queries"),
+    Figure("progress-claimed-p99", "ms", "The same after a million claims of a single job, while the last ones run"),
+    Figure("enqueue-memory", "MiB", "Memory that streaming a million jobs adds to the process"),
+    Figure("worker-memory", "MiB", "Most memory of the worker process in drain-1"),
+    Figure("enqueue-wal", "bytes/job", "WAL that enqueue writes"),
+    Figure("drain-wal", "bytes/job", "WAL that drain-1 writes"),
+    Figure("round-trips-batch", "per 1,000 jobs", "Round trips to enqueue a batch of 1,000"),
+    Figure("round-trips-stream", "per 1,000 jobs", "Round trips to enqueue a stream"),
+    Figure("round-trips-drain", "per 1,000 jobs", "Round trips of one worker that drains, batch size 1,000"),
+)
+
+FIGURES = {figure.name: figure for figure in _ALL}

@@ -1,0 +1,81 @@
+"""Handlers that take their time, and jobs that come one at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from typing import TYPE_CHECKING
+
+from benchmarks.measuring import percentile
+from benchmarks.ours.draining import drain, workers
+from benchmarks.payload import MAX_BATCH_SIZE, QUEUE, make_batch
+from benchmarks.processes import ProgramError
+from hammerwork import Job, JobBatch, JobQueue
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from benchmarks.measuring import Load
+
+_MIXED_MILLISECONDS = (1, 2, 5, 10, 20, 50, 100)
+
+
+async def handlers_of_10ms(load: Load) -> dict[str, float]:
+    """Many short waits in many lanes."""
+    count = load.scaled(20_000, least=1_000)
+    ideal, seconds = await _sleepers(load, [0.01] * count, processes=1, lanes=100)
+    return {"handlers-10ms": 100 * ideal / seconds}
+
+
+async def mixed_durations(load: Load) -> dict[str, float]:
+    """Short and long waits in a random order."""
+    count = load.scaled(4_000, least=500)
+    durations = [_MIXED_MILLISECONDS[n % len(_MIXED_MILLISECONDS)] / 1000 for n in range(count)]
+    random.Random(1).shuffle(durations)
+    ideal, seconds = await _sleepers(load, durations, processes=2, lanes=20)
+    return {"mixed-durations": 100 * ideal / seconds}
+
+
+async def slow_jobs(load: Load) -> dict[str, float]:
+    """Two claims would hold all jobs; they must spread over all lanes nevertheless."""
+    ideal, seconds = await _sleepers(load, [1.0] * 200, processes=2, lanes=10, batch_size=100)
+    return {"slow-jobs": seconds / ideal}
+
+
+async def _sleepers(
+    load: Load, durations: Sequence[float], *, processes: int, lanes: int, batch_size: int = MAX_BATCH_SIZE
+) -> tuple[float, float]:
+    """Return the ideal and the real time in seconds."""
+    url = await load.server.fresh_database()
+    async with await JobQueue.connect(url) as queue:
+        await queue.create_tables()
+        jobs = [Job(QUEUE, {"seconds": seconds}) for seconds in durations]
+        batch_id = await queue.enqueue_stream(make_batch("sleepers", batch_size), jobs)
+        drained = await drain(queue, url, batch_id, processes=processes, lanes=lanes, handler="sleep")
+    await load.server.drop_database(url)
+    return sum(durations) / (processes * lanes), drained.seconds
+
+
+async def pickup(load: Load) -> dict[str, float]:
+    """Enqueue single jobs to an idle worker; both processes read the same clock."""
+    count = load.scaled(300, least=20)
+    pauses = random.Random(1)
+    url = await load.server.fresh_database()
+    sent: dict[int, float] = {}
+    async with await JobQueue.connect(url) as queue:
+        await queue.create_tables()
+        async with workers(url, processes=1, lanes=10, handler="clock") as [worker]:
+            worker.tell("go")
+            for number in range(-1, count):  # until the first one has run, the worker is still on its way
+                batch = JobBatch("single").with_jobs([Job(QUEUE, {"number": number})])
+                sent[number] = time.time()
+                await queue.wait(await queue.enqueue_batch(batch), timeout=60, interval=0.01)
+                await asyncio.sleep(pauses.uniform(0.01, 0.03))
+            worker.tell("stop")
+            calls: dict[int, float] = dict((await worker.answer())["calls"])
+    await load.server.drop_database(url)
+    if calls.keys() != sent.keys():
+        raise ProgramError(f"pick-up: {len(sent)} jobs were sent, {len(calls)} ran")
+    delays = [(calls[number] - sent[number]) * 1000 for number in range(count)]
+    return {"pickup-p50": percentile(delays, 50), "pickup-p99": percentile(delays, 99)}
