@@ -83,7 +83,8 @@ archive() {
     fi
     rm -f "$mark" "$file.partial"
     if [ "$CONTAINER_TOOL" = buildah ]; then
-        buildah push --quiet --disable-compression "$image" "oci-archive:$file.partial:$image"
+        # Docker's format is the one that holds layers uncompressed, which is most of the time.
+        buildah push --quiet "$image" "docker-archive:$file.partial:$image" > /dev/null
     else
         "$CONTAINER_TOOL" save --output "$file.partial" "$image"
     fi

@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import tarfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.cluster.containers import ctr
@@ -13,7 +14,6 @@ from tests.cluster.errors import ClusterError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from tests.cluster.settings import Cluster
 
@@ -38,9 +38,8 @@ def load(cluster: Cluster, archives: Sequence[Path]) -> list[str]:
     loaded = []
     for archive in archives:
         names = archive_names(archive)
-        digests = _digests_in(archive)
         # Importing unpacks every layer again, which takes seconds for each image.
-        if not digests or not digests.items() <= _present(cluster).items():
+        if not _is_loaded(cluster, archive):
             ctr(cluster, "images", "import", archive, seconds=_LOAD_SECONDS)
         present = _present(cluster)
         missing = [name for name in names if name not in present]
@@ -50,18 +49,28 @@ def load(cluster: Cluster, archives: Sequence[Path]) -> list[str]:
     return loaded
 
 
+def _is_loaded(cluster: Cluster, archive: Path) -> bool:
+    """Whether containerd has just the images of a Docker archive. OCI's format does not have their ids at hand."""
+    with tarfile.open(archive) as content:
+        if "manifest.json" not in content.getnames():
+            return False
+        images = _read_json(content, "manifest.json")
+    # An image's id is the digest of its configuration, which is stored under it.
+    ids = {name: f"sha256:{Path(image['Config']).stem}" for image in images for name in image["RepoTags"]}
+    present = _present(cluster)
+    return all(name in present and _id_of(cluster, present[name]) == image_id for name, image_id in ids.items())
+
+
+def _id_of(cluster: Cluster, manifest_digest: str) -> str | None:
+    manifest = json.loads(ctr(cluster, "content", "get", manifest_digest).stdout)
+    found: str | None = manifest.get("config", {}).get("digest")
+    return found
+
+
 def _present(cluster: Cluster) -> dict[str, str]:
-    """The digests of the images that containerd has, by name."""
+    """The digests of the manifests that containerd has, by the images' names."""
     rows = [line.split() for line in ctr(cluster, "images", "list").stdout.splitlines()[1:]]
     return {row[0]: row[2] for row in rows}
-
-
-def _digests_in(archive: Path) -> dict[str, str]:
-    """The digests of the images in an OCI archive, by name; empty for an archive by Docker, which has none."""
-    with tarfile.open(archive) as content:
-        if "manifest.json" in (members := content.getnames()) or "index.json" not in members:
-            return {}
-        return {_index_name(image): image["digest"] for image in _read_json(content, "index.json")["manifests"]}
 
 
 def archive_names(archive: Path) -> list[str]:
