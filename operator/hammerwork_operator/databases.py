@@ -198,7 +198,16 @@ class Databases:
                 return url
         _, url = await read_database_secret(self._cluster, namespace, ref)
         self._urls[key] = (time.monotonic(), url)
+        if cached is not None and cached[1] != url:
+            self._drop_unreached(cached[1])
         return url
+
+    def _drop_unreached(self, url: str) -> None:
+        """Forget a database that never answered, once no Secret leads there any more."""
+        slot = self._slots.get(url)
+        unused = all(known != url for _, known in self._urls.values())
+        if slot is not None and slot.database is None and unused and not slot.lock.locked():
+            del self._slots[url]
 
     async def _connect(self, url: str, slot: _Slot, origin: str) -> None:
         if slot.failure and time.monotonic() - slot.failure[0] < RETRY_SECONDS:

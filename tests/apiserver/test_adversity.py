@@ -1,0 +1,123 @@
+"""What goes wrong around a batch: databases that restart, operators that stop or come in pairs, namespaces that go."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import asyncpg
+
+from hammerwork import Job, JobQueue
+from tests.apiserver.kubectl import condition
+from tests.apiserver.operator_process import OperatorUnderTest, jobbatch, secret
+from tests.apiserver.workers import worker
+from tests.database.postgres import postgres_server
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.apiserver.kubectl import Kubectl, Manifest
+
+THREE = [{"payload": n} for n in range(3)]
+
+
+def running(found: Manifest) -> bool:
+    return condition(found, "Ready") == "True Running"
+
+
+def complete(found: Manifest) -> bool:
+    return condition(found, "Complete") == "True Completed"
+
+
+async def test_a_database_that_restarts_is_waited_for(kubectl: Kubectl, operator: OperatorUnderTest) -> None:
+    with postgres_server() as server:
+        kubectl.create(secret(server.url()))
+        kubectl.create(jobbatch("steady", jobs=THREE))
+        before = await kubectl.wait("jobbatch", "steady", running)
+        await asyncio.to_thread(server.stop, "immediate")
+        away = await kubectl.wait(
+            "jobbatch", "steady", lambda found: condition(found, "Ready") == "False DatabaseUnavailable"
+        )
+        assert away["status"]["totalJobs"] == 3
+        assert condition(away, "Enqueued") == "True Enqueued"
+        assert operator.probe("/readyz") == 200
+        await asyncio.to_thread(server.start)
+        after = await kubectl.wait("jobbatch", "steady", running)
+        assert after["status"]["batchId"] == before["status"]["batchId"]
+        async with worker(server.url()):
+            await kubectl.wait("jobbatch", "steady", complete)
+
+
+async def test_an_operator_that_is_told_to_stop_while_loading_goes_on_later(
+    kubectl: Kubectl, operator: OperatorUnderTest, with_database: str
+) -> None:
+    kubectl.create(jobbatch("large", generate={"count": 300_000, "payload": "{{ index }}"}))
+    await kubectl.wait("jobbatch", "large", lambda found: condition(found, "Ready") == "False Loading")
+    assert operator.stop() == 0
+    operator.start()
+    loaded = await kubectl.wait("jobbatch", "large", running, seconds=120)
+    assert loaded["status"]["totalJobs"] == 300_000
+    connection = await asyncpg.connect(with_database)
+    assert await connection.fetchval("SELECT count(DISTINCT payload::text) FROM hammerwork_jobs") == 300_000
+    await connection.close()
+
+
+async def test_two_operators_at_once_load_every_job_once(
+    kubectl: Kubectl, operator: OperatorUnderTest, with_database: str, tmp_path: Path
+) -> None:
+    other = OperatorUnderTest(tmp_path / "operator.kubeconfig", kubectl.namespace, tmp_path / "other.log")
+    other.start()
+    runs: list[int] = []
+
+    async def handler(job: Job) -> None:
+        runs.append(job.payload)
+
+    try:
+        kubectl.create(jobbatch("inline", jobs=[{"payload": n} for n in range(500)]))
+        kubectl.create(jobbatch("stream", generate={"count": 30_000, "payload": "{{ index }}"}, suspend=True))
+        async with worker(with_database, handler):
+            done = await kubectl.wait("jobbatch", "inline", complete)
+        assert (done["status"]["totalJobs"], sorted(runs)) == (500, list(range(500)))
+        loaded = await kubectl.wait(
+            "jobbatch", "stream", lambda found: condition(found, "Ready") == "True Suspended", seconds=90
+        )
+        assert loaded["status"]["totalJobs"] == 30_000
+    finally:
+        other.stop()
+    assert operator.running()
+
+
+async def test_a_namespace_that_goes_away_is_not_held_up(
+    admin: Kubectl, kubectl: Kubectl, database_url: str, tmp_path: Path
+) -> None:
+    """With rights from outside the namespace, as in cluster-wide mode: a Role inside goes away with it."""
+    config = tmp_path / "admin.kubeconfig"
+    shutil.copy(kubectl.kubeconfig, config)
+    operator = OperatorUnderTest(config, kubectl.namespace, tmp_path / "operator.log")
+    operator.start()
+    try:
+        kubectl.create(secret(database_url))
+        kubectl.create(jobbatch("gone", jobs=THREE))
+        enqueued = await kubectl.wait("jobbatch", "gone", running)
+        admin("delete", "namespace", kubectl.namespace, "--timeout=55s")
+        async with await JobQueue.connect(database_url) as queue:
+            assert await queue.get_batch_statuses([UUID(enqueued["status"]["batchId"])]) == {}
+    finally:
+        operator.stop()
+
+
+async def test_probes_are_answered_while_a_large_batch_is_loaded(
+    kubectl: Kubectl, operator: OperatorUnderTest, with_database: str
+) -> None:
+    kubectl.create(jobbatch("large", generate={"count": 100_000_000, "payload": {"n": "{{ index }}"}}))
+    await kubectl.wait("jobbatch", "large", lambda found: condition(found, "Ready") == "False Loading")
+    async with await JobQueue.connect(with_database) as queue:
+        batch_id = UUID(kubectl.get("jobbatch", "large")["status"]["batchId"])
+        for _ in range(20):
+            assert operator.probe("/healthz") == 200
+        assert (await queue.get_batch_status(batch_id)).state.value == "Loading"
+    kubectl.create(jobbatch("small", jobs=THREE))
+    await kubectl.wait("jobbatch", "small", running)
+    kubectl("delete", "jobbatch", "large", "--timeout=60s")
