@@ -93,6 +93,18 @@ test-apiserver: $(VENV)/installed cluster-build ## Tests on a real API server
 test-e2e: $(VENV)/installed cluster-build ## Tests on a real cluster: kubelet, images, chart
 	$(BIN)/pytest tests/e2e
 
+##@ Measure
+
+.PHONY: bench
+bench: packages $(VENV)/installed ## Measure this queue; renews benchmarks/results.json and docs/benchmarks.md
+	$(BIN)/python -m benchmarks ours
+	$(BIN)/python -m benchmarks report
+
+.PHONY: bench-peers
+bench-peers: packages $(VENV)/installed ## Measure other queues and this one in turn (npm, pip and cargo install them once)
+	$(BIN)/python -m benchmarks peers
+	$(BIN)/python -m benchmarks report
+
 ##@ Cluster (CLUSTER=local, kind or current)
 
 .PHONY: cluster-build

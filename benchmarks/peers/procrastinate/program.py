@@ -13,6 +13,7 @@ import uvloop
 JOBS_PER_CALL = 1_000
 CONCURRENCY = 20
 
+logging.disable(logging.CRITICAL)  # a line for each job, and that this is the main module
 blueprint = procrastinate.Blueprint()
 done = 0
 
@@ -59,7 +60,6 @@ async def drain(url: str) -> None:
 
 
 if __name__ == "__main__":
-    logging.disable(logging.CRITICAL)
     command, *arguments = sys.argv[1:]
     if command == "enqueue":
         uvloop.run(enqueue(arguments[0], int(arguments[1])))
