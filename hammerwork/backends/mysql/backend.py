@@ -11,10 +11,10 @@ from uuid import UUID
 import msgspec
 
 from hammerwork.backends.mysql import settling
-from hammerwork.backends.mysql.connection import STATEMENT_TIMEOUT_SECONDS, Database
+from hammerwork.backends.mysql.connection import GROUP_BYTES, STATEMENT_TIMEOUT_SECONDS, Database
 from hammerwork.backends.mysql.loading import Loader
 from hammerwork.backends.mysql.migrate import migrate
-from hammerwork.backends.mysql.standing import Standing, standings
+from hammerwork.backends.mysql.standing import Standing, spans_of, standings, windows
 from hammerwork.backends.mysql.statements import statement
 from hammerwork.backends.protocol import Claim, Exchange
 from hammerwork.backends.slices import MAX_CHUNK_JOBS
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection
 
     from hammerwork.backends.mysql.connection import Row
-    from hammerwork.backends.protocol import Settlement, WorkerRecord
+    from hammerwork.backends.protocol import Settlement, Span, WorkerRecord
 
 _MAX_PAGE = 10_000
 _MAX_BATCHES = 1_000
@@ -86,21 +86,35 @@ class MysqlBackend:
     async def batch_jobs(self, batch_id: UUID, *, status: JobStatus | None, after: int, limit: int) -> list[JobRecord]:
         if not 1 <= limit <= _MAX_PAGE:
             raise ValueError(f"batch {batch_id}: limit {limit} must be 1 to {_MAX_PAGE:,} jobs a page")
+        rows = await self._rows("batch_header", batch=batch_id)
+        if not rows:
+            raise BatchNotFoundError(batch_id)
         found: list[Standing] = []
         size = limit if status is None else _WINDOW_JOBS
-        while True:
-            last = after + size
+        for window in windows(await self._spans(rows[0], batch_id, status, after=after, limit=limit), after + 1, size):
+            first, last = window.start - 1, window.stop - 1
             batch, chunks, claims, failures = await self._database.run(
-                statement("job_window", batch=batch_id, after=after, last=last, longest=MAX_CHUNK_JOBS)
+                statement("job_window", batch=batch_id, after=first, last=last, longest=MAX_CHUNK_JOBS)
             )
             if not batch:
                 raise BatchNotFoundError(batch_id)
-            window = range(after + 1, last + 1)
             all_there = standings(batch[0], chunks, claims, failures, window)
             found += [standing for standing in all_there if status is None or standing.status is status]
-            after = last
-            if len(found) >= limit or after + 1 >= batch[0]["total"]:
-                return await self._records(batch_id, batch[0]["queue"], found[:limit])
+            if len(found) >= limit:
+                break
+        return await self._records(batch_id, rows[0]["queue"], found[:limit])
+
+    async def _spans(
+        self, batch: Row, batch_id: UUID, status: JobStatus | None, *, after: int, limit: int
+    ) -> list[Span]:
+        """Return where jobs of this status can be, in order; enough for a page of `limit` jobs."""
+        if status is None:
+            return [(after + 1, min(after + limit, batch["total"] - 1))]
+        if status is JobStatus.RUNNING or status is JobStatus.FAILED:
+            name = "running_spans" if status is JobStatus.RUNNING else "failed_spans"
+            values = {} if status is JobStatus.RUNNING else {"limit": limit}
+            return [(row["lo"], row["hi"]) for row in await self._rows(name, batch=batch_id, after=after, **values)]
+        return spans_of(status, await self._rows("waiting_spans", batch=batch_id, after=after), after + 1, batch)
 
     async def _records(self, batch_id: UUID, queue: str, found: list[Standing]) -> list[JobRecord]:
         indexes = [standing.index for standing in found]
@@ -214,13 +228,13 @@ class MysqlBackend:
             await self._free_undelivered(worker_id)
         try:
             results = await self._database.run(settling.exchange_text(worker_id, queue, settlement, limit))
-            claim = await self._claim(results[-1]) if limit else None
+            claim = await self._claim(*results[-2:]) if limit else None
         except (DatabaseUnavailableError, asyncio.CancelledError):
             self._doubt_until[worker_id] = time.monotonic() + STATEMENT_TIMEOUT_SECONDS
             raise
-        if isinstance(claim, Claim):
+        if claim is not None:
             self._last_claim[worker_id] = claim.id
-        exchange = Exchange(claim=claim if isinstance(claim, Claim) else None, busy=claim is True)
+        exchange = Exchange(claim=claim, busy=bool(limit and results[-1][0]["busy"]))
         if settlement is not None:
             (row,) = results[0]
             exchange.settled = settling.settled(settlement, row)
@@ -228,17 +242,14 @@ class MysqlBackend:
                 await self._rows("finish_stopped", batch=UUID(bytes=row["batch_id"]))
         return exchange
 
-    async def _claim(self, rows: list[Row]) -> Claim | bool:
-        """Return the claim that was made, else whether there is something ready that others are at."""
+    async def _claim(self, rows: list[Row], jobs: list[Row]) -> Claim | None:
         if not rows:
-            return False
+            return None
         (row,) = rows
-        if row["batch_id"] is None:
-            return bool(row["claim_id"])
         batch_id = UUID(bytes=row["batch_id"])
-        text = row["payloads"]
-        if len(text.encode()) == row["bytes"]:
-            payloads = msgspec.json.decode(f"[{text}]")
+        text = jobs[0]["payloads"].encode()
+        if len(text) < GROUP_BYTES - 4:  # it is cut where a character ends
+            payloads = msgspec.json.decode(b"[%b]" % text)
         else:
             jobs = await self._rows("payloads", batch=batch_id, lo=row["lo"], hi=row["hi"])
             payloads = [msgspec.json.decode(job["payload"]) for job in jobs]

@@ -36,7 +36,7 @@ SELECT @@max_allowed_packet
 _IDLE_SECONDS = 300
 """The server ends a session that is silent for this long, and with it what its vanished client had locked."""
 _RECYCLE_SECONDS = 120
-_GROUP_BYTES = 12 * 1024 * 1024
+GROUP_BYTES = 12 * 1024 * 1024
 """Payloads of one claim that come in one piece; below the least max_allowed_packet that servers have by default."""
 
 _ROLLED_BACK = {
@@ -45,6 +45,7 @@ _ROLLED_BACK = {
     1020,  # the row has changed since it was read
 }
 _ATTEMPTS = 6
+_NO_SUCH_TABLE = 1146
 
 _UNAVAILABLE = {
     *(1040, 1203, 1226),  # too many connections, of all or of this user
@@ -227,7 +228,7 @@ def _tls(mode: str, ca: str | None) -> ssl.SSLContext | None:
 
 
 def _session(seconds: float) -> str:
-    return _SESSION.format(seconds=round(seconds), idle=round(max(_IDLE_SECONDS, seconds)), group=_GROUP_BYTES)
+    return _SESSION.format(seconds=round(seconds), idle=round(max(_IDLE_SECONDS, seconds)), group=GROUP_BYTES)
 
 
 @contextmanager
@@ -238,6 +239,11 @@ def _translated(address: str) -> Iterator[None]:
         raise
     except Error as error:
         code = error.args[0] if error.args else 0
+        if code == _NO_SUCH_TABLE:
+            # Whoever enqueues creates the tables; a worker that was there before waits for them.
+            raise DatabaseUnavailableError(
+                f"database {address}: tables missing or out of date ({_reason(error)}); `hammerwork migrate` makes them"
+            ) from error
         # Below 1000: the driver's own complaints, such as "not connected"; from 2000: those of the client library.
         if (
             isinstance(error, InterfaceError)

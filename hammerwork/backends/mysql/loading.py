@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,7 @@ from hammerwork.backends.slices import SLICE_JOBS, Slice, encode_slice, slices
 from hammerwork.errors import BatchConflictError, DatabaseUnavailableError, InvalidBatchError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Iterator, Sequence
+    from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
     from uuid import UUID
 
     from hammerwork.backends.mysql.connection import Connection, Database, Row
@@ -96,7 +95,10 @@ class Loader:
         except (DatabaseUnavailableError, BatchConflictError):
             raise  # the same call later goes on where this one ended
         except Exception:
-            await self.delete(batch_id)
+            # Not so if somebody else has loaded the same batch to its end meanwhile: it may be running.
+            ((row,),) = await self._database.run(statement("abandon_batch", batch=batch_id))
+            if row["abandoned"]:
+                await self.delete(batch_id)
             raise
         await self._database.run(statement("seal_batch", batch=batch_id))
         return batch_id
@@ -120,25 +122,19 @@ class Loader:
         return there
 
     async def _store(
-        self, batch: JobBatch, batch_id: UUID, parts: Any, progress: Callable[[int], Awaitable[None]] | None
+        self,
+        batch: JobBatch,
+        batch_id: UUID,
+        parts: AsyncIterator[Slice],
+        progress: Callable[[int], Awaitable[None]] | None,
     ) -> int:
-        """Store slices, each one while the next one is being made; returns the end of the last one."""
-        storing: asyncio.Task[int] | None = None
+        """Store slices; returns the end of the last one."""
         end = 0
-        try:
-            async for part in parts:
-                inserts = list(insert_texts(batch_id, part, self._text_bytes))
-                if storing is not None:
-                    end = await _reported(storing, progress)
-                storing = asyncio.create_task(
-                    self._database.transact(partial(self._append, batch, batch_id, part, inserts))
-                )
-            if storing is not None:
-                end = await _reported(storing, progress)
-        finally:
-            if storing is not None:
-                storing.cancel()
-                await asyncio.gather(storing, return_exceptions=True)
+        async for part in parts:
+            inserts = list(insert_texts(batch_id, part, self._text_bytes))
+            end = await self._database.transact(partial(self._append, batch, batch_id, part, inserts))
+            if progress is not None:
+                await progress(end)
         return end
 
     async def _append(
@@ -152,10 +148,11 @@ class Loader:
         if there["total"] >= part.end:
             await connection.run(b"ROLLBACK")
             return part.end  # somebody else is loading the same batch and has stored this slice
-        if there["total"] != part.lo:
+        if there["total"] != part.lo or there["state"] != "Loading":
+            what = "is being" if there["state"] == "Loading" else "has been"
             raise BatchConflictError(
                 f"batch {batch.name!r} ({batch_id}): {there['total']:,} jobs are stored, but the stream goes on at "
-                f"job {part.lo:,}; another stream with the same id is being loaded"
+                f"job {part.lo:,}; another stream with the same id {what} loaded"
             )
         for insert in inserts:
             await connection.run(insert)
@@ -183,13 +180,6 @@ class Loader:
                 deleted = row["deleted"]
         ((row,),) = await run(statement("delete_batch", batch=batch_id))
         return bool(row["deleted"])
-
-
-async def _reported(storing: asyncio.Task[int], progress: Callable[[int], Awaitable[None]] | None) -> int:
-    end = await storing
-    if progress is not None:
-        await progress(end)
-    return end
 
 
 def insert_texts(batch_id: UUID, part: Slice, limit: int) -> Iterator[bytes]:

@@ -25,6 +25,21 @@ LEFT JOIN (
 ) c ON c.batch_id = b.id
 WHERE b.id IN (:batches)
 
+-- name: batch_header
+SELECT queue, state, total FROM hammerwork_batches WHERE id = :batch
+
+-- name: waiting_spans
+-- Runs of jobs that are not handed out, in order.
+SELECT next AS lo, hi, state FROM hammerwork_chunks
+WHERE batch_id = :batch AND next <= hi AND hi > :after ORDER BY next
+
+-- name: running_spans
+SELECT lo, hi FROM hammerwork_claims WHERE batch_id = :batch AND hi > :after ORDER BY lo
+
+-- name: failed_spans
+SELECT idx AS lo, idx AS hi FROM hammerwork_failures
+WHERE batch_id = :batch AND idx > :after AND final ORDER BY idx LIMIT :limit
+
 -- name: job_window
 -- What tells where the jobs after..last stand; a snapshot, so that a job that moves meanwhile is in one place.
 SET TRANSACTION ISOLATION LEVEL REPEATABLE READ;
@@ -139,6 +154,10 @@ INSERT INTO hammerwork_batches (
 
 -- name: unless_there
 ON DUPLICATE KEY UPDATE id = hammerwork_batches.id
+
+-- name: abandon_batch
+UPDATE hammerwork_batches SET state = 'Cancelled' WHERE id = :batch AND state = 'Loading';
+SELECT ROW_COUNT() AS abandoned
 
 -- name: stored_batch
 SELECT state, total, fingerprint FROM hammerwork_batches WHERE id = :batch
@@ -284,23 +303,20 @@ COMMIT;
 SELECT @open AS open, @asked AS batch_id, @state AS state, @suspended AS suspended, @finished AS finished;
 
 -- name: claimed
--- Payloads as one JSON array, unless that grows longer than the session allows; then it is cut, which `bytes` tells.
-SELECT CAST(@claimed AS SIGNED) AS claim_id, @taken_batch AS batch_id, @lo AS lo, @hi AS hi, @attempt AS attempt,
-       4 - @precedence AS priority, @claim_limit <=> 1 AS alone, b.max_attempts, b.timeout_seconds, b.failure_mode,
-       b.retry_policy, b.batch_size, p.payloads, CAST(p.bytes AS SIGNED) AS bytes
-FROM hammerwork_batches b, (
-    SELECT GROUP_CONCAT(payload ORDER BY idx SEPARATOR ',') AS payloads, SUM(LENGTH(payload)) + COUNT(*) - 1 AS bytes
-    FROM hammerwork_jobs WHERE batch_id = @taken_batch AND idx BETWEEN @lo AND @hi AND @taken IS NOT NULL
-) p
-WHERE b.id = IF(@taken IS NULL, NULL, @taken_batch)
-UNION ALL
--- Nothing claimed; `claim_id` then tells whether others are at something ready this very moment.
-SELECT EXISTS (
-    SELECT 1 FROM hammerwork_chunks ch FORCE INDEX (hammerwork_chunks_ready)
-    WHERE ch.queue = :queue AND ch.state = 'ready'
-      AND (SELECT b.state = 'Pending' AND NOT b.suspended FROM hammerwork_batches b WHERE b.id = ch.batch_id)
-      AND NOT EXISTS (SELECT 1 FROM hammerwork_queues q WHERE q.name = :queue AND q.paused)
-), NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM DUAL WHERE @taken IS NULL
+-- One row if something was claimed.
+SELECT CAST(@claimed AS SIGNED) AS claim_id, id AS batch_id, @lo AS lo, @hi AS hi, @attempt AS attempt,
+       4 - @precedence AS priority, @claim_limit <=> 1 AS alone, max_attempts, timeout_seconds, failure_mode,
+       retry_policy, batch_size
+FROM hammerwork_batches WHERE id = IF(@taken IS NULL, NULL, @taken_batch);
+-- Payloads with commas between them, cut at the length that the session allows. If nothing was claimed: whether others
+-- are at something ready this very moment.
+SELECT GROUP_CONCAT(payload ORDER BY idx SEPARATOR ',') AS payloads,
+       IF(@taken IS NULL, EXISTS (
+           SELECT 1 FROM hammerwork_chunks ch FORCE INDEX (hammerwork_chunks_ready)
+           WHERE ch.queue = :queue AND ch.state = 'ready'
+             AND (SELECT b.state = 'Pending' AND NOT b.suspended FROM hammerwork_batches b WHERE b.id = ch.batch_id)
+             AND NOT EXISTS (SELECT 1 FROM hammerwork_queues q WHERE q.name = :queue AND q.paused)), 0) AS busy
+FROM hammerwork_jobs WHERE batch_id = IF(@taken IS NULL, NULL, @taken_batch) AND idx BETWEEN @lo AND @hi
 
 -- name: payloads
 SELECT payload FROM hammerwork_jobs WHERE batch_id = :batch AND idx BETWEEN :lo AND :hi ORDER BY idx

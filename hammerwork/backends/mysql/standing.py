@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from hammerwork.backends.mysql.connection import Row
+    from hammerwork.backends.protocol import Span
 
 _STOPPED = {"Failed", "Cancelled"}
 
@@ -47,6 +48,48 @@ def standings(
         yield Standing(index, status, begun, Priority(runs[bisect.bisect_right(starts, index) - 1][1]))
 
 
+def spans_of(status: JobStatus, waiting: Iterable[Row], first: int, batch: Row) -> list[Span]:
+    """Return where jobs can be that have this status and are not in the hands of workers, from index `first` on.
+
+    Args:
+        status: Completed, or one of those that a job has that is not handed out.
+        waiting: Rows of ``waiting_spans``, in order.
+        first: Least index of interest.
+        batch: Row of the batch with its state and total.
+    """
+    if status is JobStatus.COMPLETED:
+        return _gaps([(row["lo"], row["hi"]) for row in waiting], first, batch["total"] - 1)
+    stopped = batch["state"] in _STOPPED
+    return [(row["lo"], row["hi"]) for row in waiting if _waiting_status(row["state"], stopped=stopped) is status]
+
+
+def windows(spans: Iterable[Span], first: int, size: int) -> Iterator[range]:
+    """Cover spans, which are in order, with windows of at most `size` jobs each, from index `first` on."""
+    for lo, hi in spans:
+        first = max(first, lo)
+        while first <= hi:
+            yield range(first, first + size)
+            first += size
+
+
+def _gaps(spans: Iterable[Span], lo: int, hi: int) -> list[Span]:
+    """Return what of lo..hi is in none of the spans, which are in order."""
+    gaps = []
+    for start, end in spans:
+        if start > lo:
+            gaps.append((lo, start - 1))
+        lo = max(lo, end + 1)
+    if lo <= hi:
+        gaps.append((lo, hi))
+    return gaps
+
+
+def _waiting_status(state: str, *, stopped: bool) -> JobStatus:
+    if stopped or state == "cancelled":
+        return JobStatus.CANCELLED
+    return JobStatus.SCHEDULED if state == "scheduled" else JobStatus.PENDING
+
+
 def _covering(chunks: Iterable[Row], window: range) -> list[Row | None]:
     """Return the chunk that each job belongs to: the newest one, since a retry moves it to a new one."""
     covering: list[Row | None] = [None] * len(window)
@@ -71,9 +114,7 @@ def _status(
     index: int, chunk: Row | None, running: dict[int, list[tuple[int, int]]], failure: Row | None, *, stopped: bool
 ) -> JobStatus:
     if chunk is not None and index >= chunk["next"]:
-        if chunk["state"] == "cancelled" or stopped:
-            return JobStatus.CANCELLED
-        return JobStatus.SCHEDULED if chunk["state"] == "scheduled" else JobStatus.PENDING
+        return _waiting_status(chunk["state"], stopped=stopped)
     if chunk is not None and any(lo <= index <= hi for lo, hi in running.get(chunk["id"], ())):
         return JobStatus.RUNNING
     # Not covered, or handed out and in no claim: it has an outcome, and failures tells which.
