@@ -121,3 +121,18 @@ async def test_probes_are_answered_while_a_large_batch_is_loaded(
     kubectl.create(jobbatch("small", jobs=THREE))
     await kubectl.wait("jobbatch", "small", running)
     kubectl("delete", "jobbatch", "large", "--timeout=60s")
+
+
+async def test_a_secret_that_may_not_be_read_is_reported(
+    kubectl: Kubectl, operator: OperatorUnderTest, with_database: str
+) -> None:
+    role = kubectl.get("role", "hammerwork-operator")
+    rules = [rule for rule in role["rules"] if rule["resources"] != ["secrets"]]
+    kubectl.patch("role", "hammerwork-operator", {"rules": rules})
+    kubectl.create(jobbatch("blind", jobs=THREE))
+    found = await kubectl.wait("jobbatch", "blind", lambda found: condition(found, "Ready").startswith("False Secret"))
+    assert condition(found, "Stalled") == "True SecretForbidden"
+    kubectl.patch("role", "hammerwork-operator", {"rules": role["rules"]})
+    await kubectl.wait("jobbatch", "blind", running)
+    assert operator.running()
+    assert with_database

@@ -1,0 +1,54 @@
+"""The documentation spells what users see as the code does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hammerwork_operator import conditions, names
+from hammerwork_operator.metrics import Metrics
+from tests.apiserver.operator_process import ROLE_RULES
+
+DOCS = Path(__file__).parents[3] / "docs"
+API = (DOCS / "kubernetes-api.md").read_text()
+OPERATOR = (DOCS / "operator.md").read_text()
+
+TERMS = {
+    value for name, value in vars(conditions).items() if name.isupper() and isinstance(value, str) and value.isalpha()
+}
+
+
+@pytest.mark.parametrize("term", sorted(TERMS))
+def test_every_condition_and_reason_is_explained(term: str) -> None:
+    assert term in API
+
+
+@pytest.mark.parametrize("variable", sorted(name for name in vars(names) if name.startswith("ENV_OPERATOR")))
+def test_the_operators_variables_are_listed(variable: str) -> None:
+    assert f"`{getattr(names, variable)}`" in OPERATOR
+
+
+def test_every_metric_is_listed() -> None:
+    lines = Metrics().exposition().decode().splitlines()
+    ours = {line.split()[2] for line in lines if line.startswith("# TYPE hammerwork_")}
+    assert ours
+    assert {name for name in ours if f"`{name}" not in OPERATOR and not name.endswith("_created")} == set()
+
+
+def test_the_rights_are_those_that_the_tests_run_with() -> None:
+    listed = set()
+    table = OPERATOR.split("## Rights")[1].split("\n\n")[2]
+    for line in table.splitlines()[2:]:
+        group, resources, verbs = (cell.strip() for cell in line.strip("|").split("|"))
+        for resource in resources.split(","):
+            for verb in verbs.split(","):
+                listed.add((group.strip("`").replace("core", ""), resource.strip(" `"), verb.strip()))
+    granted = {
+        (group, resource, verb)
+        for rule in ROLE_RULES
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
+    assert listed == granted
