@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,7 +17,15 @@ from tests.e2e.release import Release, chosen_images, other_operators, provide_i
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
-_DATABASE_VALUES = ("postgresql.enabled=true", "postgresql.persistence.enabled=false")
+
+FIRST_BUILD_SECONDS = 1800
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give the first test time for images that no cache has yet; within a test, every wait has its own deadline."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.timeout(FIRST_BUILD_SECONDS))
 
 
 @pytest.fixture(scope="session")
@@ -35,7 +44,7 @@ def release(cluster_environment: dict[str, str]) -> Iterator[Release]:
         pytest.fail(f"{', '.join(others)}: would serve the tests' batches too; uninstall it first (make demo-down)")
     release = Release(kubectl, chosen_images())
     try:
-        release.install(*_DATABASE_VALUES, *release.images.values("postgresql", "postgresql"))
+        release.install(*release.database_values())
         kubectl.apply(manifests.handlers())
         yield release
     finally:

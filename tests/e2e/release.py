@@ -81,6 +81,11 @@ class Release:
         command = ("helm", "--namespace", self.kubectl.namespace, *arguments)
         return run(*command, environment=self.kubectl.environment, seconds=_INSTALL_SECONDS + 30)
 
+    def database_values(self) -> list[str]:
+        """Return the chart's values for a PostgreSQL beside the operator."""
+        settings = ["postgresql.enabled=true", "postgresql.persistence.enabled=false"]
+        return [*settings, *self.images.values("postgresql", "postgresql")]
+
     def install(self, *values: str) -> None:
         """Install or upgrade, and wait until everything is ready."""
         settings = [

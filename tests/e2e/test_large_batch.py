@@ -69,5 +69,6 @@ def test_ten_thousand_jobs_survive_the_death_of_operator_and_worker(
     # The process that was killed is the first of its Pod that wrote anything.
     dead = next(run.process for run in runs if run.pod == victim)
     assert {first[index].process for index in repeated} <= {dead}, "jobs of workers that lived ran twice"
-    assert sum(times_run.values()) - JOBS <= LANES + BATCH_SIZE
+    # In a worker's hands: the range whose outcomes it is reporting, and the next one, which it has begun.
+    assert sum(times_run.values()) - JOBS <= 2 * BATCH_SIZE
     print(f"{len(repeated)} jobs ran again after {dead} was killed")

@@ -212,6 +212,15 @@ def test_data_is_kept_on_a_volume_unless_it_is_not_wanted(chart: Chart) -> None:
     assert {"name": "data", "emptyDir": {}} in lost["template"]["spec"]["volumes"]
 
 
+def test_the_password_is_kept_as_long_as_the_data_is(chart: Chart) -> None:
+    def policy(*values: str) -> str | None:
+        annotations: dict[str, str] = only(chart.render(DATABASE, *values), "Secret")["metadata"]["annotations"]
+        return annotations.get("helm.sh/resource-policy")
+
+    assert policy() == "keep"
+    assert policy("postgresql.persistence.enabled=false") is None
+
+
 def test_server_parameters_become_arguments(chart: Chart) -> None:
     manifests = chart.render(DATABASE, "postgresql.parameters.shared_buffers=1GB")
     container = only(manifests, "StatefulSet")["spec"]["template"]["spec"]["containers"][0]
