@@ -155,6 +155,8 @@ class Databases:
             self._sweeper = asyncio.create_task(self._drop_idle_forever(), name="drop idle databases")
         url = await self._url(namespace, ref)
         slot = self._slots.setdefault(url, _Slot())
+        if slot.failure is not None and slot.lock.locked():
+            raise slot.failure[1]  # somebody is trying again; not everybody has to wait for the outcome
         async with slot.lock:
             if slot.database is None:
                 await self._connect(url, slot, f"Secret {namespace}/{ref.name}, key {ref.key!r}")

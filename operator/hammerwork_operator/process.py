@@ -51,7 +51,7 @@ class OperatorProcess:
         await _wait_for_crds(cluster)
         databases = Databases(cluster, self._metrics)
         batches = JobBatchController(cluster, databases, self._metrics)
-        pools = WorkerPoolController(cluster, databases, self._metrics, default_image=self._config.worker_image)
+        pools = WorkerPoolController(cluster, self._metrics, default_image=self._config.worker_image)
         registry = build_registry(batches, pools)
 
         @kopf.on.cleanup(registry=registry)  # type: ignore[untyped-decorator, unused-ignore]

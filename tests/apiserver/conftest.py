@@ -11,18 +11,17 @@ import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import asyncpg
 import pytest
 
 from tests.apiserver.kubectl import Kubectl, KubectlError
 from tests.apiserver.operator_process import OperatorUnderTest, secret, service_account_kubeconfig, without_finalizers
 from tests.cluster.binaries import binaries_folder
 from tests.cluster.settings import control_plane
-from tests.database.conftest import database_url, postgres
+from tests.database.postgres import PostgresServer, postgres_server
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-__all__ = ["database_url", "postgres"]
+    from collections.abc import AsyncIterator, Iterator
 
 ROOT = Path(__file__).parents[2]
 
@@ -80,6 +79,26 @@ def operator(stopped_operator: OperatorUnderTest) -> OperatorUnderTest:
     """A running operator for the test's namespace."""
     stopped_operator.start()
     return stopped_operator
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """One PostgreSQL for the session."""
+    with postgres_server() as server:
+        yield server
+
+
+@pytest.fixture
+async def database_url(postgres: PostgresServer) -> AsyncIterator[str]:
+    """URL of an empty database."""
+    name = f"test_{uuid.uuid4().hex}"
+    connection = await asyncpg.connect(postgres.url())
+    try:
+        await connection.execute(f"CREATE DATABASE {name}")
+        yield postgres.url(name)
+        await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    finally:
+        await connection.close()
 
 
 @pytest.fixture

@@ -344,8 +344,10 @@ async def test_rows_that_somebody_removed_are_not_run_again(kubectl: Kubectl, wi
     enqueued = await kubectl.wait("jobbatch", "hurt", reason("Running"))
     async with await JobQueue.connect(with_database) as queue:
         await queue.delete_batch(UUID(enqueued["status"]["batchId"]))
-    await kubectl.wait("jobbatch", "hurt", reason("RowsMissing"))
+    missing = await kubectl.wait("jobbatch", "hurt", reason("RowsMissing"))
+    assert condition(missing, "Failed") == "-"
     assert await rows(with_database) == NONE_LEFT
+    kubectl("delete", "jobbatch", "hurt", "--timeout=30s")
 
 
 @pytest.mark.usefixtures("operator")

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 LOOK_AGAIN_SECONDS = 2.0
 """How soon a database that does not answer, or a Secret that is missing, is tried again."""
+STALLED_SECONDS = 30.0
+"""How soon a batch is looked at again whose rows are missing or belong to another one."""
 NO_SECRET_DELETION_SECONDS = 20.0
 NO_DATABASE_DELETION_SECONDS = 120.0
 """How long a deletion waits for the database before the rows are left behind."""
@@ -91,7 +93,9 @@ def _alive(observed: ObservedBatch, facts: Facts, now: datetime) -> Plan:
     if facts.trouble is not None:
         return Plan(Step.WAIT, LOOK_AGAIN_SECONDS)
     row = facts.row
-    if row is not None and (row.fingerprint != observed.digest or row.finished):
+    if row is not None and row.fingerprint != observed.digest:
+        return Plan(Step.WAIT, STALLED_SECONDS)
+    if row is not None and row.finished:
         return Plan(Step.FORGET)
     if row is None or row.state is BatchState.LOADING:
         return _loading(observed, facts)
@@ -104,7 +108,9 @@ def _loading(observed: ObservedBatch, facts: Facts) -> Plan:
     if facts.load is not None and facts.load.failure is not None:
         return Plan(Step.FORGET)
     if facts.row is None and was_enqueued(observed):
-        return Plan(Step.FORGET)  # somebody removed the rows: running everything again must be asked for
+        # Somebody removed the rows, or the Secret leads to another database by mistake. To run everything again must be
+        # asked for; if the rows come back, the batch goes on.
+        return Plan(Step.WAIT, STALLED_SECONDS)
     return Plan(Step.LOAD)
 
 

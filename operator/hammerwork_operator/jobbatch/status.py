@@ -95,10 +95,12 @@ def _before_running(observed: ObservedBatch, facts: Facts) -> _Situation:
     if facts.load is not None and facts.load.failure is not None:
         return _failed(*facts.load.failure, enqueued=False)
     if facts.row is None and was_enqueued(observed):
-        return _failed(
-            conditions.ROWS_MISSING,
-            f"batch {observed.batch_id} was loaded, but is no longer in the database; "
-            "to run its jobs again, delete the JobBatch and create it again",
+        return _Situation(
+            ready=False,
+            reason=conditions.ROWS_MISSING,
+            message=f"batch {observed.batch_id} was loaded, but is not in the database that the Secret leads to; "
+            "if it was removed, delete the JobBatch and create it again to run its jobs again",
+            stalled=True,
         )
     loaded = facts.load.jobs if facts.load is not None else 0
     if facts.row is not None:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from hammerwork.errors import HammerworkError
 from hammerwork_operator import conditions, events
 from hammerwork_operator.api.workerpool import KIND, PLURAL
 from hammerwork_operator.cluster import ApiError
@@ -22,10 +20,7 @@ from hammerwork_operator.workqueue import Key, Workqueue
 
 if TYPE_CHECKING:
     from hammerwork_operator.cluster import Cluster, Manifest
-    from hammerwork_operator.databases import Databases
     from hammerwork_operator.metrics import Metrics
-
-_LOGGER = logging.getLogger(__name__)
 
 SECRET_SECONDS = 10.0
 """How often the Secret is looked at: Secrets are read by name, never watched."""
@@ -42,9 +37,8 @@ class _TroubleError(Exception):
 class WorkerPoolController:
     """Brings WorkerPools to their size. `seen` and `deployment_seen` tell it of every change."""
 
-    def __init__(self, cluster: Cluster, databases: Databases, metrics: Metrics, *, default_image: str) -> None:
+    def __init__(self, cluster: Cluster, metrics: Metrics, *, default_image: str) -> None:
         self._cluster = cluster
-        self._databases = databases
         self._metrics = metrics
         self._default_image = default_image
         self._queue = Workqueue(KIND, self._reconcile, metrics)
@@ -107,14 +101,6 @@ class WorkerPoolController:
             secret, _ = await read_database_secret(self._cluster, pool.namespace, pool.spec.database_secret_ref)
         except SecretProblemError as error:
             raise _TroubleError(error.reason, error.message) from error
-        try:
-            # Creates the tables that the workers wait for, where no batch has done so yet.
-            await self._databases.database(pool.namespace, pool.spec.database_secret_ref)
-        except SecretProblemError as error:
-            raise _TroubleError(error.reason, error.message) from error
-        except HammerworkError as error:
-            # The workers tell by not being ready; they are none the worse for being there already.
-            _LOGGER.warning("WorkerPool %s/%s: %s", pool.namespace, pool.name, error)
         try:
             manifest = build_deployment(pool, default_image=self._default_image, secret=secret)
         except InvalidTemplateError as error:

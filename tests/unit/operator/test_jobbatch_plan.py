@@ -3,6 +3,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hammerwork import BatchState, BatchStatus
 from hammerwork_operator.conditions import timestamp
@@ -10,6 +12,7 @@ from hammerwork_operator.jobbatch.facts import Facts, Load, Trouble
 from hammerwork_operator.jobbatch.plan import (
     NO_DATABASE_DELETION_SECONDS,
     NO_SECRET_DELETION_SECONDS,
+    STALLED_SECONDS,
     Plan,
     Step,
     decide,
@@ -61,7 +64,8 @@ def test_jobs_that_cannot_be_loaded_are_not_tried_again() -> None:
 
 def test_a_batch_whose_rows_were_removed_is_not_run_again_by_itself() -> None:
     observed = batch(status=enqueued(batch()))
-    assert step(observed, Facts()) is Step.FORGET
+    assert decide(observed, Facts(), NOW) == Plan(Step.WAIT, STALLED_SECONDS)
+    assert decide(observed, Facts(row=row(batch())), NOW) == Plan(Step.WAIT)
 
 
 def test_rows_of_another_run_do_not_count_as_enqueued() -> None:
@@ -71,7 +75,7 @@ def test_rows_of_another_run_do_not_count_as_enqueued() -> None:
 
 def test_an_id_that_another_batch_has_is_left_alone() -> None:
     other = row(batch(), BatchState.LOADING, fingerprint="other")
-    assert step(batch(), Facts(row=other)) is Step.FORGET
+    assert decide(batch(), Facts(row=other), NOW) == Plan(Step.WAIT, STALLED_SECONDS)
 
 
 @pytest.mark.parametrize("trouble", [AWAY, NO_SECRET])
@@ -166,6 +170,37 @@ def test_a_spec_that_cannot_be_read_is_left_alone() -> None:
     observed = batch({"partialFailureMode": "Later"})
     assert observed.problem is not None
     assert step(observed, Facts()) is Step.FORGET
+
+
+@given(
+    state=st.sampled_from(BatchState),
+    suspended=st.booleans(),
+    spec=st.fixed_dictionaries(
+        {},
+        optional={
+            "suspend": st.booleans(),
+            "activeDeadlineSeconds": st.integers(1, 100),
+            "ttlSecondsAfterFinished": st.integers(0, 100),
+            "deletionPolicy": st.sampled_from(["Delete", "Cancel", "Orphan"]),
+        },
+    ),
+    finished=st.booleans(),
+    known=st.booleans(),
+    trouble=st.sampled_from([None, AWAY, NO_SECRET]),
+)
+def test_rows_go_only_with_their_object(
+    *,
+    state: BatchState,
+    suspended: bool,
+    spec: dict[str, Any],
+    finished: bool,
+    known: bool,
+    trouble: Trouble | None,
+) -> None:
+    observed = batch(spec, enqueued(batch()) if known else None)
+    found = row(observed, state, suspended=suspended, finished_at=ago(1) if finished else None)
+    for facts in (Facts(row=found), Facts(trouble=trouble), Facts()):
+        assert step(observed, facts) not in {Step.REMOVE_ROWS, Step.CANCEL_ROWS, Step.RELEASE, Step.DELETE_OBJECT}
 
 
 def test_a_running_batch_is_woken_by_its_progress_only() -> None:

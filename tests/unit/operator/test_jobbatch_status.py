@@ -91,11 +91,14 @@ def test_the_deadline_is_told_apart_from_a_cancellation() -> None:
     assert condition(status.compute(limited, Facts(row=early), NOW), "Failed") == "True Cancelled"
 
 
-def test_what_a_person_removed_from_the_database_is_reported() -> None:
+def test_what_is_missing_in_the_database_is_reported_and_may_come_back() -> None:
     observed = batch(status=enqueued())
     computed = status.compute(observed, Facts(), NOW)
-    assert condition(computed, "Failed") == "True RowsMissing"
-    assert is_finished(batch(status=computed))
+    assert (condition(computed, "Ready"), kstatus(computed)) == ("False RowsMissing", "Failed")
+    assert computed["totalJobs"] == 2
+    missing = batch(status=computed)
+    assert not is_finished(missing)
+    assert condition(status.compute(missing, Facts(row=row(BATCH)), NOW), "Ready") == "True Running"
 
 
 def test_while_the_database_is_away_the_last_counts_stay() -> None:
