@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 _MAX_PAGE = 10_000
 _MAX_BATCHES = 1_000
 _WINDOW_JOBS = 10_000
+_BLOCKS = {"finish_stopped", "heartbeat", "make_due_ready", "retire", "retry_failed", "set_suspended"}
+"""Texts of several statements."""
 _END_OF_TIME = (datetime(9999, 1, 1, tzinfo=UTC), UUID(int=0))
 
 
@@ -76,7 +78,7 @@ class MysqlBackend:
 
     async def _rows(self, name: str, **values: Any) -> list[Row]:
         """Return the rows of the text's last statement that has rows."""
-        results = await self._database.run(statement(name, **values))
+        results = await self._database.run(statement(name, **values).rstrip(), block=name in _BLOCKS)
         return results[-1] if results else []
 
     async def batch_statuses(self, batch_ids: Collection[UUID]) -> dict[UUID, BatchStatus]:
@@ -94,7 +96,7 @@ class MysqlBackend:
         for window in windows(await self._spans(rows[0], batch_id, status, after=after, limit=limit), after + 1, size):
             first, last = window.start - 1, window.stop - 1
             batch, chunks, claims, failures = await self._database.run(
-                statement("job_window", batch=batch_id, after=first, last=last, longest=MAX_CHUNK_JOBS)
+                statement("job_window", batch=batch_id, after=first, last=last, longest=MAX_CHUNK_JOBS), block=True
             )
             if not batch:
                 raise BatchNotFoundError(batch_id)
@@ -227,7 +229,8 @@ class MysqlBackend:
         if worker_id in self._doubt_until:
             await self._free_undelivered(worker_id)
         try:
-            results = await self._database.run(settling.exchange_text(worker_id, queue, settlement, limit))
+            text = settling.exchange_text(worker_id, queue, settlement, limit)
+            results = await self._database.run(text, block=True)
             claim = await self._claim(*results[-2:]) if limit else None
         except (DatabaseUnavailableError, asyncio.CancelledError):
             self._doubt_until[worker_id] = time.monotonic() + STATEMENT_TIMEOUT_SECONDS
@@ -315,7 +318,7 @@ class MysqlBackend:
     async def _free(self, claim_id: int, *, lease_us: int, blame: bool) -> int:
         names = ("free_claim", "count", "commit", "freed")
         text = statement(*names, claim=claim_id, lease_us=lease_us, blame=blame)
-        ((row,),) = await self._database.run(text)
+        ((row,),) = await self._database.run(text, block=True)
         if row["stopped"] is not None:
             await self._rows("finish_stopped", batch=UUID(bytes=row["stopped"]))
         return int(row["jobs"])

@@ -39,9 +39,10 @@ _RECYCLE_SECONDS = 120
 GROUP_BYTES = 12 * 1024 * 1024
 """Payloads of one claim that come in one piece; below the least max_allowed_packet that servers have by default."""
 
+_DEADLOCK = 1213
 _ROLLED_BACK = {
+    _DEADLOCK,
     1205,  # lock wait timeout
-    1213,  # deadlock
     1020,  # the row has changed since it was read
 }
 _ATTEMPTS = 6
@@ -66,6 +67,7 @@ class Database:
         self._options = options
         self.address = address
         self.max_packet_bytes = 0
+        self._has_blocks = False
 
     @classmethod
     async def connect(cls, url: str, *, max_connections: int, connect_timeout: float) -> Self:
@@ -83,11 +85,12 @@ class Database:
             )
         database = cls(pool, address, options)
         try:
-            ((row,),) = await database.run(b"SELECT @@max_allowed_packet AS bytes")
+            ((row,),) = await database.run(b"SELECT @@max_allowed_packet AS bytes, VERSION() AS version")
         except BaseException:
             await database.close()
             raise
         database.max_packet_bytes = row["bytes"]
+        database._has_blocks = "mariadb" in row["version"].lower()
         return database
 
     async def close(self) -> None:
@@ -114,8 +117,14 @@ class Database:
             finally:
                 await self._pool.release(raw)
 
-    async def run(self, text: bytes) -> list[list[Row]]:
-        """Run a text that is one statement or one transaction; return the rows of each statement that has any."""
+    async def run(self, text: bytes, *, block: bool = False) -> list[list[Row]]:
+        """Run a text that is one statement or one transaction; return the rows of each statement that has any.
+
+        With `block`, where the server can: as one compound statement, which is answered once instead of once a
+        statement. That halves what a transaction of twenty short statements costs on both sides.
+        """
+        if block and self._has_blocks:
+            text = b"BEGIN NOT ATOMIC\n%b;\nEND" % text
         return await self.transact(lambda connection: connection.run(text))
 
     async def transact(self, operation: Callable[[Connection], Awaitable[T]]) -> T:
@@ -128,9 +137,8 @@ class Database:
                 try:
                     return await operation(connection)
                 except MySQLError as error:
-                    if attempt == _ATTEMPTS - 1 or not connection.nothing_happened(error):
+                    if attempt == _ATTEMPTS - 1 or not await connection.undo(error):
                         raise
-                    await connection.run(b"ROLLBACK")
             await asyncio.sleep(random.uniform(0, 0.01 * 2**attempt))  # noqa: S311 (spreading load needs no secrecy)
         raise AssertionError("the last attempt returns or raises")
 
@@ -151,12 +159,11 @@ class Connection:
     def __init__(self, raw: Any, timeout: float) -> None:
         self._raw = raw
         self._timeout = timeout
-        self._began = False
-        self._ended = False
+        self._commits = False
 
     async def run(self, text: bytes) -> list[list[Row]]:
         """Run one or more statements; return the rows of each one that has any."""
-        self._began = self._ended = False
+        self._commits = b"COMMIT" in text
         results = []
         async with asyncio.timeout(self._timeout):
             await self._raw.query(text)
@@ -166,18 +173,23 @@ class Connection:
                 if result.description is not None:
                     names = [column[0] for column in result.description]
                     results.append([dict(zip(names, row, strict=True)) for row in result.rows])
-                if self._raw.get_transaction_status():
-                    self._began = True
-                else:
-                    self._ended = self._began
                 more = result.has_next
                 if more:
                     await self._raw.next_result()
         return results
 
-    def nothing_happened(self, error: Exception) -> bool:
-        """Whether the last text failed by a conflict with others, and before its transaction was committed."""
-        return error.args[0] in _ROLLED_BACK and not self._ended
+    async def undo(self, error: MySQLError) -> bool:
+        """Roll back after a conflict with others; False if it was no conflict, or came after the commit."""
+        code = error.args[0]
+        if code not in _ROLLED_BACK:
+            return False
+        open_still = code == _DEADLOCK or not self._commits
+        if not open_still:
+            # The server has undone the statement only, so the transaction is open unless it had been committed.
+            await self.run(b"SELECT 1")
+            open_still = self._raw.get_transaction_status()
+        await self.run(b"ROLLBACK")
+        return open_still
 
 
 def connection_options(url: str) -> dict[str, Any]:

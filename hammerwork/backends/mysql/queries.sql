@@ -414,7 +414,7 @@ UPDATE hammerwork_batches SET state = 'Failed'
     WHERE id = IF(@culprit AND @mode = 'FailFast', @batch, NULL) AND state IN ('Loading', 'Pending');
 
 -- name: freed
-SELECT IF(@queue IS NULL, 0, IF(@culprit, 1, @open)) AS jobs, b.id AS stopped FROM (SELECT 1) one
+SELECT CAST(IF(@queue IS NULL, 0, IF(@culprit, 1, @open)) AS SIGNED) AS jobs, b.id AS stopped FROM (SELECT 1) one
 LEFT JOIN hammerwork_batches b ON b.id = @batch AND b.state IN ('Failed', 'Cancelled') AND b.finished_at IS NULL
 
 -- name: retry_failed
@@ -439,7 +439,7 @@ INSERT INTO hammerwork_chunks (batch_id, queue, precedence, `rank`, state, lo, h
                CAST(f.idx AS SIGNED) - ROW_NUMBER() OVER (PARTITION BY p.priority ORDER BY f.idx) AS run
         FROM hammerwork_failures f
         JOIN (
-            SELECT lo, priority, LEAD(lo, 1, 2147483647) OVER (ORDER BY lo) AS until
+            SELECT lo, priority, COALESCE(LEAD(lo) OVER (ORDER BY lo), 2147483647) AS until
             FROM JSON_TABLE(@priorities, '$[*]' COLUMNS (lo INT PATH '$[0]', priority INT PATH '$[1]')) t
         ) p ON f.idx >= p.lo AND f.idx < p.until
         WHERE f.batch_id = @batch AND f.final
@@ -450,7 +450,7 @@ UPDATE hammerwork_batches SET state = 'Pending', finished_at = NULL, completed =
     WHERE id = @batch;
 SELECT total - completed INTO @jobs FROM hammerwork_batches WHERE id = @batch;
 COMMIT;
-SELECT COALESCE(@jobs, @was) AS jobs
+SELECT CAST(COALESCE(@jobs, @was) AS SIGNED) AS jobs
 
 -- name: pause_queue
 INSERT INTO hammerwork_queues (name, paused, paused_at) VALUES (:queue, :paused, IF(:paused, UTC_TIMESTAMP(6), NULL))
