@@ -31,6 +31,8 @@ class Holdings:
         self.changed = asyncio.Event()
         """Set when the pump should look again."""
         self._suspect: HeldClaim | None = None
+        self._failing: set[HeldClaim] = set()
+        """Claims of FailFast batches with a failure that the queue has not heard of yet."""
         self._idle: deque[asyncio.Future[None]] = deque()
         self._batch_size = 0
 
@@ -45,7 +47,10 @@ class Holdings:
         """Let lanes have the jobs of a new claim. One that may kill its worker waits until it is the only one."""
         self.claims[held.claim.id] = held
         self._batch_size = held.claim.batch_size
-        if held.claim.alone and len(self.claims) > 1:
+        if any(failing.claim.batch_id == held.claim.batch_id for failing in self._failing):
+            self._release(held)
+            self.tell(held)
+        elif held.claim.alone and len(self.claims) > 1:
             self._suspect = held
         else:
             self._offer(held)
@@ -71,7 +76,9 @@ class Holdings:
         return held, [held.start() for _ in range(held.waiting)]
 
     def tell(self, held: HeldClaim) -> None:
-        """Have the claim's outcomes reported."""
+        """Have the claim's outcomes reported; those of a lost claim are nobody's business any more."""
+        if held.lost:
+            return
         if held not in self.news:
             self.news.append(held)
         self.changed.set()
@@ -83,9 +90,23 @@ class Holdings:
                 self._release(held)
                 self.tell(held)
 
+    def fail_fast(self, held: HeldClaim) -> None:
+        """Start nothing more of the batch before the queue has heard: it may be over, or want the job again first."""
+        self._failing.add(held)
+        self.give_back({held.claim.batch_id})
+        self.tell(held)
+
+    def heard(self, held: HeldClaim) -> None:
+        """Note that a report of the claim has arrived."""
+        if not held.has_news():
+            self._failing.discard(held)
+
     def drop(self, held: HeldClaim) -> None:
         """Forget a claim that has ended, or that this worker has lost."""
         self._release(held)
+        self._failing.discard(held)
+        if held in self.news:
+            self.news.remove(held)
         del self.claims[held.claim.id]
         if self._suspect is not None and len(self.claims) == 1:
             suspect, self._suspect = self._suspect, None
@@ -111,6 +132,7 @@ class Holdings:
         waiting = sum(held.waiting for held in self.startable)
         free = lanes - busy
         rate = lanes / average_seconds if average_seconds else 0.0
-        if waiting >= max(free, min(rate * PREFETCH_SECONDS, 2 * self._batch_size)):
+        # Whole jobs only: with slow ones, nothing waits here that an idle worker could start.
+        if waiting >= max(free, min(int(rate * PREFETCH_SECONDS), 2 * self._batch_size)):
             return 0
         return min(MAX_CLAIM_JOBS, max(1, free - waiting, round(rate * CLAIM_AHEAD_SECONDS)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 import time
 from collections.abc import Sequence
@@ -59,22 +60,28 @@ class Lanes:
         self._holdings = holdings
         self._queue_name = queue_name
         self._executor = None if is_async(handler) else ThreadPoolExecutor(count, "hammerwork")
-        self._call = handler if self._executor is None else _in_thread(handler, self._executor)
+        self._call = handler if self._executor is None else self._in_thread(handler, self._executor)
+        self._hung: set[asyncio.Future[Any]] = set()
+        """Threads that go on though their job has timed out; each keeps a lane busy."""
+        self._ending = False
         self._run = self._batch_lane if is_batch_handler(handler) else self._lane
-        self._count = count
+        self.count = count
         self.tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
         """Open the lanes."""
-        self.tasks = [asyncio.create_task(self._run()) for _ in range(self._count)]
+        self.tasks = [asyncio.create_task(self._run()) for _ in range(self.count)]
 
     def cancel(self) -> None:
         """Cut running jobs short and give them back. A handler's thread cannot be cut short; its outcome is ignored."""
+        self._ending = True
         for task in self.tasks:
             task.cancel()
 
     def close(self) -> None:
         """Let go of the threads."""
+        for thread in self._hung:
+            thread.cancel()
         if self._executor is not None:
             self._executor.shutdown(wait=False, cancel_futures=True)
 
@@ -87,6 +94,9 @@ class Lanes:
                 await holdings.work()
                 sliced_at = clock()
                 continue
+            if self._hung and self.busy >= self.count:
+                await self._thread_free()
+                continue
             held, offset = holdings.start()
             job = self._job(held, offset)
             timeout = held.claim.timeout_seconds
@@ -98,7 +108,7 @@ class Lanes:
                 else:
                     await _timed(call(job), timeout, f"the job ran longer than {timeout:g} s")
             except BaseException as error:
-                if _ends_lane(error):
+                if self._ends_lane(error):
                     held.release(offset)
                     self.busy -= 1
                     raise
@@ -120,6 +130,9 @@ class Lanes:
         while True:
             if not holdings.startable:
                 await holdings.work()
+                continue
+            if self._hung and self.busy >= self.count:
+                await self._thread_free()
                 continue
             held, offsets = holdings.start_all()
             jobs = [self._job(held, offset) for offset in offsets]
@@ -154,7 +167,7 @@ class Lanes:
                 limit = timeout * len(jobs)
                 outcomes = await _timed(call(jobs), limit, f"{len(jobs)} jobs ran longer than {limit:g} s together")
         except BaseException as error:
-            if _ends_lane(error):
+            if self._ends_lane(error):
                 raise
             return [error] * len(jobs)
         if outcomes is None:
@@ -195,17 +208,53 @@ class Lanes:
             type(error).__name__,
             error,
         )
-        if final and claim.failure_mode is PartialFailureMode.FAIL_FAST:
-            # Nothing more of the batch starts here, and the queue hears of it at once.
-            self._holdings.give_back({claim.batch_id})
-            self._holdings.tell(held)
+        if claim.failure_mode is PartialFailureMode.FAIL_FAST:
+            self._holdings.fail_fast(held)
 
+    def _ends_lane(self, error: BaseException) -> bool:
+        """Whether the lane is told to end. Anything else that comes out of the user's code only fails the attempt."""
+        if isinstance(error, asyncio.CancelledError) and not self._ending:
+            task = asyncio.current_task()
+            while task is not None and task.cancelling():  # the user's code has cancelled the task that it runs in
+                task.uncancel()
+            return False
+        return isinstance(error, asyncio.CancelledError | KeyboardInterrupt | GeneratorExit)
 
-def _in_thread(handler: Handler, executor: ThreadPoolExecutor) -> Callable[[Any], Awaitable[Any]]:
-    async def call(argument: Any) -> Any:
-        return await asyncio.get_running_loop().run_in_executor(executor, handler, argument)
+    def _in_thread(self, handler: Handler, executor: ThreadPoolExecutor) -> Callable[[Any], Awaitable[Any]]:
+        def run(argument: Any) -> Any:
+            try:
+                return handler(argument)
+            except StopIteration as error:  # which no future can carry
+                raise RuntimeError("the handler raised StopIteration") from error
 
-    return call
+        async def call(argument: Any) -> Any:
+            thread = executor.submit(run, argument)
+            try:
+                result = await asyncio.wrap_future(thread)
+            except asyncio.CancelledError:
+                if thread.running():
+                    self._leave_behind(asyncio.wrap_future(thread))
+                raise
+            return await result if inspect.isawaitable(result) else result
+
+        return call
+
+    def _leave_behind(self, thread: asyncio.Future[Any]) -> None:
+        def ended(thread: asyncio.Future[Any]) -> None:
+            self.busy -= 1
+            self._hung.discard(thread)
+            self._holdings.changed.set()
+            if not thread.cancelled():
+                thread.exception()  # has been seen
+
+        self.busy += 1
+        self._hung.add(thread)
+        thread.add_done_callback(ended)
+
+    async def _thread_free(self) -> None:
+        """Return when one of the threads has ended that were left behind."""
+        await asyncio.wait(self._hung, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.sleep(0)  # for its lane to be set free
 
 
 async def _timed(running: Awaitable[Any], seconds: float, message: str) -> Any:
@@ -219,14 +268,6 @@ async def _timed(running: Awaitable[Any], seconds: float, message: str) -> Any:
         raise
 
 
-def _ends_lane(error: BaseException) -> bool:
-    """Whether the lane is told to end. Anything else that comes out of the user's code only fails the attempt."""
-    if isinstance(error, asyncio.CancelledError):
-        task = asyncio.current_task()
-        return task is not None and task.cancelling() > 0
-    return isinstance(error, KeyboardInterrupt | GeneratorExit)
-
-
 def _wrong_outcomes(outcomes: object, count: int) -> str | None:
     if not isinstance(outcomes, Sequence):
         return f"the batch handler returned {type(outcomes).__name__}; it must be None or a list, an entry for each job"
@@ -234,7 +275,5 @@ def _wrong_outcomes(outcomes: object, count: int) -> str | None:
         return f"the batch handler returned {len(outcomes)} outcomes for {count} jobs"
     for entry in outcomes:
         if entry is not None and not isinstance(entry, BaseException):
-            return (
-                f"the batch handler returned an outcome of type {type(entry).__name__}; it must be None or an error"
-            )
+            return f"the batch handler returned an outcome of type {type(entry).__name__}; it must be None or an error"
     return None

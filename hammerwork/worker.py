@@ -61,6 +61,8 @@ class Worker:
         self._lanes: Lanes | None = None
         self._stopping = asyncio.Event()
         self._ask_at = 0.0
+        self._stalled_at = -1
+        """Jobs processed when all lanes were last seen not to get on."""
         self._heard_at = 0.0
         self._moved_at = time.monotonic()
 
@@ -117,10 +119,17 @@ class Worker:
         if self._stopping.is_set():
             return
         lanes = self._lanes = Lanes(self._handler, self._holdings, queue_name=self.queue_name, count=self._lane_count)
-        await self._until_available("register", self._register)
+        pulse = asyncio.create_task(self._pulse())
+        try:
+            await self._until_available("register", self._register)
+            await self._work(lanes)
+        finally:
+            pulse.cancel()
+
+    async def _work(self, lanes: Lanes) -> None:
         lanes.start()
         pump = asyncio.create_task(self._pump(lanes))
-        service = [asyncio.create_task(job) for job in (self._beat(), self._upkeep(), self._listen())]
+        service = [asyncio.create_task(job) for job in (self._beat(), self._upkeep(lanes), self._listen())]
         stopped = asyncio.create_task(self._stopping.wait())
         tasks = [stopped, pump, *service, *lanes.tasks]
         try:
@@ -129,6 +138,7 @@ class Worker:
             if self._stopping.is_set():
                 await self._shut_down(lanes, pump)
         finally:
+            lanes.cancel()
             for task in tasks:
                 task.cancel()
             ends = await asyncio.gather(*tasks, return_exceptions=True)
@@ -136,6 +146,8 @@ class Worker:
         for end in ends:
             if isinstance(end, BaseException) and not isinstance(end, asyncio.CancelledError):
                 raise end
+        if not self._stopping.is_set():
+            raise RuntimeError(f"worker of queue {self.queue_name!r}: the handler cancelled a task of the worker")
 
     async def _pump(self, lanes: Lanes) -> None:
         """Report outcomes and fetch claims, in one round trip where both are due, until stopped and nothing is held."""
@@ -171,7 +183,7 @@ class Worker:
                 self._ask_at = now + (BUSY_RETRY_SECONDS if answer.busy else self._poll_interval)
 
     def _wanted(self, lanes: Lanes) -> int:
-        if self._stopping.is_set():
+        if self._stopping.is_set() or (lanes.stats.jobs_processed == self._stalled_at and lanes.busy == lanes.count):
             return 0
         wanted = self._holdings.wanted(self._lane_count, lanes.busy, lanes.average_seconds)
         return wanted if self._batch_processing else min(wanted, 1)
@@ -187,11 +199,14 @@ class Worker:
         claim = held.claim
         if settled is Settled.LOST:
             logger.warning("claim %d of batch %s: lost; its jobs went back to the queue", claim.id, claim.batch_id)
+            held.lost = True
             self._holdings.drop(held)
             return
-        if held.confirm():
+        ended = held.confirm()
+        self._holdings.heard(held)
+        if ended:
             self._holdings.drop(held)
-        elif settled is Settled.STOPPED:
+        if settled is Settled.STOPPED:
             self._holdings.give_back({claim.batch_id})
         if held.open == 0 and held.has_news():
             self._holdings.tell(held)
@@ -228,22 +243,32 @@ class Worker:
                     # Others will soon take this worker for dead; what has not started here may start there.
                     self._holdings.give_back(None)
 
-    async def _upkeep(self) -> None:
+    async def _pulse(self) -> None:
+        """Show that the event loop turns; the database has no part in that."""
+        while True:
+            self._moved_at = time.monotonic()
+            await asyncio.sleep(1)
+
+    async def _upkeep(self, lanes: Lanes) -> None:
         """Each second: report from long claims, learn of stopped batches, make due retries ready; now and then reap."""
         turn = 0
+        processed = 0
         while True:
             await asyncio.sleep(UPKEEP_SECONDS)
-            self._moved_at = time.monotonic()
             turn += 1
-            long = [held for held in self._holdings.claims.values() if self._moved_at - held.since >= UPKEEP_SECONDS]
-            for held in long:
-                if held.has_news():
+            now = time.monotonic()
+            for held in self._holdings.claims.values():
+                if now - held.since >= UPKEEP_SECONDS and held.has_news():
                     self._holdings.tell(held)
+            if processed == lanes.stats.jobs_processed and lanes.busy == lanes.count:
+                # Jobs take longer than they did when these were fetched; others may be idle.
+                self._stalled_at = processed
+                self._holdings.give_back(None)
+            processed = lanes.stats.jobs_processed
+            waiting = {held.claim.batch_id for held in self._holdings.claims.values() if held.waiting}
             try:
-                if long:
-                    self._holdings.give_back(
-                        await self._backend.stopped_batches({held.claim.batch_id for held in long})
-                    )
+                if waiting:
+                    self._holdings.give_back(await self._backend.stopped_batches(waiting))
                 await self._backend.tick(self.queue_name)
                 if turn % 5 == 0:
                     await self._backend.reap(LEASE_SECONDS)
@@ -295,7 +320,6 @@ class Worker:
     async def _until_available(self, what: str, operation: Callable[[], Coroutine[Any, Any, None]]) -> None:
         failures = 0
         while not self._stopping.is_set():
-            self._moved_at = time.monotonic()
             try:
                 return await operation()
             except DatabaseUnavailableError as error:
@@ -306,7 +330,6 @@ class Worker:
     async def _pause(self, what: str, error: HammerworkError, failures: int) -> None:
         pause = _BACKOFF_SECONDS[min(failures, len(_BACKOFF_SECONDS) - 1)]
         logger.warning("%s: %s; again in %.1f s", what, error, pause)
-        self._moved_at = time.monotonic()
         await asyncio.sleep(pause)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import bisect
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self
@@ -9,7 +10,7 @@ from uuid import UUID
 
 import msgspec
 
-from hammerwork.backends.postgres.connection import Database
+from hammerwork.backends.postgres.connection import WORKER_TIMEOUT_SECONDS, Database
 from hammerwork.backends.postgres.loading import Loader
 from hammerwork.backends.postgres.migrate import migrate
 from hammerwork.backends.protocol import Claim, Exchange, Settled
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
 _CHANNEL = "hammerwork_ready"
 _MAX_PAGE = 10_000
+_BUSY_SECONDS = 0.01
 _MAX_BATCHES = 1_000
 _STOPPED = {BatchState.FAILED, BatchState.CANCELLED}
 _END_OF_TIME = (datetime.max.replace(tzinfo=UTC), UUID(int=0))
@@ -68,13 +70,13 @@ class PostgresBackend:
     async def migrate(self) -> None:
         await migrate(self._database)
 
-    async def _fetch(self, query: str, *args: object) -> list[Any]:
+    async def _fetch(self, query: str, *args: object, timeout: float | None = None) -> list[Any]:
         async with self._database.connection() as connection:
-            return await connection.fetch(self._queries[query], *args)  # type: ignore[no-any-return]
+            return await connection.fetch(self._queries[query], *args, timeout=timeout)  # type: ignore[no-any-return]
 
-    async def _fetchval(self, query: str, *args: object) -> Any:
+    async def _fetchval(self, query: str, *args: object, timeout: float | None = None) -> Any:
         async with self._database.connection() as connection:
-            return await connection.fetchval(self._queries[query], *args)
+            return await connection.fetchval(self._queries[query], *args, timeout=timeout)
 
     async def batch_statuses(self, batch_ids: Collection[UUID]) -> dict[UUID, BatchStatus]:
         return {row["id"]: _status(row) for row in await self._fetch("batch_statuses", list(batch_ids))}
@@ -131,7 +133,9 @@ class PostgresBackend:
         await self._fetchval("finish_stopped", batch_id)
 
     async def set_suspended(self, batch_id: UUID, *, suspended: bool) -> None:
-        if not await self._fetchval("set_suspended", batch_id, suspended):
+        while (there := await self._fetchval("set_suspended", batch_id, suspended)) is None:
+            await asyncio.sleep(_BUSY_SECONDS)  # a worker was just reporting from a chunk that is to be released
+        if not there:
             raise BatchNotFoundError(batch_id)
 
     async def list_batches(
@@ -199,7 +203,7 @@ class PostgresBackend:
 
     async def exchange(self, worker_id: UUID, queue: str, settlement: Settlement | None, limit: int) -> Exchange:
         if settlement is None:
-            rows = await self._fetch("claim", worker_id, queue, limit)
+            rows = await self._fetch("claim", worker_id, queue, limit, timeout=WORKER_TIMEOUT_SECONDS)
             return _exchange(rows[0], None) if rows else Exchange()
         outcomes = (
             worker_id,
@@ -213,29 +217,30 @@ class PostgresBackend:
             None if settlement.remaining is None else msgspec.json.encode(settlement.remaining).decode(),
         )
         if limit == 0:
-            return Exchange(settled=Settled(await self._fetchval("settle", *outcomes)))
-        (row,) = await self._fetch("exchange", *outcomes, queue, limit)
+            return Exchange(settled=Settled(await self._fetchval("settle", *outcomes, timeout=WORKER_TIMEOUT_SECONDS)))
+        (row,) = await self._fetch("exchange", *outcomes, queue, limit, timeout=WORKER_TIMEOUT_SECONDS)
         return _exchange(row, Settled(row["settled"]))
 
     async def heartbeat(self, worker: WorkerRecord) -> None:
-        await self._fetch("heartbeat", *msgspec.structs.astuple(worker))
+        await self._fetch("heartbeat", *msgspec.structs.astuple(worker), timeout=WORKER_TIMEOUT_SECONDS)
 
     async def retire(self, worker_id: UUID, *, instance: str = "") -> None:
         if instance:
-            await self._fetch("retire_others", worker_id, instance)
+            await self._fetch("retire_others", worker_id, instance, timeout=WORKER_TIMEOUT_SECONDS)
         else:
-            await self._fetch("retire", worker_id)
+            await self._fetch("retire", worker_id, timeout=WORKER_TIMEOUT_SECONDS)
 
     async def stopped_batches(self, batch_ids: Collection[UUID]) -> set[UUID]:
-        return {row["id"] for row in await self._fetch("stopped_batches", list(batch_ids))}
+        rows = await self._fetch("stopped_batches", list(batch_ids), timeout=WORKER_TIMEOUT_SECONDS)
+        return {row["id"] for row in rows}
 
     async def tick(self, queue: str) -> None:
-        await self._fetchval("tick", queue)
+        await self._fetchval("tick", queue, timeout=WORKER_TIMEOUT_SECONDS)
 
     async def reap(self, lease_seconds: float) -> int:
         released = 0
         # One transaction a claim: each locks the rows of one chunk and one batch only, see functions.sql.
-        while (jobs := await self._fetchval("reap", lease_seconds)) is not None:
+        while (jobs := await self._fetchval("reap", lease_seconds, timeout=WORKER_TIMEOUT_SECONDS)) is not None:
             released += jobs
         return released
 
@@ -243,8 +248,10 @@ class PostgresBackend:
         connection = await self._database.dedicated_connection()
         try:
             await connection.add_listener(_CHANNEL, lambda _c, _pid, _channel, queue: wake(queue))
-        except Exception as error:
+        except BaseException as error:
             connection.terminate()
+            if not isinstance(error, Exception):
+                raise
             raise DatabaseUnavailableError(f"database {self._database.address}: LISTEN: {error}") from error
         connection.add_termination_listener(lambda _c: wake(""))
 
@@ -261,7 +268,7 @@ def _waiting_status(state: str, *, stopped: bool) -> JobStatus:
 
 
 def _disjoint(spans: list[Span]) -> list[Span]:
-    """Cut off what an earlier span covers: a job that was given back is in its old claim's span and in its new one's."""
+    """Cut off what an earlier span covers: a job that was given back may be in the spans of two claims."""
     cut = []
     end = -1
     for lo, hi in spans:

@@ -17,15 +17,19 @@ if TYPE_CHECKING:
 STATEMENT_TIMEOUT_SECONDS = 60.0
 """No statement of ours comes near it; it ends the wait on a connection whose other end is gone."""
 
+WORKER_TIMEOUT_SECONDS = 10.0
+"""The same for what workers do all the time: a dead connection must be found out well within a lease."""
+
 _UNAVAILABLE = (
     OSError,
     TimeoutError,
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
-    asyncpg.CannotConnectNowError,
-    asyncpg.AdminShutdownError,
-    asyncpg.CrashShutdownError,
-    asyncpg.TooManyConnectionsError,
+    asyncpg.OperatorInterventionError,  # shutting down, starting up, a statement cancelled by hand
+    asyncpg.InsufficientResourcesError,  # connections, memory, disk
+    asyncpg.TransactionRollbackError,  # deadlock, serialization
+    asyncpg.LockNotAvailableError,
+    asyncpg.PostgresSystemError,
     asyncpg.ReadOnlySQLTransactionError,
     asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.InvalidCatalogNameError,
@@ -75,7 +79,16 @@ class Database:
         """Lend a connection; raises `DatabaseUnavailableError` when there is none or it breaks."""
         with _translated(self.address):
             async with self._pool.acquire(timeout=STATEMENT_TIMEOUT_SECONDS) as connection:
-                yield connection
+                try:
+                    yield connection
+                except TimeoutError:
+                    # The other end may be gone without a word; then all our connections are dead.
+                    connection.terminate()
+                    await self._pool.expire_connections()
+                    raise
+                except asyncio.CancelledError:
+                    connection.terminate()  # whoever is being cancelled should not wait for the server to agree
+                    raise
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Any]:

@@ -147,6 +147,9 @@ BEGIN
             END IF;
         END LOOP;
     END IF;
+    IF p_released IS NOT NULL AND NOT v_stopped THEN
+        PERFORM pg_notify('hammerwork_ready', c.queue);
+    END IF;
     -- Before the count: a failure of the last job must find the batch still open.
     IF p_failed > 0 AND b.failure_mode = 'FailFast' THEN
         PERFORM hammerwork_stop_batch(k.batch_id, 'Failed');
@@ -295,7 +298,7 @@ BEGIN
     END IF;
     DELETE FROM hammerwork_statistics WHERE queue = p_queue AND minute < clock_timestamp() - interval '7 days';
     FOR v_batch IN SELECT id FROM hammerwork_batches
-                   WHERE state IN ('Failed', 'Cancelled') AND finished_at IS NULL AND queue = p_queue LIMIT 1 LOOP
+                   WHERE state IN ('Failed', 'Cancelled') AND finished_at IS NULL AND queue = p_queue ORDER BY id LOOP
         PERFORM hammerwork_finish_stopped(v_batch);
     END LOOP;
     RETURN v_due;
@@ -371,27 +374,36 @@ BEGIN
     END IF;
 END $$;
 
--- Stops or lets go on. A chunk that is missed here because its row is locked is kept back by the check in the claim.
+-- Stops or lets go on. False: there is no such batch. Null: nothing was changed, try again.
+-- A chunk that is missed when it stops, because its row is locked, is kept back by the check in the claim. None may be
+-- missed when it goes on, and none may be waited for (lock order): so that is tried again until none is locked.
 CREATE OR REPLACE FUNCTION hammerwork_set_suspended(p_batch uuid, p_suspended boolean) RETURNS boolean
 LANGUAGE plpgsql AS $$
 DECLARE
     b hammerwork_batches;
+    v_held int;
+    v_free bigint[];
 BEGIN
     SELECT * INTO b FROM hammerwork_batches WHERE id = p_batch FOR UPDATE;
     IF NOT FOUND THEN
         RETURN false;
     END IF;
-    IF b.suspended <> p_suspended THEN
-        UPDATE hammerwork_batches SET suspended = p_suspended WHERE id = p_batch;
-    END IF;
     IF b.state = 'Pending' THEN
-        UPDATE hammerwork_chunks SET state = CASE WHEN p_suspended THEN 'held' ELSE 'ready' END WHERE id IN (
+        v_free := ARRAY(
             SELECT id FROM hammerwork_chunks
             WHERE batch_id = p_batch AND state = CASE WHEN p_suspended THEN 'ready' ELSE 'held' END
             FOR UPDATE SKIP LOCKED);
         IF NOT p_suspended THEN
+            SELECT count(*) INTO v_held FROM hammerwork_chunks WHERE batch_id = p_batch AND state = 'held';
+            IF v_held > coalesce(array_length(v_free, 1), 0) THEN
+                RETURN NULL;
+            END IF;
             PERFORM pg_notify('hammerwork_ready', b.queue);
         END IF;
+        UPDATE hammerwork_chunks SET state = CASE WHEN p_suspended THEN 'held' ELSE 'ready' END WHERE id = ANY(v_free);
+    END IF;
+    IF b.suspended <> p_suspended THEN
+        UPDATE hammerwork_batches SET suspended = p_suspended WHERE id = p_batch;
     END IF;
     RETURN true;
 END $$;
