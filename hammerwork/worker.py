@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("hammerwork.worker")
 
-HEARTBEAT_SECONDS = 5.0
+HEARTBEATS_PER_LEASE = 6
 UPKEEP_SECONDS = 1.0
 BUSY_RETRY_SECONDS = 0.002
 _BACKOFF_SECONDS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
@@ -42,17 +42,30 @@ class Worker:
         pool: Name of the group that the worker belongs to, for statistics.
         instance: Identity of the place that the worker runs in, if only one process can be there at a time, such as the
             UID of a Pod: what an earlier process there held is free again as soon as this one starts.
+        lease_seconds: A worker not heard of for this long is taken for dead. It must be the same for all workers of a
+            database, and far above what the network and the server may take at their slowest.
     """
 
     def __init__(
-        self, queue: JobQueue, queue_name: str, handler: Handler, *, pool: str = "", instance: str = ""
+        self,
+        queue: JobQueue,
+        queue_name: str,
+        handler: Handler,
+        *,
+        pool: str = "",
+        instance: str = "",
+        lease_seconds: float = LEASE_SECONDS,
     ) -> None:
+        if lease_seconds <= 0:
+            raise ValueError(f"worker of queue {queue_name!r}: lease of {lease_seconds} s: must be more than 0")
         self.id = uuid.uuid4()
         self.queue_name = queue_name
         self._backend = queue.backend
         self._handler = handler
         self._pool = pool
         self._instance = instance
+        self._lease = lease_seconds
+        self._heartbeat = lease_seconds / HEARTBEATS_PER_LEASE
         self._lane_count = 10
         self._poll_interval = 0.1
         self._batch_processing = True
@@ -107,7 +120,7 @@ class Worker:
     @property
     def ready(self) -> bool:
         """Whether the database answered the last heartbeats."""
-        return time.monotonic() - self._heard_at < 3 * HEARTBEAT_SECONDS
+        return time.monotonic() - self._heard_at < 3 * self._heartbeat
 
     def stop(self) -> None:
         """Shut down: claim nothing more, give back what has not started, finish what runs. `run` returns then."""
@@ -228,18 +241,18 @@ class Worker:
         await self._backend.heartbeat(self._record())
         if self._instance:
             await self._backend.retire(self.id, instance=self._instance)
-        await self._backend.reap(LEASE_SECONDS)
+        await self._backend.reap(self._lease)
         self._heard_at = time.monotonic()
 
     async def _beat(self) -> None:
         while True:
-            await asyncio.sleep(HEARTBEAT_SECONDS if self.ready else 1.0)
+            await asyncio.sleep(self._heartbeat if self.ready else min(1.0, self._heartbeat))
             try:
                 await self._backend.heartbeat(self._record())
                 self._heard_at = time.monotonic()
             except DatabaseUnavailableError as error:
                 logger.warning("heartbeat: %s", error)
-                if time.monotonic() - self._heard_at > LEASE_SECONDS * 0.8:
+                if time.monotonic() - self._heard_at > self._lease * 0.8:
                     # Others will soon take this worker for dead; what has not started here may start there.
                     self._holdings.give_back(None)
 
@@ -270,8 +283,8 @@ class Worker:
                 if waiting:
                     self._holdings.give_back(await self._backend.stopped_batches(waiting))
                 await self._backend.tick(self.queue_name)
-                if turn % 5 == 0:
-                    await self._backend.reap(LEASE_SECONDS)
+                if turn % max(1, round(self._heartbeat)) == 0:
+                    await self._backend.reap(self._lease)
             except DatabaseUnavailableError as error:
                 logger.debug("upkeep: %s", error)
 
