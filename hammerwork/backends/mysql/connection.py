@@ -186,7 +186,7 @@ class Connection:
         open_still = code == _DEADLOCK or not self._commits
         if not open_still:
             # The server has undone the statement only, so the transaction is open unless it had been committed.
-            await self.run(b"SELECT 1")
+            await self.run(b"DO 0")
             open_still = self._raw.get_transaction_status()
         await self.run(b"ROLLBACK")
         return open_still

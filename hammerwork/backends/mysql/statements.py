@@ -46,7 +46,7 @@ _LITERALS: dict[type, Callable[[Any], bytes]] = {
     type(None): lambda _value: b"NULL",
     bool: lambda value: b"TRUE" if value else b"FALSE",
     int: lambda value: b"%d" % value,
-    float: lambda value: repr(value).encode(),
+    float: lambda value: b"%.16e" % value,  # without an exponent it would be a DECIMAL
     str: lambda value: quoted(value.encode()),
     UUID: lambda value: b"x'%b'" % value.hex.encode(),
     datetime: lambda value: value.astimezone(UTC).strftime("'%Y-%m-%d %H:%M:%S.%f'").encode(),

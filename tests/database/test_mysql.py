@@ -1,0 +1,574 @@
+"""What is particular to MySQL and MariaDB: exact literals, conflicts, privileges, what the server does not have."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import uuid
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import aiomysql
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from hammerwork import (
+    BatchState,
+    DatabaseUnavailableError,
+    Job,
+    JobBatch,
+    JobQueue,
+    PartialFailureMode,
+    RetryPolicy,
+    UnsupportedDatabaseError,
+    Worker,
+)
+from hammerwork.backends.mysql.connection import Connection, Database, connection_options
+from hammerwork.backends.mysql.statements import literal
+from hammerwork.backends.protocol import Failure, Settled, Settlement, WorkerRecord
+from tests.database import observing
+from tests.database.mariadb import mariadb_server
+from tests.database.observing import all_jobs, eventually, finished, running
+from tests.database.steered import SteeredWorker, run_of
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from uuid import UUID
+
+    from tests.database.mariadb import MariadbServer
+    from tests.database.observing import Sql
+
+NASTY = [
+    "",
+    "'",
+    "\\",
+    "\\'",
+    "''",
+    '"',
+    "%s",
+    ":queue",
+    "; --",
+    "/*",
+    "\n\r\t\x1a",
+    "\0",
+    "🧀\u2028",
+    "\\0",
+    "é" * 300,
+]
+nasty = st.sampled_from(NASTY) | st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
+
+
+@pytest.fixture
+async def url(mariadb: MariadbServer) -> AsyncIterator[str]:
+    """URL of an empty database."""
+    name = f"test_{uuid.uuid4().hex}"
+    async with observing.sql(mariadb.url()) as connection:
+        await connection.run(f"CREATE DATABASE {name}")
+        yield mariadb.url(name)
+        await connection.run(f"DROP DATABASE {name}")
+
+
+@pytest.fixture
+async def queue(url: str) -> AsyncIterator[JobQueue]:
+    async with await JobQueue.connect(url) as queue:
+        await queue.create_tables()
+        yield queue
+
+
+@pytest.fixture
+async def sql(queue: JobQueue, url: str) -> AsyncIterator[Sql]:  # noqa: ARG001 (its tables are needed)
+    async with observing.sql(url) as connection:
+        yield connection
+
+
+@contextlib.asynccontextmanager
+async def transaction(url: str) -> AsyncIterator[Any]:
+    """A cursor whose locks are held during the block."""
+    connection = await aiomysql.connect(**connection_options(url))
+    try:
+        await connection.begin()
+        async with connection.cursor() as cursor:
+            yield cursor
+        await connection.rollback()
+    finally:
+        connection.close()
+
+
+def database_of(queue: JobQueue) -> Database:
+    database: Database = queue.backend._database  # type: ignore[attr-defined]
+    return database
+
+
+def batch(count: int, name: str = "mail") -> JobBatch:
+    return JobBatch(name).with_jobs(Job("q", {"n": n}) for n in range(count))
+
+
+async def status_of(sql: Sql, variable: str) -> int:
+    ((_, value),) = await sql.rows("SHOW GLOBAL STATUS LIKE $1", variable)
+    return int(value)
+
+
+# -- literals
+
+
+_SCALARS = (
+    nasty
+    | st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**63 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+)
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(values=st.lists(_SCALARS, min_size=1, max_size=10))
+def test_values_come_back_as_they_went(mariadb: MariadbServer, values: list[Any]) -> None:
+    async def there_and_back() -> list[Any]:
+        database = await Database.connect(mariadb.url(), max_connections=1, connect_timeout=10)
+        try:
+            text = b",".join(b"%b AS c%d" % (literal(value), number) for number, value in enumerate(values))
+            ((row,),) = await database.run(b"SELECT " + text)
+            return list(row.values())
+        finally:
+            await database.close()
+
+    for sent, back in zip(values, asyncio.run(there_and_back()), strict=True):
+        assert back == sent, (sent, back)
+
+
+def test_values_without_a_literal_are_refused() -> None:
+    with pytest.raises(TypeError, match="Decimal"):
+        literal(__import__("decimal").Decimal(1))
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(texts=st.lists(nasty, min_size=1, max_size=20), keys=st.dictionaries(nasty, nasty, max_size=5))
+def test_nasty_texts_are_stored_exactly(mariadb: MariadbServer, texts: list[str], keys: dict[str, str]) -> None:
+    async def check(url: str) -> None:
+        async with await JobQueue.connect(url) as queue:
+            await queue.create_tables()
+            wanted = [{"text": text, **keys} for text in texts]
+            given_batch = JobBatch("mail").with_jobs(Job("q", payload) for payload in wanted)
+            metadata = {key[:63].replace("\0", ""): value.replace("\0", "") for key, value in keys.items()}
+            metadata = {key: value for key, value in metadata.items() if key}
+            for key, value in metadata.items():
+                given_batch.with_metadata(key, value)
+            given_batch.with_partial_failure_handling(PartialFailureMode.COLLECT_ERRORS)
+            batch_id = await queue.enqueue_batch(given_batch)
+            assert [job.payload for job in await all_jobs(queue, batch_id)] == wanted
+            assert (await queue.get_batch_status(batch_id)).metadata == metadata
+            assert [status.batch_id for status in await queue.list_batches(metadata=metadata)] == [batch_id]
+            if metadata:
+                other = {key: value + "x" for key, value in metadata.items()}
+                assert await queue.list_batches(metadata=other) == []
+            worker = SteeredWorker(queue)
+            held = await worker.take()
+            assert held.claim.payloads == wanted
+            stored = [text.replace("\0", "\N{REPLACEMENT CHARACTER}") for text in texts]
+            failures = [
+                Failure(idx=index, attempt=1, final=True, error_type="E" + text, message=text, traceback=text * 3)
+                for index, text in enumerate(stored)
+            ]
+            report = Settlement(claim_id=held.claim.id, open=len(texts), failed=len(texts), failures=failures)
+            assert (await queue.backend.exchange(worker.id, "q", report, 0)).settled is Settled.OK
+            found = [
+                (job.error.type, job.error.message, job.error.traceback)
+                for job in await all_jobs(queue, batch_id)
+                if job.error is not None
+            ]
+            assert found == [("E" + text, text, text * 3) for text in stored]
+            assert {group.type for group in await queue.get_batch_errors(batch_id, limit=100)} == {
+                "E" + text for text in stored
+            }
+
+    async def in_a_database() -> None:
+        name = f"test_{uuid.uuid4().hex}"
+        async with observing.sql(mariadb.url()) as connection:
+            await connection.run(f"CREATE DATABASE {name}")
+            await check(mariadb.url(name))
+            await connection.run(f"DROP DATABASE {name}")
+
+    asyncio.run(in_a_database())
+
+
+async def test_long_error_texts_are_kept(queue: JobQueue) -> None:
+    worker = SteeredWorker(queue)
+    batch_id = await queue.enqueue_batch(batch(1).with_partial_failure_handling(PartialFailureMode.COLLECT_ERRORS))
+    held = await worker.take()
+    failure = Failure(idx=0, attempt=1, final=True, error_type="E", message="🧀" * 1_000, traceback="🧀" * 8_000)
+    report = Settlement(claim_id=held.claim.id, open=1, failed=1, failures=[failure])
+    await queue.backend.exchange(worker.id, "q", report, 0)
+    (job,) = await all_jobs(queue, batch_id)
+    assert job.error is not None
+    assert (job.error.message, job.error.traceback) == ("🧀" * 1_000, "🧀" * 8_000)
+
+
+async def test_payloads_may_be_nested_deeper_than_the_servers_json_functions_go(queue: JobQueue) -> None:
+    deep: Any = 1
+    for _ in range(100):
+        deep = [deep]
+    batch_id = await queue.enqueue_batch(JobBatch("deep").with_jobs([Job("q", deep)]))
+    assert [job.payload for job in await all_jobs(queue, batch_id)] == [deep]
+    assert (await SteeredWorker(queue).take()).claim.payloads == [deep]
+
+
+@pytest.mark.parametrize("size", [12_560, 12_582, 12_583, 12_600, 30_000])
+async def test_a_claim_has_all_its_payloads_however_long_they_are(queue: JobQueue, size: int) -> None:
+    """Some are longer together than what the session lets come in one piece, 12 MiB."""
+    payloads = [str(n % 10) + "é" * (size // 2 - 2) + "!" * (size % 2) for n in range(1_000)]
+    stored = JobBatch("long", queue="q").with_batch_size(1_000).with_max_attempts(1)
+    batch_id = await queue.enqueue_stream(stored, [Job("q", payload) for payload in payloads])
+    worker = SteeredWorker(queue)
+    while (held := await worker.claim()) is not None:  # in slices of 8 MiB
+        assert held.claim.payloads == payloads[held.claim.lo : held.claim.hi + 1]
+        await worker.end(held, failing=run_of(held))
+    assert await queue.retry_failed(batch_id) == 1_000
+    held = await worker.take()
+    assert held.size == 1_000
+    assert held.claim.payloads == payloads
+
+
+async def test_times_are_utc_whatever_the_server_has(queue: JobQueue) -> None:
+    before = datetime.now(UTC)
+    status = await queue.get_batch_status(await queue.enqueue_batch(batch(1)))
+    assert before - timedelta(seconds=5) < status.created_at < datetime.now(UTC) + timedelta(seconds=5)
+
+
+async def test_names_differ_by_case(queue: JobQueue) -> None:
+    await queue.enqueue_batch(JobBatch("a").with_jobs([Job("Mail", 1)]))
+    await queue.enqueue_batch(JobBatch("b").with_jobs([Job("mail", 2)]))
+    assert set(await queue.get_queue_depths()) == {"Mail", "mail"}
+    assert (await SteeredWorker(queue, "mail").take()).claim.payloads == [2]
+    assert await SteeredWorker(queue, "MAIL").claim() is None
+
+
+# -- round trips
+
+
+class Counted:
+    """Counts the texts that are sent."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.texts: list[bytes] = []
+        run = Connection.run
+
+        async def counted(connection: Connection, text: bytes) -> Any:
+            self.texts.append(text)
+            return await run(connection, text)
+
+        monkeypatch.setattr(Connection, "run", counted)
+
+
+async def test_few_round_trips(queue: JobQueue, monkeypatch: pytest.MonkeyPatch) -> None:
+    worker = SteeredWorker(queue)
+    counted = Counted(monkeypatch)
+    await queue.enqueue_batch(batch(1_000).with_batch_size(1_000))
+    assert len(counted.texts) == 1
+    held = await worker.take()
+    assert held.size == 1_000
+    assert len(counted.texts) == 2
+    await worker.end(held)
+    assert len(counted.texts) == 3
+    await queue.enqueue_stream(JobBatch("mail", queue="q"), (Job("q", {"n": n}) for n in range(10_000)))
+    assert len(counted.texts) <= 3 + 6, "ten thousand jobs: create, look, lock, insert, append, seal"
+
+
+# -- conflicts
+
+
+async def test_a_claim_neither_waits_for_the_batch_nor_locks_it(queue: JobQueue, url: str) -> None:
+    await queue.enqueue_batch(batch(10).with_batch_size(5))
+    async with transaction(url) as cursor:
+        await cursor.execute("SELECT id FROM hammerwork_batches FOR UPDATE")
+        async with asyncio.timeout(5):
+            await SteeredWorker(queue).take()
+    async with transaction(url) as other:
+        await other.execute(
+            "SELECT ch.id FROM hammerwork_chunks ch WHERE (SELECT b.state = 'Pending' FROM hammerwork_batches b"
+            " WHERE b.id = ch.batch_id) LIMIT 1 FOR UPDATE SKIP LOCKED"
+        )
+        async with transaction(url) as cursor:
+            await cursor.execute("SELECT id FROM hammerwork_batches FOR UPDATE NOWAIT")
+            assert len(await cursor.fetchall()) == 1
+
+
+async def test_locked_rows_are_told_as_busy(queue: JobQueue, url: str) -> None:
+    await queue.enqueue_batch(batch(10))
+    async with transaction(url) as cursor:
+        await cursor.execute("SELECT id FROM hammerwork_chunks FOR UPDATE")
+        exchange = await queue.backend.exchange(uuid.uuid4(), "q", None, 10)
+        assert (exchange.claim, exchange.busy) == (None, True)
+    exchange = await queue.backend.exchange(uuid.uuid4(), "other", None, 10)
+    assert (exchange.claim, exchange.busy) == (None, False)
+
+
+async def test_a_stopped_batch_does_not_end_while_a_chunk_is_locked(queue: JobQueue, url: str) -> None:
+    batch_id = await queue.enqueue_batch(batch(10))
+    async with transaction(url) as cursor:
+        await cursor.execute("SELECT id FROM hammerwork_chunks FOR UPDATE")  # as a claim does that has not committed
+        status = await queue.cancel_batch(batch_id)
+        assert (status.state, status.finished_at) == (BatchState.CANCELLED, None)
+    await queue.backend.tick("q")
+    assert (await queue.get_batch_status(batch_id)).finished
+
+
+async def test_a_deadlock_is_run_again(queue: JobQueue, url: str, sql: Sql) -> None:
+    """Two transactions lock a claim and a batch in opposite order; the server rolls back the one that wrote less."""
+    await queue.enqueue_batch(batch(10))
+    worker = SteeredWorker(queue)
+    held = await worker.take()
+    deadlocks = await status_of(sql, "Innodb_deadlocks")
+    async with transaction(url) as cursor:
+        await cursor.execute("UPDATE hammerwork_batches SET name = 'other'")
+        # Much written: not to be the victim.
+        await cursor.execute(
+            "INSERT INTO hammerwork_jobs SELECT x'00000000000000000000000000000001', seq, '1' FROM seq_1_to_5000"
+        )
+        ending = asyncio.create_task(worker.end(held))
+        await eventually(lambda: status_of(sql, "Innodb_row_lock_current_waits"), bool)
+        await cursor.execute("UPDATE hammerwork_claims SET open = open")
+    assert await ending is Settled.OK
+    assert await status_of(sql, "Innodb_deadlocks") > deadlocks
+    (status,) = await queue.list_batches()
+    assert (status.completed_jobs, status.state) == (10, BatchState.COMPLETED)
+
+
+@pytest.mark.parametrize("table", ["claims", "chunks", "batches"])
+async def test_a_lock_timeout_is_run_again(
+    queue: JobQueue, url: str, sql: Sql, monkeypatch: pytest.MonkeyPatch, table: str
+) -> None:
+    await queue.enqueue_batch(batch(10))
+    worker = SteeredWorker(queue)
+    held = await worker.take()
+    await database_of(queue).run(b"SET SESSION innodb_lock_wait_timeout = 1")  # of the one idle connection
+    counted = Counted(monkeypatch)
+    async with transaction(url) as cursor:
+        await cursor.execute(f"SELECT * FROM hammerwork_{table} FOR UPDATE")
+        ending = asyncio.create_task(worker.end(held))
+
+        async def texts() -> list[bytes]:
+            return counted.texts
+
+        await eventually(texts, lambda sent: sent.count(b"ROLLBACK") >= 1)
+    assert await ending is Settled.OK
+    (status,) = await queue.list_batches()
+    assert (status.completed_jobs, status.state) == (10, BatchState.COMPLETED)
+    assert await sql.stored_rows() == {"batches": 1, "jobs": 10}
+
+
+async def test_many_workers_meet_no_deadlock(queue: JobQueue, url: str, sql: Sql) -> None:
+    deadlocks = await status_of(sql, "Innodb_deadlocks")
+
+    async def handler(job: Job) -> None:
+        if job.index % 5 == job.attempt:
+            raise ValueError("no")
+
+    async with await JobQueue.connect(url) as other:
+        at_once = RetryPolicy(initial_seconds=0, max_seconds=0)
+        ids = [await queue.enqueue_batch(batch(1_500).with_batch_size(7).with_retry_policy(at_once)) for _ in range(2)]
+        ids += [await queue.enqueue_batch(batch(1_500).with_batch_size(7)) for _ in range(2)]
+        workers = [Worker(own, "q", handler).with_concurrency(4) for own in (queue, other) for _ in range(4)]
+        async with running(*workers):
+            await queue.cancel_batch(ids[2])
+            await queue.suspend_batch(ids[0])
+            await queue.delete_batch(ids[3])
+            await queue.resume_batch(ids[0])
+            statuses = [await finished(queue, batch_id) for batch_id in ids[:3]]
+    assert [status.completed_jobs for status in statuses[:2]] == [1_500, 1_500]
+    assert await status_of(sql, "Innodb_deadlocks") == deadlocks
+
+
+# -- connections
+
+
+async def test_a_claim_whose_answer_was_lost_is_given_again(queue: JobQueue, monkeypatch: pytest.MonkeyPatch) -> None:
+    batch_id = await queue.enqueue_batch(batch(20).with_batch_size(10))
+    worker = SteeredWorker(queue)
+    held = await worker.take()
+    run = Connection.run
+
+    async def cut(connection: Connection, text: bytes) -> Any:
+        await run(connection, text)
+        raise ConnectionResetError("the answer was lost")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Connection, "run", cut)
+        with pytest.raises(DatabaseUnavailableError, match="the answer was lost"):
+            await worker.take()
+    assert (await queue.get_batch_status(batch_id)).running_jobs == 20
+    assert run_of(again := await worker.take()) == list(range(10, 20))
+    assert await worker.end(held) is Settled.OK
+    assert await worker.end(again) is Settled.OK
+    assert (await queue.get_batch_status(batch_id)).state is BatchState.COMPLETED
+
+
+async def test_broken_connections_are_replaced(queue: JobQueue, sql: Sql) -> None:
+    await asyncio.gather(*(queue.ping() for _ in range(5)))
+    own = await sql.value("SELECT CONNECTION_ID()")
+    for (number,) in await sql.rows("SELECT id FROM information_schema.processlist WHERE db = DATABASE()"):
+        if number != own:
+            await sql.run(f"KILL {number}")
+
+    async def works() -> bool:
+        with contextlib.suppress(DatabaseUnavailableError):
+            await queue.ping()
+            return True
+        return False
+
+    await eventually(works, bool, within=10)
+    await queue.enqueue_batch(batch(3))
+
+
+async def test_what_is_wrong_is_told(mariadb: MariadbServer) -> None:
+    port = mariadb.port
+    with pytest.raises(DatabaseUnavailableError, match=r"mysql://127\.0\.0\.1:1/x"):
+        await JobQueue.connect("mysql://root:secret@127.0.0.1:1/x", connect_timeout=5)
+    with pytest.raises(DatabaseUnavailableError, match="Unknown database 'nowhere'"):
+        await JobQueue.connect(f"mysql://root@127.0.0.1:{port}/nowhere")
+    with pytest.raises(DatabaseUnavailableError, match="Access denied") as caught:
+        await JobQueue.connect(f"mysql://root:secret@127.0.0.1:{port}/mysql")
+    assert "secret" not in str(caught.value)
+    with pytest.raises(UnsupportedDatabaseError, match="names no database"):
+        await JobQueue.connect(f"mysql://root@127.0.0.1:{port}")
+    with pytest.raises(UnsupportedDatabaseError, match="option 'charset' is unknown"):
+        await JobQueue.connect(f"mysql://root@127.0.0.1:{port}/mysql?charset=latin1")
+    with pytest.raises(UnsupportedDatabaseError, match="ssl_mode 'MAYBE'"):
+        await JobQueue.connect(f"mysql://root@127.0.0.1:{port}/mysql?ssl_mode=MAYBE")
+
+
+async def test_tables_that_are_missing_are_waited_for(url: str) -> None:
+    async with await JobQueue.connect(url) as queue:
+        with pytest.raises(DatabaseUnavailableError, match="`hammerwork migrate` makes them"):
+            await queue.enqueue_batch(batch(1))
+
+
+async def test_a_worker_goes_on_after_the_server_was_killed() -> None:
+    durable = {"innodb_flush_log_at_trx_commit": "1", "innodb_flush_method": "fsync", "innodb_doublewrite": "1"}
+    with mariadb_server(durable) as server:
+        async with observing.sql(server.url()) as connection:
+            await connection.run("CREATE DATABASE hammerwork")
+        async with await JobQueue.connect(server.url("hammerwork"), connect_timeout=2) as queue:
+            await queue.create_tables()
+            batch_id = await queue.enqueue_batch(batch(300).with_batch_size(10))
+            runs = [0] * 300
+            halfway = asyncio.Event()
+
+            async def handler(job: Job) -> None:
+                runs[job.index] += 1
+                await asyncio.sleep(0.005)
+                if sum(runs) == 100:
+                    halfway.set()
+
+            async with running(Worker(queue, "q", handler).with_concurrency(4)):
+                async with asyncio.timeout(40):
+                    await halfway.wait()
+                server.kill()
+                server.start()
+                status = await finished_in_spite(queue, batch_id)
+            assert (status.completed_jobs, status.failed_jobs) == (300, 0)
+            assert max(runs) == 1, "nothing ran twice: the worker lived on"
+
+
+async def finished_in_spite(queue: JobQueue, batch_id: UUID) -> Any:
+    async def look() -> Any:
+        with contextlib.suppress(DatabaseUnavailableError):
+            return await queue.get_batch_status(batch_id)
+        return None
+
+    return await eventually(look, lambda status: status is not None and status.finished)
+
+
+async def test_listening_is_quiet(queue: JobQueue, caplog: pytest.LogCaptureFixture) -> None:
+    batch_id = await queue.enqueue_batch(batch(10))
+
+    async def handler(job: Job) -> None:
+        pass
+
+    with caplog.at_level(logging.WARNING):
+        async with running(Worker(queue, "q", handler)):
+            await finished(queue, batch_id)
+    assert caplog.records == []
+
+
+# -- tables
+
+
+async def test_tables_are_made_once_by_many(url: str) -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        queues = [await stack.enter_async_context(await JobQueue.connect(url)) for _ in range(5)]
+        await asyncio.gather(*(queue.create_tables() for queue in queues for _ in range(2)))
+        async with observing.sql(url) as sql:
+            names = [row[0] for row in await sql.rows("SELECT name FROM hammerwork_migrations ORDER BY name")]
+        assert names == ["", "migrations/001_tables.sql"]
+
+
+async def test_a_user_needs_no_privilege_but_those_on_the_tables(mariadb: MariadbServer, url: str) -> None:
+    name = url.rsplit("/", 1)[1]
+    user = f"u{uuid.uuid4().hex[:12]}"
+    async with observing.sql(mariadb.url()) as root:
+        await root.run(f"CREATE USER {user}@'127.0.0.1'")
+        await root.run(f"CREATE USER {user}@localhost")
+        for host in ("'127.0.0.1'", "localhost"):
+            await root.run(f"GRANT SELECT, INSERT, UPDATE, DELETE, CREATE ON {name}.* TO {user}@{host}")
+        async with await JobQueue.connect(mariadb.url(name, user=user)) as queue:
+            await queue.create_tables()
+            done: list[int] = []
+
+            async def handler(job: Job) -> None:
+                done.append(job.index)
+
+            batch_id = await queue.enqueue_batch(batch(10))
+            async with running(Worker(queue, "q", handler)):
+                await finished(queue, batch_id)
+            assert sorted(done) == list(range(10))
+            assert await queue.delete_batch(batch_id)
+        for host in ("'127.0.0.1'", "localhost"):
+            await root.run(f"DROP USER {user}@{host}")
+
+
+async def test_servers_without_compound_statements_get_the_same_texts(queue: JobQueue, sql: Sql) -> None:
+    """As MySQL does: several statements in one round trip, each answered by itself."""
+    database_of(queue)._has_blocks = False
+    await queue.backend.heartbeat(WorkerRecord(id=uuid.uuid4(), queue="q", pool="", instance="", lanes=1))
+    at_once = RetryPolicy(initial_seconds=0, max_seconds=0)
+    batch_id = await queue.enqueue_batch(batch(60).with_batch_size(7).with_retry_policy(at_once).with_max_attempts(2))
+    worker = SteeredWorker(queue)
+    await worker.register()
+    lost = await worker.take(3)
+    await worker.vanish(sql)
+    assert await queue.release_lost_claims() == 3
+    assert await worker.end(lost) is Settled.LOST
+    while (held := await worker.claim()) is not None:
+        failing = {index for index in run_of(held) if index % 10 == 0}
+        assert await worker.end(held, failing=failing) is Settled.OK
+    status = await queue.get_batch_status(batch_id)
+    assert (status.completed_jobs, status.failed_jobs, status.state) == (54, 6, BatchState.COMPLETED_WITH_ERRORS)
+    assert await queue.retry_failed(batch_id) == 6
+    await queue.suspend_batch(batch_id)
+    assert await worker.claim() is None
+    await queue.resume_batch(batch_id)
+    await worker.end(await worker.take(1))
+    status = await queue.cancel_batch(batch_id)
+    assert (status.completed_jobs, status.cancelled_jobs, status.finished) == (55, 5, True)
+    await queue.backend.tick("q")
+
+
+async def test_two_settlements_of_one_claim_count_once(queue: JobQueue) -> None:
+    await queue.enqueue_batch(batch(10))
+    worker = SteeredWorker(queue)
+    held = await worker.take()
+    report = Settlement(claim_id=held.claim.id, open=10, completed=4, remaining=[(4, 9)])
+    for _ in range(2):
+        assert (await queue.backend.exchange(worker.id, "q", report, 0)).settled is Settled.OK
+    wrong = msgspec.structs.replace(report, completed=5, open=9, remaining=[(9, 9)])
+    with pytest.raises(ValueError, match="6 are open"):
+        await queue.backend.exchange(worker.id, "q", wrong, 0)
+    with pytest.raises(ValueError, match="7 outcomes reported for 6 open jobs"):
+        await queue.backend.exchange(worker.id, "q", msgspec.structs.replace(report, completed=7, open=6), 0)
+    stranger = await queue.backend.exchange(uuid.uuid4(), "q", msgspec.structs.replace(report, open=6), 0)
+    assert stranger.settled is Settled.LOST
+    (status,) = await queue.list_batches()
+    assert (status.completed_jobs, status.running_jobs) == (4, 6)
