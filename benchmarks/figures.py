@@ -24,7 +24,11 @@ _ALL = (
     ),
     Figure("drain-2", "jobs/s", "No-op jobs, two worker processes"),
     Figure("pipeline", "jobs/s", "Batches are enqueued and drained at the same time, one worker process"),
-    Figure("handlers-10ms", "% of ideal", "Handlers of 10 ms in 100 lanes of one worker; ideal is jobs × 10 ms ÷ 100"),
+    Figure(
+        "handlers-10ms",
+        "% of ideal",
+        "Sleeps of 10 ms in 100 lanes of one worker, and in asyncio alone; ideal is jobs × 10 ms ÷ 100",
+    ),
     Figure("mixed-durations", "% of ideal", "Handlers of 1 to 100 ms, two workers of 20 lanes; ideal is the sum ÷ 40"),
     Figure("slow-jobs", "× ideal", "200 jobs of 1 s, two workers of ten lanes, batch size 100; ideal is 10 s"),
     Figure("pickup-p50", "ms", "From the call that enqueues one job to its start in an idle worker: median"),

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 _POSTGRES = Postgres.system
 _MARIADB = MariaDB.system
 _COPY = "asyncpg"
-_OWN = {_POSTGRES, _MARIADB, _COPY}
+_ASYNCIO = "asyncio"
+_OWN = {_POSTGRES, _MARIADB, _COPY, _ASYNCIO}
 
 
 class Goal(msgspec.Struct, frozen=True):
@@ -62,6 +63,9 @@ GOALS = (
     Goal("Enqueue, MariaDB ÷ PostgreSQL", "enqueue", 0.4, _MARIADB, relative_to=("enqueue", _POSTGRES), unit="×"),
     Goal("Drain, MariaDB ÷ PostgreSQL", "drain-1", 0.5, _MARIADB, relative_to=("drain-1", _POSTGRES), unit="×"),
     Goal("Handlers of 10 ms in 100 lanes", "handlers-10ms", 95, unit="% of ideal"),
+    Goal(
+        "The same ÷ asyncio without a queue", "handlers-10ms", 0.95, relative_to=("handlers-10ms", _ASYNCIO), unit="×"
+    ),
     Goal("200 jobs of 1 s on two workers of ten lanes", "slow-jobs", 1.15, at_most=True, unit="× ideal"),
     Goal("Pick-up of one job, median", "pickup-p50", 3, at_most=True, unit="ms"),
     Goal("Pick-up of one job, 99th percentile", "pickup-p99", 20, at_most=True, unit="ms"),

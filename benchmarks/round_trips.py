@@ -31,11 +31,11 @@ async def counted(url: str) -> AsyncIterator[tuple[str, Tally]]:
         task = asyncio.current_task()
         assert task is not None
         connections.add(task)
-        try:
+        # Ended by counted(), it has nothing left to do; asyncio's streams would report the cancellation as an error.
+        with contextlib.suppress(asyncio.CancelledError):
             from_server, to_server = await asyncio.open_connection(parts.hostname, parts.port)
             await _relay(tally, from_client, to_client, from_server, to_server)
-        finally:
-            connections.discard(task)
+        connections.discard(task)
 
     listener = await asyncio.start_server(serve, "127.0.0.1", 0)
     port = listener.sockets[0].getsockname()[1]

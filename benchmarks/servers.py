@@ -5,7 +5,10 @@ from __future__ import annotations
 import contextlib
 import importlib
 import importlib.util
+import os
+import shutil
 from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import urlsplit
 
 import asyncpg
 
@@ -27,9 +30,10 @@ POSTGRES_SETTINGS = {
 }
 MARIADB_SETTINGS = {
     "innodb_buffer_pool_size": "1G",
-    "innodb_log_file_size": "1G",
+    "innodb_log_file_size": "4G",
     "innodb_flush_log_at_trx_commit": "1",
-    "sync_binlog": "1",
+    "innodb_flush_method": "fsync",
+    "innodb_doublewrite": "1",
 }
 
 
@@ -134,8 +138,6 @@ class MariaDB:
 
 
 async def _execute_on_mariadb(url: str, statement: str) -> list[tuple[Any, ...]]:
-    from urllib.parse import urlsplit  # noqa: PLC0415
-
     aiomysql = importlib.import_module("aiomysql")  # an extra: only here when MariaDB is measured
     parts = urlsplit(url)
     connection = await aiomysql.connect(
@@ -170,6 +172,8 @@ async def started_mariadb() -> AsyncIterator[MariaDB]:
         if importlib.util.find_spec(module) is None:
             raise UnavailableServerError(f"MariaDB is left out: there is no module {module}")
     mariadb_server: Callable[[dict[str, str]], Any] = importlib.import_module("tests.database.mariadb").mariadb_server
+    if shutil.which("mariadbd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin") is None:
+        raise UnavailableServerError("MariaDB is left out: there is no program mariadbd; install mariadb-server")
     with mariadb_server(MARIADB_SETTINGS) as server:
         [(version,)] = await _execute_on_mariadb(server.url(""), "SELECT version()")
         yield MariaDB(server, f"MariaDB {version.partition('-')[0]}")

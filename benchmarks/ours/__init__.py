@@ -8,7 +8,7 @@ from benchmarks.measuring import Benchmark
 from benchmarks.ours.progress import progress
 from benchmarks.ours.raw_copy import raw_copy
 from benchmarks.ours.throughput import drain_with_two, enqueue_and_drain, enqueue_streamed, pipeline
-from benchmarks.ours.waiting import handlers_of_10ms, mixed_durations, pickup, slow_jobs
+from benchmarks.ours.waiting import handlers_of_10ms, mixed_durations, pickup, sleeps_of_10ms, slow_jobs
 from benchmarks.ours.wire import round_trips
 from benchmarks.servers import Postgres
 
@@ -33,4 +33,5 @@ def our_benchmarks(server: Server) -> list[Benchmark]:
     ]
     if isinstance(server, Postgres):
         benchmarks.insert(1, Benchmark("raw-copy", "asyncpg", raw_copy))
+        benchmarks.insert(5, Benchmark("sleeps-10ms", "asyncio", sleeps_of_10ms, max_runs=3))
     return benchmarks

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from benchmarks.measuring import percentile
 from benchmarks.ours.draining import drain, workers
 from benchmarks.payload import MAX_BATCH_SIZE, QUEUE, make_batch
-from benchmarks.processes import ProgramError
+from benchmarks.processes import ProgramError, our_program, running
 from hammerwork import Job, JobBatch, JobQueue
 
 if TYPE_CHECKING:
@@ -18,14 +18,26 @@ if TYPE_CHECKING:
 
     from benchmarks.measuring import Load
 
+_SHORT_JOBS = 20_000
+_SHORT_LANES = 100
 _MIXED_MILLISECONDS = (1, 2, 5, 10, 20, 50, 100)
 
 
 async def handlers_of_10ms(load: Load) -> dict[str, float]:
     """Many short waits in many lanes."""
-    count = load.scaled(20_000, least=1_000)
-    ideal, seconds = await _sleepers(load, [0.01] * count, processes=1, lanes=100)
+    count = load.scaled(_SHORT_JOBS, least=1_000)
+    ideal, seconds = await _sleepers(load, [0.01] * count, processes=1, lanes=_SHORT_LANES)
     return {"handlers-10ms": 100 * ideal / seconds}
+
+
+async def sleeps_of_10ms(load: Load) -> dict[str, float]:
+    """The same waits without a queue."""
+    count = load.scaled(_SHORT_JOBS, least=1_000)
+    async with running(our_program("bare_lanes", count, _SHORT_LANES, 0.01)) as program:
+        answer = await program.answer()
+    if answer["jobs"] != count:
+        raise ProgramError(f"sleeps without a queue: {answer['jobs']:,} of {count:,}")
+    return {"handlers-10ms": 100 * count * 0.01 / _SHORT_LANES / answer["seconds"]}
 
 
 async def mixed_durations(load: Load) -> dict[str, float]:

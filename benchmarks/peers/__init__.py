@@ -57,7 +57,7 @@ PEERS = (
         5_000,
         "SELECT count(*) FROM procrastinate_jobs WHERE status <> 'succeeded'",
     ),
-    Peer("hammerwork-rs", "3.0.0", "rust", 10_000, "SELECT count(*) FROM hammerwork_jobs WHERE status <> 'Completed'"),
+    Peer("hammerwork-rs", "3.0.0", "rust", 3_000, "SELECT count(*) FROM hammerwork_jobs WHERE status <> 'Completed'"),
 )
 
 

@@ -27,13 +27,13 @@ const QUEUE: &str = "jobs";
 /// The most that the crate takes in one batch.
 const JOBS_PER_BATCH: usize = 10_000;
 const WORKERS: usize = 4;
-const JOBS_PER_CLAIM: usize = 1_000;
+const JOBS_PER_CLAIM: usize = 100;
 const CONCURRENCY: usize = 4;
 
 #[tokio::main]
 async fn main() -> Outcome {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let pool = PgPoolOptions::new().max_connections(20).connect(&arguments[1]).await?;
+    let pool = PgPoolOptions::new().max_connections(40).connect(&arguments[1]).await?;
     match arguments[0].as_str() {
         "prepare" => prepare(pool).await,
         "enqueue" => enqueue(pool, arguments[2].parse()?).await,
