@@ -469,12 +469,15 @@ async def test_a_batch_handler_gets_the_jobs_of_a_claim_and_tells_the_fate_of_ea
 async def test_a_graceful_stop_loses_nothing_and_repeats_nothing(queue: JobQueue, database_url: str) -> None:
     batch_id = await queue.enqueue_batch(batch(2_000))
     runs = Runs()
+
+    async def started(goal: int) -> None:
+        await happens(lambda: runs.started.total() >= goal)
+
     async with await JobQueue.connect(database_url) as own:
         for goal in (300, 600, 900, 1_200):
             worker = Worker(own, "q", runs).with_concurrency(5)
             async with running(worker):
-                while runs.started.total() < goal:
-                    await asyncio.sleep(0)
+                await started(goal)
     async with running(Worker(queue, "q", runs)):
         status = await finished(queue, batch_id)
     assert status.completed_jobs == 2_000

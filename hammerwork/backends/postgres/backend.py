@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import bisect
+import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self
 from uuid import UUID
 
 import msgspec
 
-from hammerwork.backends.postgres.connection import WORKER_TIMEOUT_SECONDS, Database
+from hammerwork.backends.postgres.connection import STATEMENT_TIMEOUT_SECONDS, WORKER_TIMEOUT_SECONDS, Database
 from hammerwork.backends.postgres.loading import Loader
 from hammerwork.backends.postgres.migrate import migrate
 from hammerwork.backends.protocol import Claim, Exchange, Settled
@@ -54,6 +55,10 @@ class PostgresBackend:
         self.enqueue = self._loader.enqueue
         self.enqueue_stream = self._loader.enqueue_stream
         self.delete_batch = self._loader.delete
+        self._last_claim: dict[UUID, int] = {}
+        """The last claim that each worker has got."""
+        self._doubt_until: dict[UUID, float] = {}
+        """Workers that may have been given a claim which never arrived, and until when it may still be given."""
 
     @classmethod
     async def connect(cls, url: str, *, max_connections: int, connect_timeout: float) -> Self:
@@ -202,6 +207,29 @@ class PostgresBackend:
         return {row["queue"]: QueueDepth(**row) for row in await self._fetch("queue_depths")}
 
     async def exchange(self, worker_id: UUID, queue: str, settlement: Settlement | None, limit: int) -> Exchange:
+        if worker_id in self._doubt_until:
+            await self._free_undelivered(worker_id)
+        try:
+            exchange = await self._exchange(worker_id, queue, settlement, limit)
+        except (DatabaseUnavailableError, asyncio.CancelledError):
+            self._doubt_until[worker_id] = time.monotonic() + STATEMENT_TIMEOUT_SECONDS
+            raise
+        if exchange.claim is not None:
+            self._last_claim[worker_id] = exchange.claim.id
+        return exchange
+
+    async def _free_undelivered(self, worker_id: UUID) -> None:
+        """Free the claims that were given to a worker in an answer which it never got.
+
+        The worker asks for one claim at a time, so all that are newer than the last one it got are such.
+        """
+        last = self._last_claim.get(worker_id, 0)
+        while await self._fetchval("free_undelivered", worker_id, last, timeout=WORKER_TIMEOUT_SECONDS) is not None:
+            pass
+        if time.monotonic() > self._doubt_until[worker_id]:
+            del self._doubt_until[worker_id]
+
+    async def _exchange(self, worker_id: UUID, queue: str, settlement: Settlement | None, limit: int) -> Exchange:
         if settlement is None:
             rows = await self._fetch("claim", worker_id, queue, limit, timeout=WORKER_TIMEOUT_SECONDS)
             return _exchange(rows[0], None) if rows else Exchange()
@@ -229,6 +257,8 @@ class PostgresBackend:
             await self._fetch("retire_others", worker_id, instance, timeout=WORKER_TIMEOUT_SECONDS)
         else:
             await self._fetch("retire", worker_id, timeout=WORKER_TIMEOUT_SECONDS)
+            self._last_claim.pop(worker_id, None)
+            self._doubt_until.pop(worker_id, None)
 
     async def stopped_batches(self, batch_ids: Collection[UUID]) -> set[UUID]:
         rows = await self._fetch("stopped_batches", list(batch_ids), timeout=WORKER_TIMEOUT_SECONDS)

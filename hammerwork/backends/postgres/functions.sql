@@ -230,14 +230,9 @@ BEGIN
 END $$;
 
 -- Gives the jobs of one claim whose worker is dead back to the queue; returns how many, null when there is none left.
--- A job that has been alone with three dead workers is taken to have killed them, and fails.
 CREATE OR REPLACE FUNCTION hammerwork_reap(p_lease_seconds float8) RETURNS int LANGUAGE plpgsql AS $$
 DECLARE
     k hammerwork_claims;
-    c hammerwork_chunks;
-    b hammerwork_batches;
-    r record;
-    v_alone boolean;
 BEGIN
     -- The second branch reads all claims; there are about two a worker.
     SELECT * INTO k FROM hammerwork_claims cl
@@ -249,6 +244,31 @@ BEGIN
             WHERE heartbeat_at < clock_timestamp() - p_lease_seconds * interval '1 second';
         RETURN NULL;
     END IF;
+    RETURN hammerwork_put_back(k, true);
+END $$;
+
+-- Gives the jobs of one claim back that a living worker was given in an answer which never reached it: one that is newer
+-- than the last claim it has got. Returns how many jobs, null when there is no such claim.
+CREATE OR REPLACE FUNCTION hammerwork_free_undelivered(p_worker uuid, p_last bigint) RETURNS int LANGUAGE plpgsql AS $$
+DECLARE
+    k hammerwork_claims;
+BEGIN
+    SELECT * INTO k FROM hammerwork_claims WHERE worker_id = p_worker AND id > p_last LIMIT 1 FOR UPDATE SKIP LOCKED;
+    IF NOT FOUND THEN
+        RETURN NULL;
+    END IF;
+    RETURN hammerwork_put_back(k, false);
+END $$;
+
+-- Gives the jobs of a claim, whose row is locked, back to the queue; returns how many. With p_lost their worker is dead:
+-- a job that has been alone with three dead workers is taken to have killed them, and fails.
+CREATE OR REPLACE FUNCTION hammerwork_put_back(k hammerwork_claims, p_lost boolean) RETURNS int LANGUAGE plpgsql AS $$
+DECLARE
+    c hammerwork_chunks;
+    b hammerwork_batches;
+    r record;
+    v_alone boolean;
+BEGIN
     DELETE FROM hammerwork_claims WHERE id = k.id;
     SELECT * INTO c FROM hammerwork_chunks WHERE id = k.chunk_id FOR NO KEY UPDATE;
     IF NOT FOUND THEN  -- the batch was deleted
@@ -256,7 +276,7 @@ BEGIN
     END IF;
     SELECT * INTO b FROM hammerwork_batches WHERE id = k.batch_id;
     v_alone := k.lo = k.hi;
-    IF v_alone AND c.losses >= 2 AND b.state = 'Pending' THEN
+    IF p_lost AND v_alone AND c.losses >= 2 AND b.state = 'Pending' THEN
         INSERT INTO hammerwork_failures (batch_id, idx, attempt, final, error_type, message)
             VALUES (k.batch_id, k.lo, c.attempt, true, 'WorkerLost',
                     'the worker vanished three times while it ran this job and nothing else')
@@ -274,8 +294,9 @@ BEGIN
                 (batch_id, queue, priority, rank, state, attempt, lo, hi, next, claim_limit, losses)
             VALUES (c.batch_id, c.queue, c.priority, c.rank,
                     CASE b.state WHEN 'Pending' THEN 'ready' ELSE 'cancelled' END,
-                    c.attempt, r.lo, r.hi, r.lo, greatest(1, (k.hi - k.lo + 1) / 4),
-                    CASE WHEN v_alone AND c.claim_limit = 1 THEN c.losses + 1 ELSE 0 END);
+                    c.attempt, r.lo, r.hi, r.lo,
+                    CASE WHEN p_lost THEN greatest(1, (k.hi - k.lo + 1) / 4) ELSE c.claim_limit END,
+                    CASE WHEN NOT p_lost THEN c.losses WHEN v_alone AND c.claim_limit = 1 THEN c.losses + 1 ELSE 0 END);
     END LOOP;
     PERFORM hammerwork_count(c.id, 0, 0, k.open);
     PERFORM hammerwork_finish_stopped(k.batch_id);

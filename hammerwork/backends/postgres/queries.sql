@@ -122,6 +122,9 @@ DELETE FROM hammerwork_workers WHERE instance = $2 AND id <> $1
 -- name: tick
 SELECT hammerwork_tick($1)
 
+-- name: free_undelivered
+SELECT hammerwork_free_undelivered($1, $2)
+
 -- name: reap
 SELECT hammerwork_reap($1)
 

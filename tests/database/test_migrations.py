@@ -1,0 +1,55 @@
+"""Creating the tables: by several programs at once, again, and by whoever comes first."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from hammerwork import DatabaseUnavailableError, Job, JobBatch, JobQueue
+from tests.database import observing
+
+if TYPE_CHECKING:
+    from tests.database.postgres import PostgresServer
+
+
+async def test_eight_programs_may_create_the_tables_at_once(database_url: str) -> None:
+    queues = [await JobQueue.connect(database_url) for _ in range(8)]
+    try:
+        await asyncio.gather(*(queue.create_tables() for queue in queues))
+        await asyncio.gather(*(queue.enqueue_batch(JobBatch("b").with_jobs([Job("q", 1)])) for queue in queues))
+        assert (await queues[0].get_queue_depths())["q"].ready == 8
+    finally:
+        for queue in queues:
+            await queue.close()
+
+
+async def test_creating_the_tables_again_changes_nothing(queue: JobQueue, database_url: str) -> None:
+    await queue.enqueue_batch(JobBatch("b").with_jobs(Job("q", n) for n in range(5)))
+    async with observing.sql(database_url) as sql:
+        query = "SELECT name, checksum, applied_at FROM hammerwork_migrations ORDER BY name"
+        before = await sql.rows(query)
+        assert before
+        await queue.create_tables()
+        assert await sql.rows(query) == before
+    assert (await queue.get_queue_depths())["q"].ready == 5
+
+
+async def test_a_database_without_tables_is_told(database_url: str) -> None:
+    async with await JobQueue.connect(database_url) as queue:
+        with pytest.raises(DatabaseUnavailableError, match="tables missing or out of date"):
+            await queue.enqueue_batch(JobBatch("b").with_jobs([Job("q", 1)]))
+
+
+async def test_changed_functions_replace_the_old_ones(
+    postgres: PostgresServer, queue: JobQueue, database_url: str
+) -> None:
+    if str(postgres.port) not in database_url:
+        pytest.skip("MySQL has no functions of ours")
+    async with observing.sql(database_url) as sql:
+        await sql.run("UPDATE hammerwork_migrations SET checksum = 'old' WHERE name = 'functions.sql'")
+        await sql.run("DROP FUNCTION hammerwork_tick(text)")
+        await queue.create_tables()
+        await queue.backend.tick("q")
+        assert await sql.value("SELECT checksum FROM hammerwork_migrations WHERE name = 'functions.sql'") != "old"
