@@ -76,7 +76,10 @@ def build_settings() -> kopf.OperatorSettings:
     settings.watching.connect_timeout = 10
     settings.watching.inactivity_timeout = 70
     settings.watching.label_selectors["apps", "v1", "deployments"] = f"{names.LABEL_MANAGED_BY}={names.MANAGED_BY}"
-    settings.queueing.worker_limit = 50
+    # A worker of kopf's stays with its object for the idle timeout, so a limit would let 50 objects hold up all others.
+    # Ours only hand events on; what takes time is limited in the workqueue.
+    settings.queueing.worker_limit = None
+    settings.queueing.idle_timeout = 1.0
     return settings
 
 
