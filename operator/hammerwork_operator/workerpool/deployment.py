@@ -100,11 +100,10 @@ def _pod_template(pool: ObservedPool, default_image: str, version: str) -> Manif
 
 def _worker_container(pod: Manifest) -> Manifest:
     containers = _part(pod, "containers", list, "spec.template.spec")
-    for position, container in enumerate(containers):
-        if not isinstance(container, dict):
-            raise InvalidTemplateError(f"spec.template.spec.containers[{position}] must be an object")
+    for container in containers:
         if container.get("name") == names.WORKER_CONTAINER:
-            return container
+            found: Manifest = container
+            return found
     container = {"name": names.WORKER_CONTAINER}
     containers.insert(0, container)
     return container
@@ -173,10 +172,13 @@ def _probe(path: str, *, failures: int) -> Manifest:
 
 
 def _part(parent: Manifest, key: str, kind: type, where: str) -> Any:
-    """Return parent[key], made empty where it is missing."""
+    """Return parent[key], an object or a list of objects, made empty where it is missing."""
     if parent.get(key) is None:
         parent[key] = kind()
     if not isinstance(parent[key], kind):
         wanted = "a list" if kind is list else "an object"
         raise InvalidTemplateError(f"{where}.{key} must be {wanted}, not {parent[key]!r:.100}")
+    for position, entry in enumerate(parent[key] if kind is list else ()):
+        if not isinstance(entry, dict):
+            raise InvalidTemplateError(f"{where}.{key}[{position}] must be an object, not {entry!r:.100}")
     return parent[key]

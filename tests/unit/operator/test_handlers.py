@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any, cast
+
 import kopf
 
 from hammerwork_operator import names
@@ -19,7 +21,7 @@ def test_one_object_does_not_hold_up_the_events_of_others() -> None:
 
 def test_no_copy_of_a_spec_is_kept() -> None:
     storage = build_settings().persistence.diffbase_storage
-    body = kopf.Body(manifest())
+    body = kopf.Body(cast("Any", manifest()))
     patch = kopf.Patch()
     essence = storage.build(body=body)
     storage.store(body=body, patch=patch, essence=essence)

@@ -212,6 +212,10 @@ def test_a_changed_secret_rolls_the_pods_and_tells_nothing_of_its_content() -> N
             {"spec": {"containers": [{"name": "worker", "env": {}}]}},
             r"spec\.template\.spec\.containers\[worker\]\.env must be a list",
         ),
+        (
+            {"spec": {"containers": [{"name": "worker", "ports": [8080]}]}},
+            r"spec\.template\.spec\.containers\[worker\]\.ports\[0\] must be an object, not 8080",
+        ),
     ],
 )
 def test_a_template_of_the_wrong_shape_is_named(template: dict[str, Any], message: str) -> None:
