@@ -14,29 +14,30 @@ if TYPE_CHECKING:
 class Proxy:
     """Passes bytes on between clients and one server, as long as it is told to.
 
-    `stall` makes all connections half-open, present ones and new ones: nothing is passed on, nothing is closed.
-    `swallow_answers` passes on what clients send and drops what the server answers.
+    `strand` leaves the present connections half-open: nothing is passed on, nothing is closed. New ones work.
+    `swallow_answers` passes on what clients send and drops what the server answers, until `go_on`.
     `cut` breaks the present connections.
     """
 
     def __init__(self, host: str, port: int) -> None:
         self._target = (host, port)
         self._writers: set[asyncio.StreamWriter] = set()
-        self._flowing = asyncio.Event()
-        self._flowing.set()
+        self._flow = asyncio.Event()
+        self._flow.set()
         self._swallowing = False
-        self._to_server: set[asyncio.StreamWriter] = set()
+        self.connections = 0
+        """Connections made so far."""
         self.bursts = 0
         """Times that a client sent something after it had been answered, that is, round trips begun."""
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
         to_reader, to_writer = await asyncio.open_connection(*self._target)
         self._writers |= {writer, to_writer}
-        self._to_server.add(to_writer)
-        turn = [False]
+        asking = [False]
         pipes = [
-            asyncio.ensure_future(self._pipe(reader, to_writer, turn)),
-            asyncio.ensure_future(self._pipe(to_reader, writer, turn)),
+            asyncio.ensure_future(self._pipe(reader, to_writer, asking, self._flow, asks=True)),
+            asyncio.ensure_future(self._pipe(to_reader, writer, asking, self._flow, asks=False)),
         ]
         try:
             await asyncio.wait(pipes, return_when=asyncio.FIRST_COMPLETED)
@@ -46,32 +47,39 @@ class Proxy:
             for end in (writer, to_writer):
                 end.transport.abort()
                 self._writers.discard(end)
-            self._to_server.discard(to_writer)
 
-    async def _pipe(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, asking: list[bool]) -> None:
-        upward = writer in self._to_server
+    async def _pipe(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        asking: list[bool],
+        flow: asyncio.Event,
+        *,
+        asks: bool,
+    ) -> None:
         with contextlib.suppress(OSError):
             while data := await reader.read(65_536):
-                await self._flowing.wait()
-                if upward and not asking[0]:
+                await flow.wait()
+                if asks and not asking[0]:
                     self.bursts += 1
-                asking[0] = upward
-                if upward or not self._swallowing:
+                asking[0] = asks
+                if asks or not self._swallowing:
                     writer.write(data)
                     await writer.drain()
 
-    def stall(self) -> None:
-        self._flowing.clear()
-
-    def go_on(self) -> None:
-        self._flowing.set()
-        self._swallowing = False
+    def strand(self) -> None:
+        self._flow.clear()
+        self._flow = asyncio.Event()
+        self._flow.set()
 
     def swallow_answers(self) -> None:
         self._swallowing = True
 
+    def go_on(self) -> None:
+        self._swallowing = False
+
     def cut(self) -> None:
-        for writer in self._writers:
+        for writer in list(self._writers):
             writer.transport.abort()
 
 
@@ -88,6 +96,5 @@ async def proxy(url: str) -> AsyncIterator[tuple[Proxy, str]]:
         yield relay, url.replace(f"{parts.hostname}:{parts.port}", f"127.0.0.1:{port}")
     finally:
         server.close()
-        relay.go_on()
         relay.cut()
         await asyncio.sleep(0)

@@ -1,0 +1,269 @@
+"""Workers that vanish: their jobs run elsewhere, and nothing that had been reported runs again."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import sys
+import uuid
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from hammerwork import BatchState, Job, JobBatch, JobQueue, JobStatus, PartialFailureMode, Worker
+from hammerwork.backends.protocol import Settled
+from tests.database.observing import DEADLINE_SECONDS, all_jobs, eventually, finished, happens, running
+from tests.database.steered import SteeredWorker, run_of
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from hammerwork.claims import HeldClaim
+    from tests.database.observing import Sql
+
+PROGRAM = Path(__file__).with_name("vanishing_worker.py")
+
+
+def batch(count: int, mode: PartialFailureMode = PartialFailureMode.CONTINUE_ON_ERROR) -> JobBatch:
+    return JobBatch("mail").with_jobs(Job("q", n) for n in range(count)).with_partial_failure_handling(mode)
+
+
+async def nothing(_job: Job) -> None:
+    pass
+
+
+class VanishingWorker:
+    """A worker process that does not end well."""
+
+    def __init__(self, process: asyncio.subprocess.Process, worker_id: uuid.UUID) -> None:
+        self.process = process
+        self.id = worker_id
+
+    async def ended(self) -> None:
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            assert await self.process.wait() == -9
+
+    async def kill(self) -> None:
+        self.process.kill()
+        await self.ended()
+
+
+@contextlib.asynccontextmanager
+async def vanishing(
+    url: str, *, instance: str = "", kills: tuple[int, ...] = (), hangs: tuple[int, ...] = ()
+) -> AsyncIterator[VanishingWorker]:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        str(PROGRAM),
+        url,
+        instance,
+        json.dumps(kills),
+        json.dumps(hangs),
+        stdout=asyncio.subprocess.PIPE,
+        cwd=PROGRAM.parents[2],
+        env={"PYTHONPATH": str(PROGRAM.parents[2]), "PYTHONDONTWRITEBYTECODE": "1"},
+    )
+    try:
+        assert process.stdout is not None
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            line = await process.stdout.readline()
+        yield VanishingWorker(process, uuid.UUID(line.decode().strip()))
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.communicate()
+
+
+@pytest.fixture
+async def ledger(sql: Sql) -> Sql:
+    """Runs of jobs, noted by their handlers where the queue has no hand in it."""
+    await sql.run("CREATE TABLE ledger (idx int NOT NULL, worker varchar(36) NOT NULL, what varchar(5) NOT NULL)")
+    return sql
+
+
+async def runs(ledger: Sql) -> Counter[int]:
+    return Counter(row[0] for row in await ledger.rows("SELECT idx FROM ledger WHERE what = 'start'"))
+
+
+async def test_only_the_jobs_in_a_killed_workers_hands_run_again(
+    queue: JobQueue, ledger: Sql, database_url: str
+) -> None:
+    batch_id = await queue.enqueue_batch(batch(400).with_batch_size(50))
+    async with vanishing(database_url, hangs=(130, 131, 132, 133)) as worker:
+
+        async def ended() -> int:
+            return int(await ledger.value("SELECT count(*) FROM ledger WHERE what = 'end'"))
+
+        await eventually(ended, lambda jobs: jobs >= 130)
+        await worker.kill()
+    held = {job.index for job in await all_jobs(queue, batch_id, JobStatus.RUNNING)}
+    before = await queue.get_batch_status(batch_id)
+    assert held >= {130, 131, 132, 133}
+    assert before.running_jobs == len(held)
+    assert await queue.release_lost_claims() == 0, "its lease is not over yet"
+    await ledger.age_worker(worker.id)
+    assert await queue.release_lost_claims() == len(held)
+    after = await queue.get_batch_status(batch_id)
+    assert (after.running_jobs, after.completed_jobs) == (0, before.completed_jobs)
+
+    first = await runs(ledger)
+    second: Counter[int] = Counter()
+
+    async def handler(job: Job) -> None:
+        second[job.index] += 1
+
+    async with running(Worker(queue, "q", handler)):
+        status = await finished(queue, batch_id)
+    assert (status.state, status.completed_jobs) == (BatchState.COMPLETED, 400)
+    assert set(first) | set(second) == set(range(400))
+    assert set(second.values()) == {1}
+    assert set(first.values()) == {1}
+    assert set(first) & set(second) <= held
+
+
+async def test_a_new_process_in_the_same_place_frees_what_the_old_one_held(
+    queue: JobQueue, ledger: Sql, database_url: str
+) -> None:
+    batch_id = await queue.enqueue_batch(batch(4))
+    async with vanishing(database_url, instance="pod-1", hangs=(0, 1, 2, 3)) as worker:
+
+        async def started() -> int:
+            return (await runs(ledger)).total()
+
+        await eventually(started, lambda jobs: jobs == 4)
+        await worker.kill()
+    elsewhere = Worker(queue, "q", nothing, instance="pod-2")
+    async with running(elsewhere):
+        await happens(lambda: elsewhere.ready)
+        assert (await queue.get_batch_status(batch_id)).running_jobs == 4
+    async with running(Worker(queue, "q", nothing, instance="pod-1")):
+        status = await finished(queue, batch_id)
+    assert status.completed_jobs == 4
+
+
+async def test_a_late_owner_changes_nothing(queue: JobQueue, sql: Sql) -> None:
+    batch_id = await queue.enqueue_batch(batch(10, PartialFailureMode.FAIL_FAST).with_max_attempts(2))
+    late, next_one = SteeredWorker(queue), SteeredWorker(queue)
+    await late.register()
+    await next_one.register()
+    held = await late.take()
+    for _ in range(3):
+        held.complete(held.start())
+    assert await late.report(held) is Settled.OK
+    await late.vanish(sql)
+    assert await queue.release_lost_claims() == 7
+    again: HeldClaim = await next_one.take(2)
+    before = (await queue.get_batch_status(batch_id), await sql.stored_rows())
+
+    held.fail(held.start(), ValueError("late"))
+    assert await late.report(held) is Settled.LOST
+    assert await late.end(held, failing=run_of(held)) is Settled.LOST
+    assert (await queue.get_batch_status(batch_id), await sql.stored_rows()) == before
+
+    assert await next_one.end(again) is Settled.OK
+    while (again_or_none := await next_one.claim()) is not None:
+        await next_one.end(again_or_none)
+    status = await queue.get_batch_status(batch_id)
+    assert (status.state, status.completed_jobs, status.failed_jobs) == (BatchState.COMPLETED, 10, 0)
+
+
+async def test_a_report_that_arrives_twice_counts_once(queue: JobQueue) -> None:
+    """As after a connection that broke between the commit and the answer."""
+    batch_id = await queue.enqueue_batch(batch(10))
+    worker = SteeredWorker(queue)
+    await worker.register()
+    held = await worker.take()
+    for outcomes in (4, 6):
+        for _ in range(outcomes):
+            held.complete(held.start())
+        report = held.report()
+        answers = [(await queue.backend.exchange(worker.id, "q", report, 0)).settled for _ in range(2)]
+        assert answers == [Settled.OK, Settled.OK if held.open else Settled.LOST]
+        held.confirm()
+    status = await queue.get_batch_status(batch_id)
+    assert (status.state, status.completed_jobs) == (BatchState.COMPLETED, 10)
+
+
+async def test_a_job_that_kills_its_worker_each_time_fails_alone(
+    queue: JobQueue, ledger: Sql, database_url: str
+) -> None:
+    batch_id = await queue.enqueue_batch(batch(60))
+    deaths = 0
+    while not (await queue.get_batch_status(batch_id)).finished:
+        assert deaths < 12, await queue.get_batch_status(batch_id)
+        async with vanishing(database_url, kills=(33,)) as worker:
+
+            async def over(worker: VanishingWorker = worker) -> bool:
+                status = await queue.get_batch_status(batch_id)
+                return status.finished or worker.process.returncode is not None
+
+            await eventually(over, bool)
+            if worker.process.returncode is None:
+                break
+            await worker.ended()
+        deaths += 1
+        await ledger.age_worker(worker.id)
+        await queue.release_lost_claims()
+    status = await finished(queue, batch_id)
+    assert (status.state, status.completed_jobs, status.failed_jobs) == (BatchState.COMPLETED_WITH_ERRORS, 59, 1)
+    (failed,) = await all_jobs(queue, batch_id, JobStatus.FAILED)
+    assert failed.error is not None
+    assert (failed.index, failed.error.type) == (33, "WorkerLost")
+    assert 3 <= deaths <= 8
+    started = await runs(ledger)
+    assert started[33] == deaths
+
+
+async def test_a_suspect_runs_while_nothing_else_does(queue: JobQueue, sql: Sql) -> None:
+    batch_id = await queue.enqueue_batch(batch(5))
+    lost = SteeredWorker(queue)
+    await lost.register()
+    await lost.take(2)
+    await lost.vanish(sql)
+    assert await queue.release_lost_claims() == 2
+    now: set[int] = set()
+    with_suspect: list[set[int]] = []
+
+    async def handler(job: Job) -> None:
+        now.add(job.index)
+        if now & {0, 1}:
+            with_suspect.append(set(now))
+        await asyncio.sleep(0.02)
+        now.discard(job.index)
+
+    async with running(Worker(queue, "q", handler)):
+        await finished(queue, batch_id)
+    assert with_suspect in ([{0}, {1}], [{1}, {0}])
+
+
+async def test_two_reapers_at_once_free_each_job_once(queue: JobQueue, sql: Sql, database_url: str) -> None:
+    batch_id = await queue.enqueue_batch(batch(2_000).with_batch_size(10))
+    lost = SteeredWorker(queue)
+    await lost.register()
+    for _ in range(40):
+        await lost.take(10)
+    await lost.vanish(sql)
+    async with await JobQueue.connect(database_url) as other:
+        freed = await asyncio.gather(*(own.release_lost_claims() for own in (queue, other, queue, other)))
+    assert sum(freed) == 400
+    ran: Counter[int] = Counter()
+
+    async def handler(job: Job) -> None:
+        ran[job.index] += 1
+
+    async with running(Worker(queue, "q", handler)):
+        status = await finished(queue, batch_id)
+    assert status.completed_jobs == 2_000
+    assert ran == dict.fromkeys(range(2_000), 1)
+
+
+async def test_a_worker_that_lives_keeps_its_jobs(queue: JobQueue) -> None:
+    await queue.enqueue_batch(batch(5))
+    worker = SteeredWorker(queue)
+    await worker.register()
+    held = await worker.take()
+    assert await queue.release_lost_claims() == 0
+    assert await worker.end(held) is Settled.OK

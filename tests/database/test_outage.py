@@ -1,0 +1,220 @@
+"""The database goes away and comes back, connections break or die silently: nothing is lost, nothing counts twice."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+import uuid
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import pytest
+
+from hammerwork import BatchState, DatabaseUnavailableError, Job, JobBatch, JobQueue, RetryPolicy, RetryStrategy, Worker
+from tests.database import observing
+from tests.database.observing import DEADLINE_SECONDS, all_jobs, eventually, finished, happens, running
+from tests.database.postgres import PostgresServer, postgres_server
+from tests.database.proxy import proxy
+from tests.database.steered import SteeredWorker, run_of
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from tests.database.observing import Sql
+
+AT_ONCE = RetryPolicy(strategy=RetryStrategy.FIXED, initial_seconds=0, max_seconds=0)
+
+
+def batch(count: int) -> JobBatch:
+    return JobBatch("mail").with_jobs(Job("q", n) for n in range(count)).with_retry_policy(AT_ONCE)
+
+
+class Runs:
+    """A handler that keeps a ledger; every hundredth job fails at first, every thousandth for good."""
+
+    def __init__(self, seconds: float = 0.001) -> None:
+        self.runs: Counter[tuple[int, int]] = Counter()
+        self._seconds = seconds
+
+    async def __call__(self, job: Job) -> None:
+        self.runs[job.index, job.attempt] += 1
+        await asyncio.sleep(self._seconds)
+        if job.index % 1_000 == 999 or (job.index % 100 == 50 and job.attempt == 1):
+            raise ValueError("no")
+
+    def check(self, jobs: int) -> None:
+        expected = {(n, 1) for n in range(jobs)}
+        expected |= {(n, 2) for n in range(jobs) if n % 100 == 50 or n % 1_000 == 999}
+        expected |= {(n, attempt) for n in range(jobs) if n % 1_000 == 999 for attempt in (3, 4)}
+        assert self.runs == dict.fromkeys(expected, 1)
+
+
+@pytest.fixture
+def own_server() -> Iterator[PostgresServer]:
+    """A server that the test may stop."""
+    with postgres_server() as server:
+        yield server
+
+
+@pytest.fixture
+async def own_queue(own_server: PostgresServer) -> AsyncIterator[JobQueue]:
+    async with await JobQueue.connect(own_server.url()) as queue:
+        await queue.create_tables()
+        yield queue
+
+
+async def restart(server: PostgresServer) -> None:
+    await asyncio.to_thread(server.stop, "immediate")
+    await asyncio.to_thread(server.start)
+
+
+async def test_workers_outlast_crashes_of_the_database(own_server: PostgresServer, own_queue: JobQueue) -> None:
+    batch_id = await own_queue.enqueue_batch(batch(4_000))
+    runs = Runs()
+    workers = [Worker(own_queue, "q", runs).with_concurrency(4) for _ in range(2)]
+    async with running(*workers):
+        for part in (500, 1_500, 2_500):
+
+            async def look(part: int = part) -> bool:
+                return runs.runs.total() >= part
+
+            await eventually(look, bool)
+            await restart(own_server)
+        await happens(lambda: runs.runs.total() >= 4_000 + 40 + 4 * 3)
+        status = await finished(own_queue, batch_id)
+    assert (status.state, status.completed_jobs, status.failed_jobs) == (BatchState.COMPLETED_WITH_ERRORS, 3_996, 4)
+    runs.check(4_000)
+
+
+async def test_a_worker_waits_for_a_database_that_is_not_there_yet(
+    own_server: PostgresServer, own_queue: JobQueue
+) -> None:
+    batch_id = await own_queue.enqueue_batch(batch(10))
+    await asyncio.to_thread(own_server.stop)
+    runs = Runs()
+    worker = Worker(own_queue, "q", runs)
+    async with running(worker):
+        with pytest.raises(DatabaseUnavailableError, match=r"database postgresql://127\.0\.0\.1:\d+/postgres: "):
+            await own_queue.get_batch_status(batch_id)
+        assert not worker.ready
+        assert worker.healthy
+        await asyncio.to_thread(own_server.start)
+        status = await finished(own_queue, batch_id)
+        await happens(lambda: worker.ready)
+    assert status.completed_jobs == 10
+
+
+async def test_a_worker_can_be_stopped_while_the_database_is_away(
+    own_server: PostgresServer, own_queue: JobQueue
+) -> None:
+    batch_id = await own_queue.enqueue_batch(batch(10))
+    runs = Runs(seconds=0.2)
+    worker = Worker(own_queue, "q", runs).with_concurrency(2).with_shutdown_grace_period(1)
+    task = asyncio.create_task(worker.run())
+    await happens(lambda: worker.busy_lanes == 2)
+    await asyncio.to_thread(own_server.stop, "immediate")
+    worker.stop()
+    await asyncio.wait_for(task, DEADLINE_SECONDS)
+    await asyncio.to_thread(own_server.start)
+    await own_queue.release_lost_claims(lease_seconds=0)
+    async with running(Worker(own_queue, "q", runs)):
+        status = await finished(own_queue, batch_id)
+    assert status.completed_jobs == 10
+
+
+async def test_enqueueing_goes_on_after_a_crash_of_the_database(
+    own_server: PostgresServer, own_queue: JobQueue
+) -> None:
+    batch_id = uuid.uuid4()
+    crashes = {10_000, 30_000}
+
+    async def progress(stored: int) -> None:
+        if stored in crashes:
+            crashes.remove(stored)
+            await restart(own_server)
+
+    def jobs() -> Iterator[Job]:
+        return (Job("q", n) for n in range(50_000))
+
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        while True:
+            try:
+                await own_queue.enqueue_stream(JobBatch("b", queue="q"), jobs(), batch_id=batch_id, progress=progress)
+                break
+            except DatabaseUnavailableError:
+                await asyncio.sleep(0.05)
+    assert crashes == set()
+    assert [job.payload for job in await all_jobs(own_queue, batch_id)] == list(range(50_000))
+    assert (await own_queue.get_queue_depths())["q"].ready == 50_000
+
+
+@pytest.mark.parametrize("how", ["pg_terminate_backend", "pg_cancel_backend"])
+async def test_connections_and_statements_broken_at_random_cost_nothing(
+    own_queue: JobQueue, own_server: PostgresServer, how: str
+) -> None:
+    batch_id = await own_queue.enqueue_batch(batch(3_000).with_batch_size(20))
+    runs = Runs()
+    dice = random.Random(7)
+    async with await JobQueue.connect(own_server.url()) as workers_queue:
+        workers = [Worker(workers_queue, "q", runs).with_concurrency(4) for _ in range(3)]
+        async with running(*workers), observing.sql(own_server.url()) as sql:
+            broken = 0
+            until = time.monotonic() + DEADLINE_SECONDS
+            while runs.runs.total() < 2_900:
+                assert time.monotonic() < until, f"{runs.runs.total()} runs after {broken} breaks"
+                query = (
+                    "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'hammerwork%' "
+                    "AND pid <> pg_backend_pid()"
+                )
+                pids = [pid for (pid,) in await sql.rows(query)]
+                if pids:
+                    broken += bool(await sql.value(f"SELECT {how}($1)", dice.choice(pids)))
+                await asyncio.sleep(0.03)
+            assert broken > 5
+            async with await JobQueue.connect(own_server.url()) as quiet:
+                status = await finished(quiet, batch_id)
+    assert (status.state, status.completed_jobs, status.failed_jobs) == (BatchState.COMPLETED_WITH_ERRORS, 2_997, 3)
+    runs.check(3_000)
+
+
+async def test_a_claim_whose_answer_was_lost_is_free_again(queue: JobQueue, sql: Sql, database_url: str) -> None:
+    batch_id = await queue.enqueue_batch(batch(10))
+    async with proxy(database_url) as (relay, url), await JobQueue.connect(url) as own:
+        worker = SteeredWorker(own)
+        await worker.register()
+        first = await worker.take(3)
+        relay.swallow_answers()
+        lost = asyncio.create_task(worker.claim(4))
+
+        async def claims() -> int:
+            return int(await sql.value("SELECT count(*) FROM hammerwork_claims"))
+
+        await eventually(claims, lambda count: count == 2)
+        relay.cut()
+        relay.go_on()
+        with pytest.raises(DatabaseUnavailableError):
+            await lost
+        again = await worker.take(1_000)
+        seen = run_of(first) + run_of(again)
+        await worker.end(first)
+        await worker.end(again)
+        while (more := await worker.claim()) is not None:
+            seen += run_of(more)
+            await worker.end(more)
+    assert sorted(seen) == list(range(10))
+    assert (await queue.get_batch_status(batch_id)).state is BatchState.COMPLETED
+
+
+async def test_connections_that_died_silently_are_replaced_within_a_lease(queue: JobQueue, database_url: str) -> None:
+    batch_id = await queue.enqueue_batch(batch(3_000).with_batch_size(20))
+    runs = Runs(seconds=0.002)
+    async with proxy(database_url) as (relay, url), await JobQueue.connect(url) as own:
+        worker = Worker(own, "q", runs).with_concurrency(4)
+        async with running(worker):
+            await happens(lambda: runs.runs.total() > 500)
+            relay.strand()
+            status = await finished(queue, batch_id)
+            assert worker.healthy
+    assert (status.completed_jobs, status.failed_jobs) == (2_997, 3)
+    runs.check(3_000)
