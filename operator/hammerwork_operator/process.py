@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import kopf
 
@@ -19,6 +20,8 @@ from hammerwork_operator.web import WebServer
 from hammerwork_operator.workerpool.controller import WorkerPoolController
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
     from hammerwork_operator.config import Config
 
 _LOGGER = logging.getLogger(__name__)
@@ -48,7 +51,8 @@ class OperatorProcess:
             await web.stop()
 
     async def _operate(self, cluster: Cluster) -> None:
-        await _wait_for_crds(cluster)
+        if not await _unless_told_to_stop(_wait_for_crds(cluster)):
+            return
         databases = Databases(cluster, self._metrics)
         batches = JobBatchController(cluster, databases, self._metrics)
         pools = WorkerPoolController(cluster, self._metrics, default_image=self._config.worker_image)
@@ -76,6 +80,20 @@ class OperatorProcess:
 
     def _not_ready(self) -> str | None:
         return None if self._watching.is_set() else "not watching yet"
+
+
+async def _unless_told_to_stop(work: Coroutine[Any, Any, None]) -> bool:
+    """Run `work`; return whether it came to its end before a signal. Later on, kopf takes care of the signals."""
+    loop = asyncio.get_running_loop()
+    task = asyncio.create_task(work)
+    # Without a handler, SIGTERM does nothing to the first process of a container.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, task.cancel)
+    await asyncio.wait([task])
+    if task.cancelled():
+        return False
+    await task
+    return True
 
 
 async def _wait_for_crds(cluster: Cluster) -> None:

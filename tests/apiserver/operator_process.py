@@ -82,15 +82,15 @@ class OperatorUnderTest:
         self._log_start = 0
         self.port = 0
 
-    def start(self) -> None:
-        """Return when the operator says that it is ready."""
+    def start(self, *, probe: str = "/readyz") -> None:
+        """Return when the operator says that it is ready, or what else `probe` asks."""
         self._log_start = self._log.stat().st_size if self._log.exists() else 0
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "hammerwork_operator"], env=self._environment, stdout=log, stderr=log
             )
         deadline = time.monotonic() + START_SECONDS
-        while self.probe("/readyz") != 200:
+        while self.probe(probe) != 200:
             if self._process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"the operator did not get ready in {START_SECONDS:g} s:\n{self.log()}")
             time.sleep(0.1)
@@ -110,6 +110,14 @@ class OperatorUnderTest:
     def log(self) -> str:
         """Return what it has logged since its last start."""
         return self._log.read_bytes()[self._log_start :].decode()
+
+    def wait_log(self, words: str) -> None:
+        """Return once the log has these words."""
+        deadline = time.monotonic() + START_SECONDS
+        while words not in self.log():
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"waited {START_SECONDS:g} s for {words!r} in the log:\n{self.log()}")
+            time.sleep(0.1)
 
     def probe(self, path: str) -> int:
         """Return the HTTP status of a path, 0 while there is no answer."""

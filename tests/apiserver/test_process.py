@@ -2,22 +2,47 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from typing import TYPE_CHECKING
 
 from tests.apiserver.kubectl import condition
-from tests.apiserver.operator_process import jobbatch
+from tests.apiserver.operator_process import OperatorUnderTest, jobbatch
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.apiserver.kubectl import Kubectl
-    from tests.apiserver.operator_process import OperatorUnderTest
 
 
 def test_it_is_ready_without_a_database(operator: OperatorUnderTest) -> None:
     assert operator.probe("/healthz") == 200
     assert operator.probe("/readyz") == 200
+    assert operator.stop() == 0
+
+
+def test_it_waits_for_its_api_server_and_can_be_stopped_meanwhile(tmp_path: Path) -> None:
+    cluster = {"name": "away", "cluster": {"server": "https://127.0.0.1:1", "insecure-skip-tls-verify": True}}
+    context = {"name": "away", "context": {"cluster": "away", "user": "nobody"}}
+    kubeconfig = tmp_path / "kubeconfig"
+    kubeconfig.write_text(
+        json.dumps(
+            {
+                "apiVersion": "v1",
+                "kind": "Config",
+                "clusters": [cluster],
+                "contexts": [context],
+                "users": [{"name": "nobody", "user": {"token": "none"}}],
+                "current-context": "away",
+            }
+        )
+    )
+    operator = OperatorUnderTest(kubeconfig, "default", tmp_path / "operator.log")
+    operator.start(probe="/healthz")
+    assert operator.fetch("/readyz") == (503, "not watching yet\n")
+    operator.wait_log("the API server does not answer")
     assert operator.stop() == 0
 
 
