@@ -11,7 +11,12 @@ from uuid import UUID
 import msgspec
 
 from hammerwork.backends.mysql import settling
-from hammerwork.backends.mysql.connection import GROUP_BYTES, STATEMENT_TIMEOUT_SECONDS, Database
+from hammerwork.backends.mysql.connection import (
+    GROUP_BYTES,
+    STATEMENT_TIMEOUT_SECONDS,
+    WORKER_TIMEOUT_SECONDS,
+    Database,
+)
 from hammerwork.backends.mysql.loading import Loader
 from hammerwork.backends.mysql.migrate import migrate
 from hammerwork.backends.mysql.standing import Standing, spans_of, standings, windows
@@ -43,6 +48,7 @@ if TYPE_CHECKING:
 _MAX_PAGE = 10_000
 _MAX_BATCHES = 1_000
 _WINDOW_JOBS = 10_000
+_BUSY_SECONDS = 0.01
 _BLOCKS = {"finish_stopped", "heartbeat", "make_due_ready", "retire", "retry_failed", "set_suspended"}
 """Texts of several statements."""
 _END_OF_TIME = (datetime(9999, 1, 1, tzinfo=UTC), UUID(int=0))
@@ -76,10 +82,14 @@ class MysqlBackend:
     async def migrate(self) -> None:
         await migrate(self._database)
 
-    async def _rows(self, name: str, **values: Any) -> list[Row]:
+    async def _rows(self, name: str, *, within: float = STATEMENT_TIMEOUT_SECONDS, **values: Any) -> list[Row]:
         """Return the rows of the text's last statement that has rows."""
-        results = await self._database.run(statement(name, **values).rstrip(), block=name in _BLOCKS)
+        results = await self._database.run(statement(name, **values), block=name in _BLOCKS, within=within)
         return results[-1] if results else []
+
+    async def _worker_rows(self, name: str, **values: Any) -> list[Row]:
+        """Return the same for a worker, which must find out well within its lease that a connection is dead."""
+        return await self._rows(name, within=WORKER_TIMEOUT_SECONDS, **values)
 
     async def batch_statuses(self, batch_ids: Collection[UUID]) -> dict[UUID, BatchStatus]:
         statuses = map(_status, await self._rows("batch_statuses", batches=list(batch_ids)))
@@ -150,9 +160,11 @@ class MysqlBackend:
 
     async def set_suspended(self, batch_id: UUID, *, suspended: bool) -> None:
         before, after = ("ready", "held") if suspended else ("held", "ready")
-        (row,) = await self._rows(
-            "set_suspended", batch=batch_id, suspended=suspended, from_state=before, to_state=after
-        )
+        values: dict[str, Any] = {"batch": batch_id, "suspended": suspended, "from_state": before, "to_state": after}
+        (row,) = await self._rows("set_suspended", **values)
+        while not row["done"]:
+            await asyncio.sleep(_BUSY_SECONDS)  # a worker was just reporting from a chunk that is to be released
+            (row,) = await self._rows("set_suspended", **values)
         if not row["found"]:
             raise BatchNotFoundError(batch_id)
 
@@ -230,7 +242,7 @@ class MysqlBackend:
             await self._free_undelivered(worker_id)
         try:
             text = settling.exchange_text(worker_id, queue, settlement, limit)
-            results = await self._database.run(text, block=True)
+            results = await self._database.run(text, block=True, within=WORKER_TIMEOUT_SECONDS)
             claim = await self._claim(*results[-2:]) if limit else None
         except (DatabaseUnavailableError, asyncio.CancelledError):
             self._doubt_until[worker_id] = time.monotonic() + STATEMENT_TIMEOUT_SECONDS
@@ -242,7 +254,7 @@ class MysqlBackend:
             (row,) = results[0]
             exchange.settled = settling.settled(settlement, row)
             if row["state"] in {"Failed", "Cancelled"} and not row["finished"]:
-                await self._rows("finish_stopped", batch=UUID(bytes=row["batch_id"]))
+                await self._worker_rows("finish_stopped", batch=UUID(bytes=row["batch_id"]))
         return exchange
 
     async def _claim(self, rows: list[Row], jobs: list[Row]) -> Claim | None:
@@ -254,7 +266,7 @@ class MysqlBackend:
         if len(text) < GROUP_BYTES - 4:  # it is cut where a character ends
             payloads = msgspec.json.decode(b"[%b]" % text)
         else:
-            jobs = await self._rows("payloads", batch=batch_id, lo=row["lo"], hi=row["hi"])
+            jobs = await self._worker_rows("payloads", batch=batch_id, lo=row["lo"], hi=row["hi"])
             payloads = [msgspec.json.decode(job["payload"]) for job in jobs]
         return Claim(
             id=row["claim_id"],
@@ -278,49 +290,49 @@ class MysqlBackend:
         The worker asks for one claim at a time, so all that are newer than the last one it got are such.
         """
         last = self._last_claim.get(worker_id, 0)
-        for row in await self._rows("undelivered_claims", worker=worker_id, last=last):
+        for row in await self._worker_rows("undelivered_claims", worker=worker_id, last=last):
             await self._free(row["id"], lease_us=0, blame=False)
         if time.monotonic() > self._doubt_until[worker_id]:
             del self._doubt_until[worker_id]
 
     async def heartbeat(self, worker: WorkerRecord) -> None:
-        await self._rows("heartbeat", **msgspec.structs.asdict(worker))
+        await self._worker_rows("heartbeat", **msgspec.structs.asdict(worker))
 
     async def retire(self, worker_id: UUID, *, instance: str = "") -> None:
         if instance:
-            rows = await self._rows("workers_of_instance", worker=worker_id, instance=instance)
+            rows = await self._worker_rows("workers_of_instance", worker=worker_id, instance=instance)
             if rows:
-                await self._rows("delete_workers", ids=[UUID(bytes=row["id"]) for row in rows])
+                await self._worker_rows("delete_workers", ids=[UUID(bytes=row["id"]) for row in rows])
         else:
-            await self._rows("retire", worker=worker_id)
+            await self._worker_rows("retire", worker=worker_id)
             self._last_claim.pop(worker_id, None)
             self._doubt_until.pop(worker_id, None)
 
     async def stopped_batches(self, batch_ids: Collection[UUID]) -> set[UUID]:
-        rows = await self._rows("claimable_batches", batches=list(batch_ids))
+        rows = await self._worker_rows("claimable_batches", batches=list(batch_ids))
         return set(batch_ids) - {UUID(bytes=row["id"]) for row in rows}
 
     async def tick(self, queue: str) -> None:
-        for row in await self._rows("make_due_ready", queue=queue):
-            await self._rows("finish_stopped", batch=UUID(bytes=row["id"]))
+        for row in await self._worker_rows("make_due_ready", queue=queue):
+            await self._worker_rows("finish_stopped", batch=UUID(bytes=row["id"]))
 
     async def reap(self, lease_seconds: float) -> int:
         lease_us = _microseconds(lease_seconds)
         released = 0
         # One transaction a claim: each locks the rows of one chunk and one batch only, see queries.sql.
-        for row in await self._rows("lost_claims", lease_us=lease_us):
+        for row in await self._worker_rows("lost_claims", lease_us=lease_us):
             released += await self._free(row["id"], lease_us=lease_us, blame=True)
-        workers = [UUID(bytes=row["id"]) for row in await self._rows("lost_workers", lease_us=lease_us)]
+        workers = [UUID(bytes=row["id"]) for row in await self._worker_rows("lost_workers", lease_us=lease_us)]
         if workers:
-            await self._rows("delete_lost_workers", ids=workers, lease_us=lease_us)
+            await self._worker_rows("delete_lost_workers", ids=workers, lease_us=lease_us)
         return released
 
     async def _free(self, claim_id: int, *, lease_us: int, blame: bool) -> int:
         names = ("free_claim", "count", "commit", "freed")
         text = statement(*names, claim=claim_id, lease_us=lease_us, blame=blame)
-        ((row,),) = await self._database.run(text, block=True)
+        ((row,),) = await self._database.run(text, block=True, within=WORKER_TIMEOUT_SECONDS)
         if row["stopped"] is not None:
-            await self._rows("finish_stopped", batch=UUID(bytes=row["stopped"]))
+            await self._worker_rows("finish_stopped", batch=UUID(bytes=row["stopped"]))
         return int(row["jobs"])
 
     async def listen(self, wake: Callable[[str], None]) -> Callable[[], Awaitable[None]]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 import ssl
+import time
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -12,6 +14,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 import aiomysql
 from pymysql.err import Error, InterfaceError, MySQLError
 
+from hammerwork.backends.mysql.pool import Pool
 from hammerwork.errors import DatabaseUnavailableError, UnsupportedDatabaseError
 
 if TYPE_CHECKING:
@@ -22,6 +25,8 @@ T = TypeVar("T")
 
 STATEMENT_TIMEOUT_SECONDS = 60.0
 """No statement of ours comes near it; it ends the wait on a connection whose other end is gone."""
+WORKER_TIMEOUT_SECONDS = 10.0
+"""The same for what workers do all the time: a dead connection must be found out well within a lease."""
 MIGRATION_TIMEOUT_SECONDS = 3_600.0
 
 _SESSION = """
@@ -29,13 +34,12 @@ SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED;
 SET NAMES utf8mb4 COLLATE utf8mb4_bin;
 SET SESSION time_zone = '+00:00', sql_mode = 'STRICT_TRANS_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION',
     /*M!100100 max_statement_time = {seconds}, */ /*!80000 max_execution_time = {seconds}000, */
-    lock_wait_timeout = {seconds}, innodb_lock_wait_timeout = 10, wait_timeout = {idle}, net_write_timeout = 60,
+    lock_wait_timeout = {seconds}, innodb_lock_wait_timeout = 5, wait_timeout = {idle}, net_write_timeout = 60,
     group_concat_max_len = {group};
 SELECT @@max_allowed_packet
 """
 _IDLE_SECONDS = 300
 """The server ends a session that is silent for this long, and with it what its vanished client had locked."""
-_RECYCLE_SECONDS = 120
 GROUP_BYTES = 12 * 1024 * 1024
 """Payloads of one claim that come in one piece; below the least max_allowed_packet that servers have by default."""
 
@@ -53,6 +57,7 @@ _UNAVAILABLE = {
     *(1042, 1043, 1047, 1053, 1077, 1079, 1080, 1129, 1130, 1152, 1158, 1159, 1160, 1161, 1184),  # connection, shutdown
     *(1044, 1045, 1049, 1698),  # user or database
     *(1290, 1792, 1836),  # read-only, as after a failover
+    *(1021, 1037, 1038, 1041, 1114, 1135, 1206),  # disk, memory, threads
     *(1180, 1317, 1927, 1969, 3024, 4031),  # no commit, killed, timed out
     *_ROLLED_BACK,  # still, after all attempts
 }
@@ -62,7 +67,7 @@ _UNAVAILABLE = {
 class Database:
     """Connections to one MySQL or MariaDB database."""
 
-    def __init__(self, pool: Any, address: str, options: dict[str, Any]) -> None:
+    def __init__(self, pool: Pool, address: str, options: dict[str, Any]) -> None:
         self._pool = pool
         self._options = options
         self.address = address
@@ -75,14 +80,7 @@ class Database:
         options = connection_options(url)
         options["connect_timeout"] = connect_timeout
         address = f"mysql://{options['host']}:{options['port']}/{options['db']}"
-        with _translated(address):
-            pool = await aiomysql.create_pool(
-                minsize=1,
-                maxsize=max_connections,
-                pool_recycle=_RECYCLE_SECONDS,
-                init_command=_session(STATEMENT_TIMEOUT_SECONDS),
-                **options,
-            )
+        pool = Pool(max_connections, {**options, "init_command": _session(STATEMENT_TIMEOUT_SECONDS)})
         database = cls(pool, address, options)
         try:
             ((row,),) = await database.run(b"SELECT @@max_allowed_packet AS bytes, VERSION() AS version")
@@ -95,29 +93,26 @@ class Database:
 
     async def close(self) -> None:
         """Close all connections, those in use after a few seconds by force."""
-        self._pool.close()
-        try:
-            async with asyncio.timeout(5):
-                await self._pool.wait_closed()
-        except TimeoutError:
-            self._pool.terminate()
+        await self._pool.close()
 
     @asynccontextmanager
-    async def connection(self) -> AsyncIterator[Connection]:
+    async def connection(self, *, within: float = STATEMENT_TIMEOUT_SECONDS) -> AsyncIterator[Connection]:
         """Lend a connection; raises `DatabaseUnavailableError` when there is none or it breaks."""
         with _translated(self.address):
-            async with asyncio.timeout(STATEMENT_TIMEOUT_SECONDS):
-                raw = await self._pool.acquire()
-            try:
-                yield Connection(raw, STATEMENT_TIMEOUT_SECONDS)
-            except BaseException:
-                # Whatever it was, what the server still does for this connection is not known.
-                raw.close()
-                raise
-            finally:
-                await self._pool.release(raw)
+            async with self._pool.lend(within=within) as raw:
+                try:
+                    yield Connection(raw, within)
+                except BaseException as error:
+                    # Whatever it was, what the server still does for this connection is not known.
+                    raw.close()
+                    if isinstance(error, TimeoutError):
+                        # The other end may be gone without a word; then all our connections are dead.
+                        self._pool.drop_free()
+                    raise
 
-    async def run(self, text: bytes, *, block: bool = False) -> list[list[Row]]:
+    async def run(
+        self, text: bytes, *, block: bool = False, within: float = STATEMENT_TIMEOUT_SECONDS
+    ) -> list[list[Row]]:
         """Run a text that is one statement or one transaction; return the rows of each statement that has any.
 
         With `block`, where the server can: as one compound statement, which is answered once instead of once a
@@ -125,19 +120,23 @@ class Database:
         """
         if block and self._has_blocks:
             text = b"BEGIN NOT ATOMIC\n%b;\nEND" % text
-        return await self.transact(lambda connection: connection.run(text))
+        return await self.transact(lambda connection: connection.run(text), within=within)
 
-    async def transact(self, operation: Callable[[Connection], Awaitable[T]]) -> T:
+    async def transact(
+        self, operation: Callable[[Connection], Awaitable[T]], *, within: float = STATEMENT_TIMEOUT_SECONDS
+    ) -> T:
         """Run the texts of one transaction, again if the server rolls it back because of a conflict with others.
 
         A broken connection, where nobody knows whether the server had committed, is the caller's business.
         """
-        for attempt in range(_ATTEMPTS):
-            async with self.connection() as connection:
+        deadline = time.monotonic() + within
+        for attempt in itertools.count():
+            last = attempt == _ATTEMPTS - 1 or time.monotonic() > deadline
+            async with self.connection(within=within) as connection:
                 try:
                     return await operation(connection)
                 except MySQLError as error:
-                    if attempt == _ATTEMPTS - 1 or not await connection.undo(error):
+                    if last or not await connection.undo(error):
                         raise
             await asyncio.sleep(random.uniform(0, 0.01 * 2**attempt))  # noqa: S311 (spreading load needs no secrecy)
         raise AssertionError("the last attempt returns or raises")
@@ -265,9 +264,7 @@ def _translated(address: str) -> Iterator[None]:
         ):
             raise DatabaseUnavailableError(f"database {address}: {_reason(error)}") from error
         raise
-    except (OSError, TimeoutError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and "pool" not in str(error):
-            raise
+    except (OSError, TimeoutError) as error:
         raise DatabaseUnavailableError(f"database {address}: {_reason(error)}") from error
 
 

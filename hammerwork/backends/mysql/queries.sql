@@ -102,18 +102,21 @@ UPDATE hammerwork_batches SET finished_at = UTC_TIMESTAMP(6) WHERE id = IF(@open
 COMMIT
 
 -- name: set_suspended
--- A chunk that is missed here because its row is locked is kept back by the check in the claim.
-SET @batch = NULL, @state = NULL;
+-- A chunk that is missed when it stops, because its row is locked, is kept back by the check in the claim. None may be
+-- missed when it goes on, and none may be waited for (lock order): `done` 0 asks to try again; the batch is held still.
+SET @batch = NULL, @state = NULL, @missed = 0;
 START TRANSACTION;
 SELECT id, state INTO @batch, @state FROM hammerwork_batches WHERE id = :batch FOR UPDATE;
-UPDATE hammerwork_batches SET suspended = :suspended WHERE id = @batch;
 UPDATE (
     SELECT id FROM hammerwork_chunks
     WHERE batch_id = IF(@state = 'Pending', @batch, NULL) AND state = :from_state
     LIMIT 1000000 FOR UPDATE SKIP LOCKED
 ) s STRAIGHT_JOIN hammerwork_chunks c ON c.id = s.id SET c.state = :to_state;
+SELECT NOT :suspended AND @state = 'Pending' AND EXISTS (
+    SELECT 1 FROM hammerwork_chunks WHERE batch_id = @batch AND state = 'held') INTO @missed;
+UPDATE hammerwork_batches SET suspended = :suspended WHERE id = IF(@missed, NULL, @batch);
 COMMIT;
-SELECT @batch IS NOT NULL AS found
+SELECT @batch IS NOT NULL AS found, NOT COALESCE(@missed, 0) AS done
 
 -- name: claimable_batches
 SELECT id FROM hammerwork_batches WHERE id IN (:batches) AND NOT suspended AND state NOT IN ('Failed', 'Cancelled')
@@ -358,7 +361,7 @@ UPDATE (
 COMMIT;
 DELETE FROM hammerwork_statistics WHERE queue = :queue AND minute < UTC_TIMESTAMP() - INTERVAL 7 DAY;
 SELECT id FROM hammerwork_batches
-    WHERE queue = :queue AND finished_at IS NULL AND state IN ('Failed', 'Cancelled') LIMIT 1
+    WHERE queue = :queue AND finished_at IS NULL AND state IN ('Failed', 'Cancelled') ORDER BY id
 
 -- name: lost_claims
 -- There are about two claims a worker.
