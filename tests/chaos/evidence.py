@@ -1,0 +1,174 @@
+"""What is known of a run once it is over, and what of it excuses a job that ran again. No I/O."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple
+
+from hammerwork import JobStatus
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from hammerwork import BatchStatus, JobRecord
+    from tests.chaos.ledger import JobKey, Ledger, Run
+    from tests.chaos.places import Exit
+    from tests.chaos.plan import Chaos, Plan
+
+RECOVERY_SECONDS = 6.0
+"""After trouble with the database, a worker's pause before it tries again can be 5 s long."""
+FLUSH_SECONDS = 1.0
+"""What ended longer ago than this has been reported, as long as the database is there."""
+NOTICE_SECONDS = 1.0
+"""Within this time a worker starts nothing more of a batch that has been stopped."""
+
+
+class Trouble(NamedTuple):
+    """A span of time in which the database was not there for the workers, or not for all."""
+
+    chaos: Chaos
+    start: float
+    end: float
+
+
+class Halt(NamedTuple):
+    """A span of time in which nothing of a batch may start."""
+
+    batch_id: UUID
+    why: str
+    start: float
+    end: float
+
+
+class Evidence:
+    """Everything that a verdict is drawn from. Times are seconds on the monotonic clock."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        ledger: Ledger,
+        *,
+        exits: list[Exit],
+        troubles: list[Trouble],
+        halts: list[Halt],
+        statuses: dict[UUID, BatchStatus],
+        jobs: dict[UUID, list[JobRecord]],
+        slack: float,
+        end: float,
+    ) -> None:
+        self.plan = plan
+        self.ledger = ledger
+        self.exits = {end.process: end for end in exits}
+        self.troubles = troubles
+        self.halts = halts
+        self.statuses = statuses
+        self.jobs = jobs
+        self.slack = slack
+        """How late anything may be because the machine is busy, as measured during the run."""
+        self.end = end
+
+    @cached_property
+    def runs(self) -> dict[JobKey, list[Run]]:
+        """The runs of each job, in the order in which they began."""
+        runs = defaultdict(list)
+        for run in self.ledger.runs:
+            runs[run.job].append(run)
+        return dict(runs)
+
+    def runs_of_batch(self, batch_id: UUID) -> list[Run]:
+        """Return the runs of a batch's jobs, in the order in which they began."""
+        return self._by_batch.get(batch_id, [])
+
+    @cached_property
+    def _by_batch(self) -> dict[UUID, list[Run]]:
+        runs = defaultdict(list)
+        for run in self.ledger.runs:
+            runs[run.job.batch_id].append(run)
+        return dict(runs)
+
+    @cached_property
+    def unended_runs(self) -> list[Run]:
+        """The runs whose end nobody saw."""
+        return [run for run in self.ledger.runs if run.outcome is None]
+
+    @cached_property
+    def _deaths(self) -> dict[str, float]:
+        """When each process was killed, by the test or by a job."""
+        deaths = {name: end.killed_at for name, end in self.exits.items() if end.killed_at is not None}
+        for run in self.ledger.runs:
+            if run.outcome == "die" and run.ended is not None:
+                deaths[run.process] = min(run.ended, deaths.get(run.process, run.ended))
+        return deaths
+
+    def death(self, process: str) -> float | None:
+        """Return when the process was killed, None if it was not."""
+        return self._deaths.get(process)
+
+    def vanished(self, run: Run, before: float) -> bool:
+        """Whether the run's worker was lost to the queue, so that it could not know of this run, before some moment."""
+        return (
+            self._given_back(run)
+            or self._died(run, before)
+            or self._left_in_trouble(run, before)
+            or self._lease_ended(run, before)
+        )
+
+    def _given_back(self, run: Run) -> bool:
+        """Whether the run was cut short because its worker was shutting down; any other was cut at its timeout."""
+        end = self.exits.get(run.process)
+        asked = end.terminated_at if end is not None else None
+        return run.outcome == "cut" and run.ended is not None and asked is not None and run.ended > asked
+
+    def _died(self, run: Run, before: float) -> bool:
+        death = self.death(run.process)
+        if death is None or death > before:
+            return False
+        if run.ended is None or run.ended > death - FLUSH_SECONDS - self.slack:
+            return True
+        return self.troubled(run.process, run.ended, death)
+
+    def _left_in_trouble(self, run: Run, before: float) -> bool:
+        """Whether the process shut down while it could not report."""
+        end = self.exits.get(run.process)
+        asked = end.terminated_at if end is not None else None
+        return end is not None and asked is not None and asked < before and self.troubled(run.process, asked, end.at)
+
+    def _lease_ended(self, run: Run, before: float) -> bool:
+        """Whether the worker was not heard of for longer than its lease, by its own books."""
+        heard = self.ledger.heartbeats[run.process]  # a worker runs nothing before the first one
+        ends = [beat.confirmed for beat in heard[1:]] + [self._gone(run.process)]
+        return any(
+            min(end, before) - beat.sent > self.plan.lease_seconds and end > run.started
+            for beat, end in zip(heard, ends, strict=True)
+        )
+
+    def _gone(self, process: str) -> float:
+        exited = self.exits.get(process)
+        return self._deaths.get(process, exited.at if exited is not None else self.end)
+
+    def troubled(self, process: str, start: float, end: float) -> bool:
+        """Whether the database was away, or the process stood still, within this span or shortly before."""
+        return any(s < end and start < e for s, e in self._hindrances(process))
+
+    def freed_from_trouble(self, process: str, since: float) -> float:
+        """Return when the process could do what it should have done at `since`."""
+        for start, end in sorted(self._hindrances(process)):
+            if start <= since + NOTICE_SECONDS + self.slack:
+                since = max(since, end)
+        return since
+
+    def _hindrances(self, process: str) -> list[tuple[float, float]]:
+        away = [(trouble.start, trouble.end + RECOVERY_SECONDS) for trouble in self.troubles]
+        return away + self.ledger.standstills.get(process, [])
+
+    def lost_alone(self, job: JobKey) -> bool:
+        """Whether three workers vanished while they ran this job, so that it may have been taken for their murderer."""
+        return sum(self.vanished(run, self.end) for run in self.runs.get(job, [])) >= 3
+
+    def counts(self, batch_id: UUID) -> dict[JobStatus, int]:
+        """Return how many jobs of a batch are listed with each status."""
+        counts = dict.fromkeys(JobStatus, 0)
+        for record in self.jobs[batch_id]:
+            counts[record.status] += 1
+        return counts
