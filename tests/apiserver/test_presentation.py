@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.apiserver.operator_process import jobbatch, workerpool
 
 if TYPE_CHECKING:
@@ -70,3 +72,12 @@ def test_explain_tells_what_the_fields_mean(kubectl: Kubectl) -> None:
         kubectl("explain", "jobbatch.spec.generate.payload").split()
     )
     assert "A Python function in the worker's image." in kubectl("explain", "workerpool.spec.handler")
+
+
+@pytest.mark.parametrize("how", [(), ("--server-side",)], ids=["client-side", "server-side"])
+def test_applying_the_same_manifest_again_changes_nothing(kubectl: Kubectl, how: tuple[str, ...]) -> None:
+    text = json.dumps(jobbatch("welcome", jobs=[{"payload": {"a": 1}, "priority": "High"}, {"payload": [1, 2]}]))
+    kubectl("apply", *how, "-f", "-", given=text)
+    before = kubectl.get("jobbatch", "welcome")["metadata"]["generation"]
+    kubectl("apply", *how, "-f", "-", given=text)
+    assert kubectl.get("jobbatch", "welcome")["metadata"]["generation"] == before
