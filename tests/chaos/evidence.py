@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from hammerwork import JobStatus
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from uuid import UUID
 
     from hammerwork import BatchStatus, JobRecord
@@ -20,6 +21,8 @@ RECOVERY_SECONDS = 6.0
 """After trouble with the database, a worker's pause before it tries again can be 5 s long."""
 FLUSH_SECONDS = 1.0
 """What ended longer ago than this has been reported, as long as the database is there."""
+LOSS_NOTICE_SECONDS = 2.0
+"""Within this time a worker that the database hears of again learns what it has lost."""
 NOTICE_SECONDS = 1.0
 """Within this time a worker starts nothing more of a batch that has been stopped."""
 
@@ -136,12 +139,24 @@ class Evidence:
 
     def _lease_ended(self, run: Run, before: float) -> bool:
         """Whether the worker was not heard of for longer than its lease, by its own books."""
-        heard = self.ledger.heartbeats[run.process]  # a worker runs nothing before the first one
-        ends = [beat.confirmed for beat in heard[1:]] + [self._gone(run.process)]
+        return any(over < min(end, before) and end > run.started for over, end in self._leases(run.process))
+
+    def late(self, run: Run, other: Run) -> bool:
+        """Whether a run began after another of the same attempt, but by a worker that had lost the job before that.
+
+        A worker that was stopped goes on with what it holds, until its next report tells it that this was given away.
+        """
         return any(
-            min(end, before) - beat.sent > self.plan.lease_seconds and end > run.started
-            for beat, end in zip(heard, ends, strict=True)
+            over < min(end, other.started) and run.started < end + LOSS_NOTICE_SECONDS + self.slack
+            for over, end in self._leases(run.process)
         )
+
+    def _leases(self, process: str) -> Iterator[tuple[float, float]]:
+        """Yield for each heartbeat when its lease was over, and when the next one came; both by the worker's books."""
+        heard = self.ledger.heartbeats[process]  # a worker runs nothing before the first one
+        ends = [beat.confirmed for beat in heard[1:]] + [self._gone(process)]
+        for beat, end in zip(heard, ends, strict=True):
+            yield beat.sent + self.plan.lease_seconds, end
 
     def _gone(self, process: str) -> float:
         exited = self.exits.get(process)

@@ -61,7 +61,7 @@ def _repetitions(evidence: Evidence) -> Iterator[str]:
             by_attempt.setdefault(run.attempt, []).append(run)
         for attempt, same in by_attempt.items():
             for number, (earlier, later) in enumerate(pairwise(same), 1):
-                if not evidence.vanished(earlier, later.started):
+                if not (evidence.vanished(earlier, later.started) or evidence.late(later, earlier)):
                     yield (
                         f"{_name(job)}: run {number} of attempt {attempt} by {earlier.process} ({earlier.outcome}) was "
                         f"repeated by {later.process} after {later.started - earlier.started:.2f} s, though its worker "
@@ -145,7 +145,7 @@ def _job(evidence: Evidence, batch: BatchPlan, record: JobRecord, state: BatchSt
         yield from (
             f"{_name(job)}: counted as cancelled, but run by {run.process} to its end ({run.outcome})"
             for run in [*done, *final]
-            if not evidence.vanished(run, evidence.end)
+            if not evidence.vanished(run, evidence.end) and not any(evidence.late(run, other) for other in runs)
         )
     else:
         yield f"{_name(job)}: is {record.status.value} at the end"
