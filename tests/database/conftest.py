@@ -5,11 +5,11 @@ from __future__ import annotations
 import uuid
 from typing import TYPE_CHECKING
 
-import asyncpg
 import pytest
 
 from hammerwork import JobQueue
 from tests.database import observing
+from tests.database.mariadb import MariadbServer, mariadb_server
 from tests.database.postgres import PostgresServer, postgres_server
 
 if TYPE_CHECKING:
@@ -22,17 +22,27 @@ def postgres() -> Iterator[PostgresServer]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[MariadbServer]:
+    with mariadb_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session", params=["postgres", "mariadb"])
+def server(request: pytest.FixtureRequest) -> PostgresServer | MariadbServer:
+    """A database server of each kind, one after the other. Tests of one kind only are marked, see `observing`."""
+    found: PostgresServer | MariadbServer = request.getfixturevalue(request.param)
+    return found
+
+
 @pytest.fixture
-async def database_url(postgres: PostgresServer) -> AsyncIterator[str]:
+async def database_url(server: PostgresServer | MariadbServer) -> AsyncIterator[str]:
     """URL of an empty database."""
     name = f"test_{uuid.uuid4().hex}"
-    connection = await asyncpg.connect(postgres.url())
-    try:
-        await connection.execute(f"CREATE DATABASE {name}")
-        yield postgres.url(name)
-        await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
-    finally:
-        await connection.close()
+    async with observing.sql(server.url()) as connection:
+        await connection.run(f"CREATE DATABASE {name}")
+        yield server.url(name)
+        await connection.run(f"DROP DATABASE {name} {'WITH (FORCE)' if isinstance(server, PostgresServer) else ''}")
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 # Durability costs time and proves nothing here, except in the tests that say so.
 _SETTINGS = {
-    "innodb_flush_log_at_trx_commit": "0",
+    "innodb_flush_log_at_trx_commit": "2",  # outlasts the process, not the machine
     "innodb_flush_method": "nosync",
     "innodb_doublewrite": "0",
     "innodb_buffer_pool_size": "256M",
@@ -37,7 +37,7 @@ _SETTINGS = {
 
 
 class MariadbServer:
-    """One server process; `stop`, `kill` and `start` may be called in turn, the data stay."""
+    """One server process; `stop` and `start` may be called in turn, the data stay."""
 
     def __init__(self, folder: Path, settings: dict[str, str] | None = None) -> None:
         self.folder = folder
@@ -63,7 +63,7 @@ class MariadbServer:
         return self._process.pid
 
     def create(self) -> None:
-        """Create the data folder, and a user that may do anything but has no privilege to administer."""
+        """Create the data folder, with an empty database called test."""
         if self._user is not None:
             owner = pwd.getpwnam(self._user)
             os.chown(self.folder, owner.pw_uid, owner.pw_gid)
@@ -75,7 +75,6 @@ class MariadbServer:
                 _program("mariadb-install-db"),
                 f"--defaults-file={conf}",
                 "--auth-root-authentication-method=normal",
-                "--skip-test-db",
             ],
             user=self._user,
             group=self._user,
@@ -109,21 +108,17 @@ class MariadbServer:
                 raise RuntimeError(f"mariadbd does not answer: {self.log()[-2000:]}")
             time.sleep(0.02)
 
-    def stop(self) -> None:
-        """Shut the server down."""
-        self._end("terminate")
-
-    def kill(self) -> None:
-        """End the server at once, as a crash does."""
-        self._end("kill")
-
-    def _end(self, how: str) -> None:
+    def stop(self, mode: str = "fast") -> None:
+        """Stop the server; mode ``immediate`` is a crash."""
         if self._process is not None:
-            getattr(self._process, how)()
+            if mode == "immediate":
+                self._process.kill()
+            else:
+                self._process.terminate()
             self._process.wait(60)
             self._process = None
 
-    def url(self, database: str = "mysql", *, user: str = "root") -> str:
+    def url(self, database: str = "test", *, user: str = "root") -> str:
         """Return the URL of a database."""
         return f"mariadb://{user}@127.0.0.1:{self.port}/{database}"
 
@@ -151,7 +146,7 @@ def mariadb_server(settings: dict[str, str] | None = None) -> Iterator[MariadbSe
         try:
             yield server
         finally:
-            server.kill()
+            server.stop("immediate")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import aiomysql
 import asyncpg
+import pytest
+
+from hammerwork.backends.mysql.connection import connection_options
+from hammerwork.backends.mysql.statements import literal
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -16,6 +22,9 @@ if TYPE_CHECKING:
     from hammerwork import BatchStatus, JobQueue, JobRecord, JobStatus, Worker
 
 T = TypeVar("T")
+
+only_postgres = pytest.mark.parametrize("server", ["postgres"], indirect=True)
+"""Marks tests of what the other databases do not have, or that do not depend on the kind of database."""
 
 DEADLINE_SECONDS = 40.0
 """Far beyond what anything here takes, on the slowest machine: it only bounds a test that has failed already."""
@@ -74,13 +83,14 @@ async def all_jobs(queue: JobQueue, batch_id: UUID, status: JobStatus | None = N
 
 
 class Sql:
-    """A connection of the test's own, for what the library does not show."""
+    """A connection of the test's own, for what the library does not show. Parameters are written $1, $2, …"""
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
 
     async def value(self, query: str, *args: object) -> Any:
-        return await self._connection.fetchval(query, *args)
+        rows = await self.rows(query, *args)
+        return rows[0][0] if rows else None
 
     async def rows(self, query: str, *args: object) -> list[tuple[Any, ...]]:
         return [tuple(row) for row in await self._connection.fetch(query, *args)]
@@ -94,9 +104,78 @@ class Sql:
         counts = {table: await self.value(f"SELECT count(*) FROM hammerwork_{table}") for table in tables}
         return {table: count for table, count in counts.items() if count}
 
+    async def age_worker(self, worker_id: UUID) -> None:
+        """Let an hour have passed since the worker's last heartbeat."""
+        await self.run(
+            "UPDATE hammerwork_workers SET heartbeat_at = heartbeat_at - INTERVAL '1' HOUR WHERE id = $1", worker_id
+        )
+
+    async def seconds(self) -> float:
+        """Return the server's time."""
+        return float(await self.value("SELECT extract(epoch FROM clock_timestamp())::float8"))
+
+    async def connections(self) -> list[int]:
+        """Return the ids of the library's connections to any database."""
+        query = "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'hammerwork%' AND pid <> pg_backend_pid()"
+        return [pid for (pid,) in await self.rows(query)]
+
+    async def end_connection(self, number: int) -> None:
+        await self.run("SELECT pg_terminate_backend($1)", number)
+
+    async def end_statement(self, number: int) -> None:
+        """Break off what the connection is doing."""
+        await self.run("SELECT pg_cancel_backend($1)", number)
+
+    def json_text(self, column: str, key: str) -> str:
+        """Return SQL for a string or number in a JSON object, as text."""
+        return f"{column}->>'{key}'"
+
+
+class MysqlSql(Sql):
+    """The same on MySQL and MariaDB."""
+
+    async def rows(self, query: str, *args: object) -> list[tuple[Any, ...]]:
+        async with self._connection.cursor() as cursor:
+            await cursor.execute(self._text(query, args))
+            return list(await cursor.fetchall())
+
+    async def run(self, query: str, *args: object) -> None:
+        await self.rows(query, *args)
+
+    async def seconds(self) -> float:
+        return float(await self.value("SELECT UNIX_TIMESTAMP(SYSDATE(6))"))
+
+    async def connections(self) -> list[int]:
+        query = "SELECT id FROM information_schema.processlist WHERE user = 'root' AND id <> CONNECTION_ID()"
+        return [number for (number,) in await self.rows(query)]
+
+    async def end_connection(self, number: int) -> None:
+        await self._kill(f"KILL {number}")
+
+    async def end_statement(self, number: int) -> None:
+        await self._kill(f"KILL QUERY {number}")
+
+    async def _kill(self, statement: str) -> None:
+        with contextlib.suppress(aiomysql.OperationalError):  # it has gone already
+            await self.run(statement)
+
+    def json_text(self, column: str, key: str) -> str:
+        return f"JSON_UNQUOTE(JSON_EXTRACT({column}, '$.{key}'))"
+
+    @staticmethod
+    def _text(query: str, args: tuple[object, ...]) -> str:
+        return re.sub(r"\$(\d+)", lambda number: literal(args[int(number[1]) - 1]).decode(), query)
+
 
 @contextlib.asynccontextmanager
 async def sql(url: str) -> AsyncIterator[Sql]:
+    if not url.startswith("postgres"):
+        mysql = await aiomysql.connect(**connection_options(url))
+        try:
+            yield MysqlSql(mysql)
+        finally:
+            await mysql.ensure_closed()
+        return
     connection = await asyncpg.connect(url)
     try:
         yield Sql(connection)

@@ -59,9 +59,7 @@ class SteeredWorker:
 
     async def vanish(self, sql: Sql) -> None:
         """Be as a process that died so long ago that its lease is over."""
-        await sql.run(
-            "UPDATE hammerwork_workers SET heartbeat_at = heartbeat_at - interval '1 hour' WHERE id = $1", self.id
-        )
+        await sql.age_worker(self.id)
 
 
 def run_of(held: HeldClaim) -> list[int]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from hammerwork import BatchState, Job, JobBatch
+from tests.database.observing import only_postgres
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -71,6 +72,7 @@ async def workers_of(queue: JobQueue, count: int) -> None:
             await asyncio.sleep(0.02)
 
 
+@only_postgres
 async def test_a_killed_worker_process_is_started_again_and_everything_completes(
     queue: JobQueue, database_url: str, tmp_path: Path
 ) -> None:
@@ -130,6 +132,7 @@ async def test_a_batch_with_failures_is_found_looked_at_and_retried(
     assert sorted(ledger.read_text().split()) == ["0", "1", "2"]
 
 
+@only_postgres
 async def test_a_handler_that_does_not_exist_ends_the_worker_with_2(database_url: str) -> None:
     said = await cli(database_url, "worker", "--queue", "q", "--handler", "nowhere:work", code=2)
     assert "handler 'nowhere:work': no module 'nowhere'" in said.replace("\n", " ")

@@ -371,7 +371,7 @@ async def test_odd_payloads_reach_the_handler_unchanged(queue: JobQueue, copies:
 
 async def test_payloads_can_be_queried(queue: JobQueue, sql: Sql) -> None:
     await queue.enqueue_batch(batch(10))
-    assert await sql.value("SELECT idx FROM hammerwork_jobs WHERE payload->>'n' = '7'") == 7
+    assert await sql.value(f"SELECT idx FROM hammerwork_jobs WHERE {sql.json_text('payload', 'n')} = '7'") == 7
 
 
 async def test_large_payloads_go_in_slices_of_bounded_size(queue: JobQueue) -> None:

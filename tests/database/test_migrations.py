@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
 
 import pytest
 
 from hammerwork import DatabaseUnavailableError, Job, JobBatch, JobQueue
 from tests.database import observing
-
-if TYPE_CHECKING:
-    from tests.database.postgres import PostgresServer
+from tests.database.observing import only_postgres
 
 
 async def test_eight_programs_may_create_the_tables_at_once(database_url: str) -> None:
@@ -42,11 +39,8 @@ async def test_a_database_without_tables_is_told(database_url: str) -> None:
             await queue.enqueue_batch(JobBatch("b").with_jobs([Job("q", 1)]))
 
 
-async def test_changed_functions_replace_the_old_ones(
-    postgres: PostgresServer, queue: JobQueue, database_url: str
-) -> None:
-    if str(postgres.port) not in database_url:
-        pytest.skip("MySQL has no functions of ours")
+@only_postgres
+async def test_changed_functions_replace_the_old_ones(queue: JobQueue, database_url: str) -> None:
     async with observing.sql(database_url) as sql:
         await sql.run("UPDATE hammerwork_migrations SET checksum = 'old' WHERE name = 'functions.sql'")
         await sql.run("DROP FUNCTION hammerwork_tick(text)")

@@ -183,15 +183,9 @@ def test_nasty_texts_are_stored_exactly(mariadb: MariadbServer, texts: list[str]
             assert {group.type for group in await queue.get_batch_errors(batch_id, limit=100)} == {
                 "E" + text for text in stored
             }
+            assert await queue.delete_batch(batch_id)
 
-    async def in_a_database() -> None:
-        name = f"test_{uuid.uuid4().hex}"
-        async with observing.sql(mariadb.url()) as connection:
-            await connection.run(f"CREATE DATABASE {name}")
-            await check(mariadb.url(name))
-            await connection.run(f"DROP DATABASE {name}")
-
-    asyncio.run(in_a_database())
+    asyncio.run(check(mariadb.url()))
 
 
 async def test_long_error_texts_are_kept(queue: JobQueue) -> None:
@@ -446,11 +440,8 @@ async def test_tables_that_are_missing_are_waited_for(url: str) -> None:
 
 
 async def test_a_worker_goes_on_after_the_server_was_killed() -> None:
-    durable = {"innodb_flush_log_at_trx_commit": "1", "innodb_flush_method": "fsync", "innodb_doublewrite": "1"}
-    with mariadb_server(durable) as server:
-        async with observing.sql(server.url()) as connection:
-            await connection.run("CREATE DATABASE hammerwork")
-        async with await JobQueue.connect(server.url("hammerwork"), connect_timeout=2) as queue:
+    with mariadb_server() as server:
+        async with await JobQueue.connect(server.url(), connect_timeout=2) as queue:
             await queue.create_tables()
             batch_id = await queue.enqueue_batch(batch(300).with_batch_size(10))
             runs = [0] * 300
@@ -465,7 +456,7 @@ async def test_a_worker_goes_on_after_the_server_was_killed() -> None:
             async with running(Worker(queue, "q", handler).with_concurrency(4)):
                 async with asyncio.timeout(40):
                     await halfway.wait()
-                server.kill()
+                server.stop("immediate")
                 server.start()
                 status = await finished_in_spite(queue, batch_id)
             assert (status.completed_jobs, status.failed_jobs) == (300, 0)

@@ -13,6 +13,7 @@ import pytest
 
 from hammerwork import BatchState, DatabaseUnavailableError, Job, JobBatch, JobQueue, RetryPolicy, RetryStrategy, Worker
 from tests.database import observing
+from tests.database.mariadb import MariadbServer, mariadb_server
 from tests.database.observing import DEADLINE_SECONDS, all_jobs, eventually, finished, happens, running
 from tests.database.postgres import PostgresServer, postgres_server
 from tests.database.proxy import proxy
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from tests.database.observing import Sql
 
+Server = PostgresServer | MariadbServer
 AT_ONCE = RetryPolicy(strategy=RetryStrategy.FIXED, initial_seconds=0, max_seconds=0)
 
 
@@ -50,26 +52,26 @@ class Runs:
         assert self.runs == dict.fromkeys(expected, 1)
 
 
-@pytest.fixture
-def own_server() -> Iterator[PostgresServer]:
+@pytest.fixture(params=[postgres_server, mariadb_server])
+def own_server(request: pytest.FixtureRequest) -> Iterator[Server]:
     """A server that the test may stop."""
-    with postgres_server() as server:
+    with request.param() as server:
         yield server
 
 
 @pytest.fixture
-async def own_queue(own_server: PostgresServer) -> AsyncIterator[JobQueue]:
+async def own_queue(own_server: Server) -> AsyncIterator[JobQueue]:
     async with await JobQueue.connect(own_server.url()) as queue:
         await queue.create_tables()
         yield queue
 
 
-async def restart(server: PostgresServer) -> None:
+async def restart(server: Server) -> None:
     await asyncio.to_thread(server.stop, "immediate")
     await asyncio.to_thread(server.start)
 
 
-async def test_workers_outlast_crashes_of_the_database(own_server: PostgresServer, own_queue: JobQueue) -> None:
+async def test_workers_outlast_crashes_of_the_database(own_server: Server, own_queue: JobQueue) -> None:
     batch_id = await own_queue.enqueue_batch(batch(4_000))
     runs = Runs()
     workers = [Worker(own_queue, "q", runs).with_concurrency(4) for _ in range(2)]
@@ -87,15 +89,13 @@ async def test_workers_outlast_crashes_of_the_database(own_server: PostgresServe
     runs.check(4_000)
 
 
-async def test_a_worker_waits_for_a_database_that_is_not_there_yet(
-    own_server: PostgresServer, own_queue: JobQueue
-) -> None:
+async def test_a_worker_waits_for_a_database_that_is_not_there_yet(own_server: Server, own_queue: JobQueue) -> None:
     batch_id = await own_queue.enqueue_batch(batch(10))
     await asyncio.to_thread(own_server.stop)
     runs = Runs()
     worker = Worker(own_queue, "q", runs)
     async with running(worker):
-        with pytest.raises(DatabaseUnavailableError, match=r"database postgresql://127\.0\.0\.1:\d+/postgres: "):
+        with pytest.raises(DatabaseUnavailableError, match=r"database (postgresql|mysql)://127\.0\.0\.1:\d+/\w+: "):
             await own_queue.get_batch_status(batch_id)
         assert not worker.ready
         assert worker.healthy
@@ -105,9 +105,7 @@ async def test_a_worker_waits_for_a_database_that_is_not_there_yet(
     assert status.completed_jobs == 10
 
 
-async def test_a_worker_can_be_stopped_while_the_database_is_away(
-    own_server: PostgresServer, own_queue: JobQueue
-) -> None:
+async def test_a_worker_can_be_stopped_while_the_database_is_away(own_server: Server, own_queue: JobQueue) -> None:
     batch_id = await own_queue.enqueue_batch(batch(10))
     runs = Runs(seconds=0.2)
     worker = Worker(own_queue, "q", runs).with_concurrency(2).with_shutdown_grace_period(1)
@@ -123,9 +121,7 @@ async def test_a_worker_can_be_stopped_while_the_database_is_away(
     assert status.completed_jobs == 10
 
 
-async def test_enqueueing_goes_on_after_a_crash_of_the_database(
-    own_server: PostgresServer, own_queue: JobQueue
-) -> None:
+async def test_enqueueing_goes_on_after_a_crash_of_the_database(own_server: Server, own_queue: JobQueue) -> None:
     batch_id = uuid.uuid4()
     crashes = {10_000, 30_000}
 
@@ -149,9 +145,9 @@ async def test_enqueueing_goes_on_after_a_crash_of_the_database(
     assert (await own_queue.get_queue_depths())["q"].ready == 50_000
 
 
-@pytest.mark.parametrize("how", ["pg_terminate_backend", "pg_cancel_backend"])
+@pytest.mark.parametrize("how", ["end_connection", "end_statement"])
 async def test_connections_and_statements_broken_at_random_cost_nothing(
-    own_queue: JobQueue, own_server: PostgresServer, how: str
+    own_queue: JobQueue, own_server: Server, how: str
 ) -> None:
     batch_id = await own_queue.enqueue_batch(batch(3_000).with_batch_size(20))
     runs = Runs()
@@ -163,13 +159,9 @@ async def test_connections_and_statements_broken_at_random_cost_nothing(
             until = time.monotonic() + DEADLINE_SECONDS
             while runs.runs.total() < 2_900:
                 assert time.monotonic() < until, f"{runs.runs.total()} runs after {broken} breaks"
-                query = (
-                    "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'hammerwork%' "
-                    "AND pid <> pg_backend_pid()"
-                )
-                pids = [pid for (pid,) in await sql.rows(query)]
-                if pids:
-                    broken += bool(await sql.value(f"SELECT {how}($1)", dice.choice(pids)))
+                if connections := await sql.connections():
+                    await getattr(sql, how)(dice.choice(connections))
+                    broken += 1
                 await asyncio.sleep(0.03)
             assert broken > 5
             async with await JobQueue.connect(own_server.url()) as quiet:

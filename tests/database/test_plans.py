@@ -11,6 +11,7 @@ import pytest
 
 from hammerwork import Job, JobBatch
 from hammerwork.backends.sql import read_queries
+from tests.database.observing import only_postgres
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -54,6 +55,7 @@ async def plans(queue: JobQueue, database_url: str) -> AsyncIterator[Plans]:
         await connection.close()
 
 
+@only_postgres
 async def test_claim_report_progress_and_paging_among_a_million_jobs_use_indexes(plans: Plans, queue: JobQueue) -> None:
     await check_claim_and_report(plans)  # planned without statistics, as right after a first enqueue
     await plans.of("ANALYZE")

@@ -21,6 +21,7 @@ import pytest
 import yaml
 
 from hammerwork import Job, JobBatch, JobQueue
+from tests.database.observing import only_postgres
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -415,6 +416,7 @@ def test_kept_data_are_there_for_the_next_run(place: Place) -> None:
     assert "has other files in it" in refused.stderr
 
 
+@only_postgres
 async def test_a_run_on_a_given_database_leaves_its_batches_there_for_the_other_commands(
     place: Place, database_url: str
 ) -> None:
@@ -469,6 +471,7 @@ async def test_a_database_that_cannot_be_reached_ends_the_run(place: Place) -> N
     assert "Traceback" not in done.stderr
 
 
+@only_postgres
 async def test_the_example_program_is_the_same_workflow(place: Place, database_url: str) -> None:
     done = place.execute([sys.executable, "examples/data-processing/program.py", database_url])
     assert done.returncode == 0, done.stderr

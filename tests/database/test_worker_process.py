@@ -19,6 +19,7 @@ import pytest
 
 from hammerwork import BatchState, Job, JobBatch, JobQueue
 from hammerwork_worker import environment
+from tests.database.observing import only_postgres
 from tests.database.postgres import PostgresServer
 
 if TYPE_CHECKING:
@@ -161,6 +162,7 @@ async def test_jobs_are_run_and_probes_and_metrics_tell(folder: Path, queue: Job
     assert worker.log()[-1]["message"] == "stopped"
 
 
+@only_postgres
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_a_signal_finishes_what_runs_and_gives_back_the_rest(
     folder: Path, queue: JobQueue, database_url: str, number: signal.Signals
@@ -181,6 +183,7 @@ async def test_a_signal_finishes_what_runs_and_gives_back_the_rest(
     assert (status.completed_jobs, status.running_jobs, status.pending_jobs) == (finished, 0, 500 - finished)
 
 
+@only_postgres
 async def test_a_handler_that_hangs_does_not_hold_the_process_beyond_the_grace_period(
     folder: Path, queue: JobQueue, database_url: str
 ) -> None:
