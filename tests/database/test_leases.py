@@ -217,6 +217,39 @@ async def test_a_job_that_kills_its_worker_each_time_fails_alone(
     assert started[33] == deaths
 
 
+async def test_a_job_fails_with_the_third_worker_that_vanishes_while_it_runs_alone(queue: JobQueue, sql: Sql) -> None:
+    batch_id = await queue.enqueue_batch(batch(8))
+    sizes = []
+    while (await queue.get_batch_status(batch_id)).failed_jobs == 0:
+        worker = SteeredWorker(queue)
+        await worker.register()
+        held = await worker.take(8)
+        sizes.append(held.size)
+        while held.claim.lo > 0:  # the first job is the culprit; the others are in another piece
+            await worker.end(held)
+            held = await worker.take(8)
+            sizes[-1] = held.size
+        await worker.vanish(sql)
+        await queue.release_lost_claims()
+    assert sizes == [8, 2, 1, 1, 1]
+    while (held_or_none := await worker.claim()) is not None:
+        await worker.end(held_or_none)
+    status = await queue.get_batch_status(batch_id)
+    assert (status.state, status.completed_jobs, status.failed_jobs) == (BatchState.COMPLETED_WITH_ERRORS, 7, 1)
+
+
+async def test_nobody_can_report_on_the_claim_of_another(queue: JobQueue) -> None:
+    batch_id = await queue.enqueue_batch(batch(5))
+    owner, other = SteeredWorker(queue), SteeredWorker(queue)
+    held = await owner.take()
+    held.complete(held.start())
+    report = held.report()
+    assert (await queue.backend.exchange(other.id, "q", report, 0)).settled is Settled.LOST
+    assert (await queue.get_batch_status(batch_id)).completed_jobs == 0
+    assert await owner.report(held) is Settled.OK
+    assert (await queue.get_batch_status(batch_id)).completed_jobs == 1
+
+
 async def test_a_suspect_runs_while_nothing_else_does(queue: JobQueue, sql: Sql) -> None:
     batch_id = await queue.enqueue_batch(batch(5))
     lost = SteeredWorker(queue)

@@ -22,7 +22,7 @@ from hammerwork import (
 )
 from hammerwork.backends.protocol import Settled
 from tests.database.observing import all_jobs
-from tests.database.steered import SteeredWorker
+from tests.database.steered import SteeredWorker, run_of
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from tests.database.observing import Sql
 
 AT_ONCE = RetryPolicy(strategy=RetryStrategy.FIXED, initial_seconds=0, max_seconds=0)
-STEPS = 120
-SECONDS = 6.0
+STEPS = 400
+SECONDS = 4.0
 """One seed ends after this time even if it has not made all its steps; each step is checked anyway."""
 
 
@@ -315,11 +315,21 @@ class Driver:
         for old in self.workers:
             await old.vanish(self.sql)
         await self.queue.release_lost_claims()
+        for claim in self.claims:
+            if batch := self.batches.get(claim.batch_id):
+                for index in claim.open:
+                    batch.lose(index, alone=claim.held.claim.alone)
+        self.claims = []
+        await self.check()
         for batch_id, batch in self.batches.items():
             if batch.suspended:
                 await self.queue.resume_batch(batch_id)
+                batch.suspended = False
         while (held := await worker.claim()) is not None:
             await worker.end(held)
+            for index in run_of(held):
+                self.batches[held.claim.batch_id].move(index, JobStatus.COMPLETED)
+        await self.check()
         for batch_id, status in (await self.queue.get_batch_statuses(list(self.batches))).items():
             assert status.finished, f"{status} cannot end"
             assert status.pending_jobs == 0
