@@ -31,8 +31,12 @@ _ALL = (
     ),
     Figure("mixed-durations", "% of ideal", "Handlers of 1 to 100 ms, two workers of 20 lanes; ideal is the sum ÷ 40"),
     Figure("slow-jobs", "× ideal", "200 jobs of 1 s, two workers of ten lanes, batch size 100; ideal is 10 s"),
-    Figure("pickup-p50", "ms", "From the call that enqueues one job to its start in an idle worker: median"),
+    Figure(
+        "pickup-p50", "ms", "From the return of the call that enqueues one job to its start in an idle worker: median"
+    ),
     Figure("pickup-p99", "ms", "The same: 99th percentile"),
+    Figure("enqueue-to-start-p50", "ms", "From the beginning of that call, its commit to disk included: median"),
+    Figure("enqueue-to-start-p99", "ms", "The same: 99th percentile"),
     Figure("progress-p99", "ms", "Counts of a loaded batch of a million: 99th percentile of 200 queries"),
     Figure("progress-claimed-p99", "ms", "The same after a million claims of a single job, while the last ones run"),
     Figure("enqueue-memory", "MiB", "Memory that streaming a million jobs adds to the process"),

@@ -74,20 +74,29 @@ async def pickup(load: Load) -> dict[str, float]:
     count = load.scaled(300, least=20)
     pauses = random.Random(1)
     url = await load.server.fresh_database()
-    sent: dict[int, float] = {}
+    called: dict[int, float] = {}
+    enqueued: dict[int, float] = {}
     async with await JobQueue.connect(url) as queue:
         await queue.create_tables()
         async with workers(url, processes=1, lanes=10, handler="clock") as [worker]:
             worker.tell("go")
             for number in range(-1, count):  # until the first one has run, the worker is still on its way
                 batch = JobBatch("single").with_jobs([Job(QUEUE, {"number": number})])
-                sent[number] = time.time()
-                await queue.wait(await queue.enqueue_batch(batch), timeout=60, interval=0.01)
+                called[number] = time.time()
+                batch_id = await queue.enqueue_batch(batch)
+                enqueued[number] = time.time()
+                await queue.wait(batch_id, timeout=60, interval=0.02)
                 await asyncio.sleep(pauses.uniform(0.01, 0.03))
             worker.tell("stop")
-            calls: dict[int, float] = dict((await worker.answer())["calls"])
+            began: dict[int, float] = dict((await worker.answer())["calls"])
     await load.server.drop_database(url)
-    if calls.keys() != sent.keys():
-        raise ProgramError(f"pick-up: {len(sent)} jobs were sent, {len(calls)} ran")
-    delays = [(calls[number] - sent[number]) * 1000 for number in range(count)]
-    return {"pickup-p50": percentile(delays, 50), "pickup-p99": percentile(delays, 99)}
+    if began.keys() != called.keys():
+        raise ProgramError(f"pick-up: {len(called)} jobs were enqueued, {len(began)} ran")
+    since_call = [(began[number] - called[number]) * 1000 for number in range(count)]
+    since_return = [(began[number] - enqueued[number]) * 1000 for number in range(count)]
+    return {
+        "pickup-p50": percentile(since_return, 50),
+        "pickup-p99": percentile(since_return, 99),
+        "enqueue-to-start-p50": percentile(since_call, 50),
+        "enqueue-to-start-p99": percentile(since_call, 99),
+    }
