@@ -238,8 +238,9 @@ async def test_a_job_fails_with_the_third_worker_that_vanishes_while_it_runs_alo
     assert (status.state, status.completed_jobs, status.failed_jobs) == (BatchState.COMPLETED_WITH_ERRORS, 7, 1)
 
 
-async def test_nobody_can_report_on_the_claim_of_another(queue: JobQueue) -> None:
-    batch_id = await queue.enqueue_batch(batch(5))
+@pytest.mark.parametrize("jobs", [1, 5], ids=["all of it", "a part"])
+async def test_nobody_can_report_on_the_claim_of_another(queue: JobQueue, jobs: int) -> None:
+    batch_id = await queue.enqueue_batch(batch(jobs))
     owner, other = SteeredWorker(queue), SteeredWorker(queue)
     held = await owner.take()
     held.complete(held.start())
