@@ -196,6 +196,8 @@ class Worker:
                 self._ask_at = now + (BUSY_RETRY_SECONDS if answer.busy else self._poll_interval)
 
     def _wanted(self, lanes: Lanes) -> int:
+        if not self.ready:
+            return 0  # the lease may be over, as after a pause of the process; what it claimed now would be taken away
         if self._stopping.is_set() or (lanes.stats.jobs_processed == self._stalled_at and lanes.busy == lanes.count):
             return 0
         wanted = self._holdings.wanted(self._lane_count, lanes.busy, lanes.average_seconds)
@@ -250,6 +252,7 @@ class Worker:
             try:
                 await self._backend.heartbeat(self._record())
                 self._heard_at = time.monotonic()
+                self._holdings.changed.set()
             except DatabaseUnavailableError as error:
                 logger.warning("heartbeat: %s", error)
                 if time.monotonic() - self._heard_at > self._lease * 0.8:

@@ -10,8 +10,7 @@ import time
 
 from tests.chaos.plan import make_plan
 from tests.chaos.scene import perform
-
-_BACKENDS = ("postgres", "mariadb")
+from tests.chaos.servers import BACKENDS
 
 
 def _arguments() -> argparse.Namespace:
@@ -20,7 +19,7 @@ def _arguments() -> argparse.Namespace:
         description="Break everything around a queue, and prove from a ledger of all runs that nothing was lost or "
         "counted twice. Ends with 1 if anything was. docs/chaos.md tells more.",
     )
-    parser.add_argument("--backend", choices=_BACKENDS, action="append", help="the database (default: each in turn)")
+    parser.add_argument("--backend", choices=BACKENDS, action="append", help="the database (default: each in turn)")
     parser.add_argument("--seconds", type=float, default=150.0, help="length of the chaos on each (default: 150)")
     parser.add_argument("--seed", type=int, help="repeats the plan of another run (default: a new one)")
     parser.add_argument("--jobs", type=int, default=20_000, help="about how many jobs on each (default: 20,000)")
@@ -54,7 +53,7 @@ def main() -> int:
     """Run the command line; return the exit code."""
     arguments = _arguments()
     seed = arguments.seed if arguments.seed is not None else secrets.randbelow(1_000_000)
-    passed = [_run(backend, arguments, seed) for backend in arguments.backend or _BACKENDS]
+    passed = [_run(backend, arguments, seed) for backend in arguments.backend or BACKENDS]
     return 0 if all(passed) else 1
 
 

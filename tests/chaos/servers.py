@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+BACKENDS = ("postgres", "mariadb")
+
+
 class Server(Protocol):
     """A database server that can be ended in two ways. The calls block."""
 
