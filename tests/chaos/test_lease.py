@@ -6,7 +6,8 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from hammerwork import Job, JobBatch, JobQueue, Worker
-from tests.database.observing import finished, happens, running
+from tests.database.observing import finished, happens, running, sql
+from tests.database.steered import SteeredWorker
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -46,3 +47,33 @@ async def test_a_worker_that_is_not_heard_of_claims_nothing(database_url: str) -
             may_beat.set()
             await finished(queue, await queue.enqueue_batch(batch))
             assert ran[5:] == ["unheard"] * 5
+
+
+async def test_a_suspect_that_was_still_waiting_is_not_to_blame(database_url: str) -> None:
+    """A worker runs a suspect after everything else that it holds; what kills it before that was something else."""
+    async with await JobQueue.connect(database_url) as queue, sql(database_url) as connection:
+        await queue.create_tables()
+        suspect = await queue.enqueue_batch(JobBatch("suspect").with_jobs([Job("q", None)]))
+
+        async def vanish_with_suspect(*, waiting: bool) -> None:
+            worker = SteeredWorker(queue)
+            await worker.register()
+            if waiting:
+                other = await queue.enqueue_batch(JobBatch("other").with_jobs([Job("q", None).as_critical()]))
+                assert (await worker.take()).claim.batch_id == other
+            assert (await worker.take()).claim.batch_id == suspect
+            await worker.vanish(connection)
+            await queue.release_lost_claims()
+            if waiting:
+                await queue.delete_batch(other)
+
+        await vanish_with_suspect(waiting=False)  # from now on it is handed out alone
+        for _ in range(4):
+            await vanish_with_suspect(waiting=True)
+        for _ in range(2):
+            await vanish_with_suspect(waiting=False)
+        status = await queue.get_batch_status(suspect)
+        assert (status.failed_jobs, status.pending_jobs) == (0, 1)
+        await vanish_with_suspect(waiting=False)
+        (error,) = await queue.get_batch_errors(suspect)
+        assert error.type == "WorkerLost"

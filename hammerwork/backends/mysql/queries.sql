@@ -364,12 +364,12 @@ SELECT id FROM hammerwork_batches
     WHERE queue = :queue AND finished_at IS NULL AND state IN ('Failed', 'Cancelled') ORDER BY id
 
 -- name: lost_claims
--- There are about two claims a worker.
+-- There are about two claims a worker. The newest first: a suspect while what it waited for is still there.
 SELECT k.id FROM hammerwork_claims k
 WHERE NOT EXISTS (
     SELECT 1 FROM hammerwork_workers w
     WHERE w.id = k.worker_id AND w.heartbeat_at >= UTC_TIMESTAMP(6) - INTERVAL :lease_us MICROSECOND)
-ORDER BY k.id LIMIT 1000
+ORDER BY k.id DESC LIMIT 1000
 
 -- name: lost_workers
 SELECT id FROM hammerwork_workers WHERE heartbeat_at < UTC_TIMESTAMP(6) - INTERVAL :lease_us MICROSECOND ORDER BY id
@@ -383,7 +383,8 @@ SELECT id FROM hammerwork_claims WHERE worker_id = :worker AND id > :last ORDER 
 
 -- name: free_claim
 -- Gives the jobs of a claim back to the queue. A job that has been alone with three dead workers is taken to have
--- killed them, and fails. :blame 0: the claim never reached its worker, which lives.
+-- killed them, and fails. With another claim in their hands they had not started it: it would have waited for that one
+-- to end. :blame 0: the claim never reached its worker, which lives.
 SET @claim = NULL, @chunk = NULL, @batch = NULL, @open = NULL, @queue = NULL, @state = NULL, @mode = NULL, @worker = NULL;
 START TRANSACTION;
 SELECT id, worker_id, chunk_id, batch_id, lo, hi, open, COALESCE(remaining, JSON_ARRAY(JSON_ARRAY(lo, hi)))
@@ -399,7 +400,7 @@ SELECT queue, precedence, `rank`, attempt, claim_limit, losses
     INTO @queue, @precedence, @rank, @attempt, @claim_limit, @losses
     FROM hammerwork_chunks WHERE id = @chunk FOR UPDATE;
 SELECT state, failure_mode INTO @state, @mode FROM hammerwork_batches WHERE id = @batch;
-SET @alone = @lo = @hi;
+SET @alone = (@lo = @hi AND NOT EXISTS (SELECT 1 FROM hammerwork_claims WHERE worker_id = @worker));
 SET @culprit = COALESCE(:blame AND @queue IS NOT NULL AND @alone AND @losses >= 2 AND @state = 'Pending', 0);
 INSERT INTO hammerwork_failures (batch_id, idx, attempt, final, error_type, message, failed_at)
     SELECT @batch, @lo, @attempt, TRUE, 'WorkerLost',
@@ -409,7 +410,7 @@ INSERT INTO hammerwork_failures (batch_id, idx, attempt, final, error_type, mess
 INSERT INTO hammerwork_chunks (batch_id, queue, precedence, `rank`, state, attempt, lo, hi, next, claim_limit, losses)
     SELECT @batch, @queue, @precedence, @rank, IF(@state = 'Pending', 'ready', 'cancelled'), @attempt, r.lo, r.hi, r.lo,
            IF(:blame, GREATEST(1, (@hi - @lo + 1) DIV 4), @claim_limit),
-           IF(:blame, IF(@alone AND @claim_limit <=> 1, @losses + 1, 0), @losses)
+           IF(:blame, IF(@claim_limit <=> 1, @losses + @alone, 0), @losses)
     FROM JSON_TABLE(@remaining, '$[*]' COLUMNS (lo INT PATH '$[0]', hi INT PATH '$[1]')) r
     WHERE @queue IS NOT NULL AND NOT @culprit;
 SET @completed = 0, @failed = @culprit, @moved = IF(@culprit, 0, @open);

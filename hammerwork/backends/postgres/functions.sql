@@ -205,8 +205,9 @@ BEGIN
         RETURNING id INTO v_claim;
     RETURN QUERY SELECT v_claim, c.batch_id, c.next, v_hi, c.attempt, c.priority, c.claim_limit IS NOT DISTINCT FROM 1,
         c.max_attempts, c.timeout_seconds, c.failure_mode, c.retry_policy::text, c.batch_size,
-        (SELECT '[' || string_agg(j.payload::text, ',' ORDER BY j.idx) || ']' FROM hammerwork_jobs j
-            WHERE j.batch_id = c.batch_id AND j.idx BETWEEN c.next AND v_hi);
+        (SELECT '[' || string_agg(j.payload, ',') || ']' FROM (
+            SELECT payload::text AS payload FROM hammerwork_jobs
+            WHERE batch_id = c.batch_id AND idx BETWEEN c.next AND v_hi ORDER BY idx) j);
 END $$;
 
 -- The end of one claim and the beginning of the next in one round trip. The first column is hammerwork_settle's answer.
@@ -238,7 +239,7 @@ BEGIN
     SELECT * INTO k FROM hammerwork_claims cl
         WHERE NOT EXISTS (SELECT 1 FROM hammerwork_workers w WHERE w.id = cl.worker_id
                           AND w.heartbeat_at >= clock_timestamp() - p_lease_seconds * interval '1 second')
-        LIMIT 1 FOR UPDATE SKIP LOCKED;
+        ORDER BY id DESC LIMIT 1 FOR UPDATE SKIP LOCKED;  -- a suspect while what it waited for is still there
     IF NOT FOUND THEN
         DELETE FROM hammerwork_workers
             WHERE heartbeat_at < clock_timestamp() - p_lease_seconds * interval '1 second';
@@ -261,7 +262,8 @@ BEGIN
 END $$;
 
 -- Gives the jobs of a claim, whose row is locked, back to the queue; returns how many. With p_lost their worker is dead:
--- a job that has been alone with three dead workers is taken to have killed them, and fails.
+-- a job that has been alone with three dead workers is taken to have killed them, and fails. With another claim in their
+-- hands they had not started it: it would have waited for that one to end.
 CREATE OR REPLACE FUNCTION hammerwork_put_back(k hammerwork_claims, p_lost boolean) RETURNS int LANGUAGE plpgsql AS $$
 DECLARE
     c hammerwork_chunks;
@@ -275,7 +277,7 @@ BEGIN
         RETURN 0;
     END IF;
     SELECT * INTO b FROM hammerwork_batches WHERE id = k.batch_id;
-    v_alone := k.lo = k.hi;
+    v_alone := k.lo = k.hi AND NOT EXISTS (SELECT 1 FROM hammerwork_claims WHERE worker_id = k.worker_id);
     IF p_lost AND v_alone AND c.losses >= 2 AND b.state = 'Pending' THEN
         INSERT INTO hammerwork_failures (batch_id, idx, attempt, final, error_type, message)
             VALUES (k.batch_id, k.lo, c.attempt, true, 'WorkerLost',
@@ -296,7 +298,7 @@ BEGIN
                     CASE b.state WHEN 'Pending' THEN 'ready' ELSE 'cancelled' END,
                     c.attempt, r.lo, r.hi, r.lo,
                     CASE WHEN p_lost THEN greatest(1, (k.hi - k.lo + 1) / 4) ELSE c.claim_limit END,
-                    CASE WHEN NOT p_lost THEN c.losses WHEN v_alone AND c.claim_limit = 1 THEN c.losses + 1 ELSE 0 END);
+                    CASE WHEN NOT p_lost THEN c.losses WHEN c.claim_limit = 1 THEN c.losses + v_alone::int ELSE 0 END);
     END LOOP;
     PERFORM hammerwork_count(c.id, 0, 0, k.open);
     PERFORM hammerwork_finish_stopped(k.batch_id);
