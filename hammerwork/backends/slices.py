@@ -11,7 +11,7 @@ from hammerwork.batch import MAX_PAYLOAD_BYTES, Priority
 from hammerwork.errors import InvalidBatchError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Sequence
 
     from hammerwork.batch import Job, JobBatch
 
@@ -87,11 +87,27 @@ def _encode_payload(batch: JobBatch, payload: Any, index: int) -> bytes:
     return text
 
 
-async def slices(batch: JobBatch, jobs: Iterable[Job] | AsyncIterable[Job], *, skip: int) -> AsyncIterator[Slice]:
-    """Yield the jobs of a stream in slices of bounded size, without the first `skip` ones.
+async def slices(
+    batch: JobBatch, jobs: Iterable[Job] | AsyncIterable[Job], *, skip: int
+) -> AsyncGenerator[Slice, None]:
+    """Yield the jobs of a stream in slices of bounded size, without the first `skip` ones. To be closed by the caller.
 
-    A slice is sorted by priority by itself; `skip` must be the end of an earlier slice of the same stream.
+    A slice is sorted by priority by itself; `skip` must be the end of an earlier slice of the same stream. The next
+    slice is made while the database is busy with the one before.
     """
+    cut = _cut(batch, jobs, skip)
+    coming = asyncio.ensure_future(anext(cut, None))
+    try:
+        while (part := await coming) is not None:
+            coming = asyncio.ensure_future(anext(cut, None))
+            yield part
+    finally:
+        coming.cancel()
+        await asyncio.gather(coming, return_exceptions=True)
+        await cut.aclose()
+
+
+async def _cut(batch: JobBatch, jobs: Iterable[Job] | AsyncIterable[Job], skip: int) -> AsyncGenerator[Slice, None]:
     lo = skip
     priorities: list[int] = []
     payloads: list[bytes] = []

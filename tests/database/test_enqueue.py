@@ -244,7 +244,7 @@ async def test_what_a_killed_enqueuer_began_is_completed_by_the_next(
         process.kill()
         await process.communicate()
     status = await queue.get_batch_status(batch_id)
-    assert (status.state, status.total_jobs) == (BatchState.LOADING, 20_000)
+    assert status.state is BatchState.LOADING
     assert await claimable(queue) == 0
 
     stored: list[int] = []
@@ -253,7 +253,9 @@ async def test_what_a_killed_enqueuer_began_is_completed_by_the_next(
         stored.append(jobs)
 
     await queue.enqueue_stream(JobBatch("big", queue="q"), stream(50_000), batch_id=batch_id, progress=progress)
-    assert stored == [30_000, 40_000, 50_000], "stored slices are skipped"
+    # The stream runs ahead of the database by a slice, which may have been on its way when the process was killed.
+    assert stored[0] in ([30_000] if hang_in == "progress" else [20_000, 30_000]), "stored slices are skipped"
+    assert stored == list(range(stored[0], 50_001, 10_000))
     jobs = await all_jobs(queue, batch_id)
     assert [job.index for job in jobs] == list(range(50_000))
     assert sorted(job.payload["n"] for job in jobs) == list(range(50_000))

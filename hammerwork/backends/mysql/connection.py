@@ -269,4 +269,5 @@ def _translated(address: str) -> Iterator[None]:
 
 
 def _reason(error: BaseException) -> str:
-    return str(error.args[-1] if error.args else "") or type(error).__name__
+    reason = str(error.args[-1] if error.args else "") or type(error).__name__
+    return f"{reason} ({error.__cause__})" if error.__cause__ is not None else reason

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -37,14 +38,22 @@ class Loader:
         """Store a valid batch whose jobs are in running order."""
         if len(jobs) <= SMALL_BATCH_JOBS:
             whole = encode_slice(batch, jobs, 0)
-            inserts = list(insert_texts(batch_id, whole, self._text_bytes))
+            inserts = self._inserts(batch, batch_id, whole)
             if len(inserts) == 1 and await self._enqueue_small(batch, whole, inserts[0], batch_id, fingerprint):
                 return batch_id
         return await self.enqueue_stream(batch, jobs, batch_id=batch_id, fingerprint=fingerprint, progress=None)
 
-    @property
-    def _text_bytes(self) -> int:
-        return min(_TEXT_BYTES, self._database.max_packet_bytes - _ROOM_BYTES)
+    def _inserts(self, batch: JobBatch, batch_id: UUID, part: Slice) -> list[bytes]:
+        longest = self._database.max_packet_bytes - _ROOM_BYTES
+        texts = list(insert_texts(batch_id, part, min(_TEXT_BYTES, longest)))
+        for text in texts:
+            if len(text) > longest:
+                raise InvalidBatchError(
+                    f"batch {batch.name!r}: jobs {part.lo} to {part.end - 1}: a payload takes {len(text):,} bytes as a "
+                    f"statement, more than the server's max_allowed_packet ({self._database.max_packet_bytes:,}) admits; "
+                    "set that to 16M or more"
+                )
+        return texts
 
     async def _enqueue_small(
         self, batch: JobBatch, whole: Slice, insert: bytes, batch_id: UUID, fingerprint: str | None
@@ -89,7 +98,8 @@ class Loader:
         if there["state"] != "Loading":
             return batch_id
         try:
-            end = await self._store(batch, batch_id, slices(batch, jobs, skip=there["total"]), progress)
+            async with aclosing(slices(batch, jobs, skip=there["total"])) as parts:
+                end = await self._store(batch, batch_id, parts, progress)
             if end == there["total"] == 0:
                 raise InvalidBatchError(f"batch {batch.name!r}: jobs: the stream is empty; a batch needs at least one")
         except (DatabaseUnavailableError, BatchConflictError):
@@ -131,7 +141,7 @@ class Loader:
         """Store slices; returns the end of the last one."""
         end = 0
         async for part in parts:
-            inserts = list(insert_texts(batch_id, part, self._text_bytes))
+            inserts = self._inserts(batch, batch_id, part)
             end = await self._database.transact(partial(self._append, batch, batch_id, part, inserts))
             if progress is not None:
                 await progress(end)

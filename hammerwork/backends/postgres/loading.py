@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -69,11 +70,12 @@ class Loader:
             return batch_id
         try:
             end = there["total"]
-            async for part in slices(batch, jobs, skip=end):
-                await self._append(batch, batch_id, part)
-                end = part.end
-                if progress is not None:
-                    await progress(end)
+            async with aclosing(slices(batch, jobs, skip=end)) as parts:
+                async for part in parts:
+                    await self._append(batch, batch_id, part)
+                    end = part.end
+                    if progress is not None:
+                        await progress(end)
             if end == 0:
                 raise InvalidBatchError(f"batch {batch.name!r}: jobs: the stream is empty; a batch needs at least one")
         except (DatabaseUnavailableError, BatchConflictError):
