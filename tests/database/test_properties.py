@@ -63,9 +63,9 @@ class ModelBatch:
                 if status is JobStatus.PENDING:
                     self.jobs[other] = JobStatus.CANCELLED
 
-    def lose(self, index: int, *, alone: bool) -> None:
-        self.losses[index] = self.losses[index] + 1 if alone else 0
-        if self.losses[index] == 3 and self.stopped is None:
+    def lose(self, index: int, *, suspect: bool, started: bool) -> None:
+        self.losses[index] = self.losses[index] + started if suspect else 0
+        if self.losses[index] == 3 and started and self.stopped is None:
             self.fail(index)
         else:
             self.move(index, JobStatus.PENDING)
@@ -231,17 +231,22 @@ class Driver:
         """A worker dies, and its lease is over. What it had run and not reported runs again."""
         worker = self.random.choice(self.workers)
         await worker.vanish(self.sql)
-        lost = [claim for claim in self.claims if claim.worker is worker]
-        expected = 0
-        for claim in lost:
-            self.claims.remove(claim)
-            if batch := self.batches.get(claim.batch_id):
-                self.late.append(claim)
-                expected += len(claim.open)
-                for index in claim.open:
-                    batch.lose(index, alone=claim.held.claim.alone)
-        assert await self.queue.release_lost_claims() == expected
+        assert await self.queue.release_lost_claims() == self.lose_claims(worker)
         self.workers[self.workers.index(worker)] = SteeredWorker(self.queue)
+
+    def lose_claims(self, worker: SteeredWorker) -> int:
+        """Give back what a worker holds, the newest first; a suspect had not started if something older was there."""
+        held = [claim for claim in self.claims if claim.worker is worker]
+        self.claims = [claim for claim in self.claims if claim.worker is not worker]
+        lost = [claim for claim in held if claim.batch_id in self.batches]
+        jobs = 0
+        while lost:
+            claim = lost.pop()
+            self.late.append(claim)
+            jobs += len(claim.open)
+            for index in claim.open:
+                self.batches[claim.batch_id].lose(index, suspect=claim.held.claim.alone, started=not lost)
+        return jobs
 
     async def cancel(self) -> None:
         batch_id = self.random.choice(list(self.batches))
@@ -314,12 +319,7 @@ class Driver:
         await worker.register()
         for old in self.workers:
             await old.vanish(self.sql)
-        await self.queue.release_lost_claims()
-        for claim in self.claims:
-            if batch := self.batches.get(claim.batch_id):
-                for index in claim.open:
-                    batch.lose(index, alone=claim.held.claim.alone)
-        self.claims = []
+            assert await self.queue.release_lost_claims() == self.lose_claims(old)
         await self.check()
         for batch_id, batch in self.batches.items():
             if batch.suspended:
