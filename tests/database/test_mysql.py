@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import subprocess
+import tempfile
 import uuid
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import aiomysql
@@ -18,6 +21,7 @@ from hypothesis import strategies as st
 from hammerwork import (
     BatchState,
     DatabaseUnavailableError,
+    InvalidBatchError,
     Job,
     JobBatch,
     JobQueue,
@@ -27,15 +31,17 @@ from hammerwork import (
     Worker,
 )
 from hammerwork.backends.mysql.connection import Connection, Database, connection_options
+from hammerwork.backends.mysql.loading import insert_texts
 from hammerwork.backends.mysql.statements import literal
 from hammerwork.backends.protocol import Failure, Settled, Settlement, WorkerRecord
+from hammerwork.backends.slices import Slice
 from tests.database import observing
 from tests.database.mariadb import mariadb_server
 from tests.database.observing import all_jobs, eventually, finished, running
 from tests.database.steered import SteeredWorker, run_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
     from uuid import UUID
 
     from tests.database.mariadb import MariadbServer
@@ -239,6 +245,35 @@ async def test_names_differ_by_case(queue: JobQueue) -> None:
     assert await SteeredWorker(queue, "MAIL").claim() is None
 
 
+async def test_a_server_that_takes_short_packets_only_gets_short_ones() -> None:
+    with mariadb_server({"max_allowed_packet": "1M"}) as server:
+        async with await JobQueue.connect(server.url()) as queue:
+            await queue.create_tables()
+            payloads = ["'" * 100_000 for _ in range(40)]
+            batch_id = await queue.enqueue_batch(JobBatch("big").with_jobs(Job("q", payload) for payload in payloads))
+            assert [job.payload for job in await all_jobs(queue, batch_id)] == payloads
+            with pytest.raises(InvalidBatchError, match=r"max_allowed_packet \(1,048,576\) admits; set that to 16M"):
+                await queue.enqueue_batch(JobBatch("huge").with_jobs([Job("q", "x" * 1_000_000)]))
+            assert len(await queue.list_batches()) == 1
+
+
+@given(payloads=st.lists(nasty, min_size=1, max_size=40), limit=st.integers(1, 400))
+def test_statements_are_cut_at_the_limit(payloads: list[str], limit: int) -> None:
+    part = Slice(7, [msgspec.json.encode(payload) for payload in payloads], [])
+    head = b"INSERT INTO hammerwork_jobs (batch_id, idx, payload) VALUES "
+    rows = []
+    for text in insert_texts(uuid.UUID(int=1), part, limit):
+        assert text.startswith(head)
+        here = text.removeprefix(head)
+        assert len(here) <= limit or here.count(b"(x'00000000000000000000000000000001',") == 1
+        rows.append(here)
+    expected = b",".join(
+        b"(%b,%d,%b)" % (literal(uuid.UUID(int=1)), index, literal(payload.decode()))
+        for index, payload in enumerate(part.payloads, 7)
+    )
+    assert b",".join(rows) == expected
+
+
 # -- round trips
 
 
@@ -431,6 +466,54 @@ async def test_what_is_wrong_is_told(mariadb: MariadbServer) -> None:
         await JobQueue.connect(f"mysql://root@127.0.0.1:{port}/mysql?charset=latin1")
     with pytest.raises(UnsupportedDatabaseError, match="ssl_mode 'MAYBE'"):
         await JobQueue.connect(f"mysql://root@127.0.0.1:{port}/mysql?ssl_mode=MAYBE")
+
+
+@pytest.fixture(scope="module")
+def tls_server() -> Iterator[tuple[MariadbServer, str]]:
+    """A server with a certificate of its own, and the certificate's path."""
+    with tempfile.TemporaryDirectory(prefix="hammerwork-tls-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        subprocess.run(
+            [
+                *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=localhost"),
+                *(
+                    "-addext",
+                    "subjectAltName=IP:127.0.0.1",
+                    "-keyout",
+                    f"{folder}/key.pem",
+                    "-out",
+                    f"{folder}/cert.pem",
+                ),
+            ],
+            check=True,
+            capture_output=True,
+        )
+        (folder / "key.pem").chmod(0o644)  # the server runs as another user
+        with mariadb_server({"ssl_cert": f"{folder}/cert.pem", "ssl_key": f"{folder}/key.pem"}) as server:
+            yield server, f"{folder}/cert.pem"
+
+
+@pytest.mark.parametrize(
+    ("options", "encrypted"),
+    [
+        ("", False),
+        ("?ssl_mode=REQUIRED", True),
+        ("?ssl_ca={ca}", True),
+        ("?ssl_mode=VERIFY_CA&ssl_ca={ca}", True),
+    ],
+)
+async def test_tls(tls_server: tuple[MariadbServer, str], options: str, encrypted: bool) -> None:
+    server, certificate = tls_server
+    async with await JobQueue.connect(server.url() + options.format(ca=certificate)) as queue:
+        ((row,),) = await database_of(queue).run(b"SHOW STATUS LIKE 'Ssl_cipher'")
+    assert bool(row["Value"]) is encrypted
+
+
+async def test_tls_refuses_a_stranger(tls_server: tuple[MariadbServer, str]) -> None:
+    server, _ = tls_server
+    with pytest.raises(DatabaseUnavailableError, match="certificate verify failed"):
+        await JobQueue.connect(server.url() + "?ssl_mode=VERIFY_CA")
 
 
 async def test_tables_that_are_missing_are_waited_for(url: str) -> None:

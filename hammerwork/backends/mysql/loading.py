@@ -50,8 +50,8 @@ class Loader:
             if len(text) > longest:
                 raise InvalidBatchError(
                     f"batch {batch.name!r}: jobs {part.lo} to {part.end - 1}: a payload takes {len(text):,} bytes as a "
-                    f"statement, more than the server's max_allowed_packet ({self._database.max_packet_bytes:,}) admits; "
-                    "set that to 16M or more"
+                    "statement, more than the server's max_allowed_packet "
+                    f"({self._database.max_packet_bytes:,}) admits; set that to 16M or more"
                 )
         return texts
 

@@ -77,9 +77,16 @@ class Pool:
         with contextlib.suppress(TimeoutError, OSError):
             async with asyncio.timeout(_CLOSE_SECONDS):
                 while self._free:
-                    await self._free.pop()[0].ensure_closed()
+                    await _say_good_bye(self._free.pop()[0])
                 for _ in range(self._size):
                     await self._slots.acquire()
         self.drop_free()
         for connection in self._lent:
             connection.close()
+
+
+async def _say_good_bye(connection: Any) -> None:
+    """Close a connection as the server likes it. TLS takes its time to end; the driver does not wait for it."""
+    writer = connection._writer  # noqa: SLF001
+    await connection.ensure_closed()
+    await writer.wait_closed()
