@@ -177,9 +177,9 @@ class Evidence:
         away = [(trouble.start, trouble.end + RECOVERY_SECONDS) for trouble in self.troubles]
         return away + self.ledger.standstills.get(process, [])
 
-    def lost_alone(self, job: JobKey) -> bool:
-        """Whether three workers vanished while they ran this job, so that it may have been taken for their murderer."""
-        return sum(self.vanished(run, self.end) for run in self.runs.get(job, [])) >= 3
+    def losses(self, job: JobKey) -> int:
+        """Return how many workers vanished while they ran this job."""
+        return sum(self.vanished(run, self.end) for run in self.runs.get(job, []))
 
     def counts(self, batch_id: UUID) -> dict[JobStatus, int]:
         """Return how many jobs of a batch are listed with each status."""

@@ -131,7 +131,9 @@ def _job(evidence: Evidence, batch: BatchPlan, record: JobRecord, state: BatchSt
     deed = Deed(record.payload["deed"])
     runs = evidence.runs.get(job, [])
     final = [run for run in runs if _is_final(batch, run, deed)]
-    lost = record.error is not None and record.error.type == "WorkerLost" and evidence.lost_alone(job)
+    # Of a murderer's three victims, one may have been killed by somebody else just before it began to run the job.
+    needed = 2 if deed is Deed.POISON else 3
+    lost = record.error is not None and record.error.type == "WorkerLost" and evidence.losses(job) >= needed
     done = [run for run in runs if run.outcome == "done"]
     if record.status is JobStatus.COMPLETED:
         if not done:
