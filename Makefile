@@ -74,7 +74,7 @@ verify: $(VENV)/installed ## Check format, lint, types, import layers and genera
 ##@ Test
 
 .PHONY: test
-test: packages $(VENV)/installed cluster-build ## Everything: unit, database, API server, end-to-end on a real cluster
+test: packages $(VENV)/installed cluster-build ## Everything: unit, database, chaos, API server, end-to-end on a real cluster
 	$(BIN)/pytest
 
 .PHONY: test-unit
@@ -84,6 +84,14 @@ test-unit: $(VENV)/installed ## Tests that need no server
 .PHONY: test-database
 test-database: $(VENV)/installed ## Tests on real database servers
 	$(BIN)/pytest tests/database
+
+.PHONY: test-chaos
+test-chaos: $(VENV)/installed ## Workers, servers and networks fail: the short form, as part of `make test`
+	$(BIN)/pytest tests/chaos
+
+.PHONY: chaos
+chaos: $(VENV)/installed ## The long form: 5 minutes of chaos, on both databases (ARGS="--seed N --seconds N")
+	$(BIN)/python -m tests.chaos $(ARGS)
 
 .PHONY: test-apiserver
 test-apiserver: $(VENV)/installed cluster-build ## Tests on a real API server
