@@ -5,7 +5,8 @@
 -- Order of row locks, which keeps the texts free of deadlocks: claim, chunk, batch. One text settles at most one claim.
 -- Taking a new claim never waits (SKIP LOCKED) and is always the last thing. Whatever locks a batch first takes chunk
 -- rows with SKIP LOCKED only, unless nobody can hold any. Rows of one table are removed by their ids: a search by
--- another index locks that index first, and meets an update that goes the other way.
+-- another index locks that index first, and meets an update that goes the other way. Variables are read from tables by
+-- SELECT … INTO, never by SET or in a DELETE: there a subquery locks what it reads.
 --
 -- A claim reads the batch without a lock. Ending a stopped batch is exact nevertheless: a claim keeps its chunk's row
 -- locked, and while one chunk of the batch is locked, or not cancelled, the batch does not end.
@@ -400,7 +401,7 @@ SELECT queue, precedence, `rank`, attempt, claim_limit, losses
     INTO @queue, @precedence, @rank, @attempt, @claim_limit, @losses
     FROM hammerwork_chunks WHERE id = @chunk FOR UPDATE;
 SELECT state, failure_mode INTO @state, @mode FROM hammerwork_batches WHERE id = @batch;
-SET @alone = (@lo = @hi AND NOT EXISTS (SELECT 1 FROM hammerwork_claims WHERE worker_id = @worker));
+SELECT @lo = @hi AND NOT EXISTS (SELECT 1 FROM hammerwork_claims WHERE worker_id = @worker) INTO @alone;
 SET @culprit = COALESCE(:blame AND @queue IS NOT NULL AND @alone AND @losses >= 2 AND @state = 'Pending', 0);
 INSERT INTO hammerwork_failures (batch_id, idx, attempt, final, error_type, message, failed_at)
     SELECT @batch, @lo, @attempt, TRUE, 'WorkerLost',
