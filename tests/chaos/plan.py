@@ -55,7 +55,7 @@ class Chaos(enum.Enum):
     STOP = "stop a worker"
     RESTART = "restart the database"
     CRASH = "crash the database"
-    CUT = "cut all connections"
+    CUT = "lose the packets of a moment, and cut"
     PARTITION = "hold all packets, then cut"
     DELAY = "hold all packets, then deliver"
     SILENCE = "connections fall silent for ever"
@@ -140,6 +140,7 @@ _SHORT_ACTS = (
     Chaos.SNAPSHOT,
     Chaos.TERMINATE,
     Chaos.PARTITION,
+    Chaos.CUT,
     Chaos.KILL,
     Chaos.RESTART,
     Chaos.DELAY,
@@ -182,6 +183,7 @@ def _acts(draw: random.Random, seconds: float, lease: float) -> Iterator[Act]:
             Chaos.STOP: (lease * 1.3, lease * 2),
             Chaos.RESTART: (0.0, 1.0),
             Chaos.CRASH: (0.0, lease * 1.5),
+            Chaos.CUT: (0.02, 0.2),
             Chaos.PARTITION: (0.5, lease * 1.5),
             Chaos.DELAY: (0.3, lease),
             Chaos.SNAPSHOT: (3.0, 10.0),

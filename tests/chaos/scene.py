@@ -180,16 +180,14 @@ class Scene:
                     await asyncio.sleep(act.seconds)
                 finally:
                     await asyncio.to_thread(self._target.start)
-        elif act.chaos in {Chaos.PARTITION, Chaos.DELAY}:
+        elif act.chaos in {Chaos.CUT, Chaos.PARTITION, Chaos.DELAY}:
             self._network.hold()
             try:
                 await asyncio.sleep(act.seconds)
-                if act.chaos is Chaos.PARTITION:
+                if act.chaos is not Chaos.DELAY:
                     self._network.cut()
             finally:
                 self._network.deliver()
-        elif act.chaos is Chaos.CUT:
-            self._network.cut()
         else:
             self._network.silence()
 
