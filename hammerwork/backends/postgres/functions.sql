@@ -77,10 +77,12 @@ $$;
 --   p_failures  [{idx, attempt, final, error_type, message, traceback}]: what is to be recorded
 --   p_retries   [[lo, hi, delay in seconds]]: failed, to be tried again
 --   p_released  [[lo, hi]]: not started, given back
+-- A plan that was made while the table of claims was empty reads the whole table, which fills with dead rows until the next
+-- vacuum: neither that (enable_seqscan) nor the index on worker_id (hence IS NOT DISTINCT FROM) must be used for one claim.
 CREATE OR REPLACE FUNCTION hammerwork_settle(
     p_worker uuid, p_claim bigint, p_open int, p_completed int, p_failed int,
     p_failures json, p_retries json, p_released json, p_remaining json
-) RETURNS text LANGUAGE plpgsql AS $$
+) RETURNS text LANGUAGE plpgsql SET enable_seqscan = off AS $$
 DECLARE
     k hammerwork_claims;
     c hammerwork_chunks;
@@ -91,14 +93,16 @@ DECLARE
     v_stopped boolean;
 BEGIN
     IF p_remaining IS NULL THEN
-        DELETE FROM hammerwork_claims WHERE id = p_claim AND worker_id = p_worker RETURNING * INTO k;
+        DELETE FROM hammerwork_claims WHERE id = p_claim AND worker_id IS NOT DISTINCT FROM p_worker RETURNING * INTO k;
     ELSE
-        SELECT * INTO k FROM hammerwork_claims WHERE id = p_claim AND worker_id = p_worker FOR UPDATE;
+        SELECT * INTO k FROM hammerwork_claims WHERE id = p_claim AND worker_id IS NOT DISTINCT FROM p_worker FOR UPDATE;
     END IF;
     IF k.id IS NULL THEN
         RETURN 'lost';
     END IF;
-    v_outcomes := p_completed + p_failed + hammerwork_jobs_in(p_retries) + hammerwork_jobs_in(p_released);
+    v_outcomes := p_completed + p_failed
+        + CASE WHEN p_retries IS NULL THEN 0 ELSE hammerwork_jobs_in(p_retries) END
+        + CASE WHEN p_released IS NULL THEN 0 ELSE hammerwork_jobs_in(p_released) END;
     IF p_remaining IS NOT NULL AND k.open = p_open - v_outcomes THEN
         RETURN 'ok';
     END IF;
@@ -165,10 +169,11 @@ END $$;
 
 -- Hands out the front of the best ready chunk. No row: nothing is ready. A row whose claim_id is null: something is, but
 -- other workers are at it this very moment; ask again at once.
+-- The plans are the same whatever the arguments; without the setting, the one of the payloads is made anew at each call.
 CREATE OR REPLACE FUNCTION hammerwork_claim(p_worker uuid, p_queue text, p_limit int) RETURNS TABLE (
     claim_id bigint, batch_id uuid, lo int, hi int, attempt smallint, priority smallint, alone boolean,
     max_attempts int, timeout_seconds float8, failure_mode text, retry_policy text, batch_size int, payloads text
-) LANGUAGE plpgsql AS $$
+) LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$
 #variable_conflict use_column
 DECLARE
     c record;
