@@ -67,7 +67,7 @@ verify: $(VENV)/installed ## Check format, lint, types, import layers and genera
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-cache
 	$(BIN)/python -m hammerwork_operator.api.crd --check crds
 	diff -r crds charts/hammerwork/files/crds
 

@@ -2,20 +2,13 @@
 
 from hammerwork.batch import (
     BatchState,
-    BatchStatus,
-    ErrorGroup,
     Job,
     JobBatch,
-    JobError,
-    JobRecord,
     JobStatus,
     PartialFailureMode,
     Priority,
-    QueueDepth,
-    QueueStatistics,
     RetryPolicy,
     RetryStrategy,
-    WorkerInfo,
 )
 from hammerwork.errors import (
     BatchConflictError,
@@ -31,6 +24,7 @@ from hammerwork.errors import (
 from hammerwork.handlers import batch_handler
 from hammerwork.lanes import WorkerStats
 from hammerwork.queue import JobQueue
+from hammerwork.reports import BatchStatus, ErrorGroup, JobError, JobRecord, QueueDepth, QueueStatistics, WorkerInfo
 from hammerwork.worker import Worker, WorkerPool
 
 __all__ = [

@@ -19,17 +19,8 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from hammerwork.backends.protocol import Backend
-    from hammerwork.batch import (
-        BatchStatus,
-        ErrorGroup,
-        Job,
-        JobBatch,
-        JobRecord,
-        JobStatus,
-        QueueDepth,
-        QueueStatistics,
-        WorkerInfo,
-    )
+    from hammerwork.batch import Job, JobBatch, JobStatus
+    from hammerwork.reports import BatchStatus, ErrorGroup, JobRecord, QueueDepth, QueueStatistics, WorkerInfo
 
 LEASE_SECONDS = 30.0
 """A worker that has not been heard of for this long is taken for dead, and its jobs go back to the queue."""

@@ -14,17 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Awaitable, Callable, Collection, Iterable, Sequence
     from datetime import datetime
 
-    from hammerwork.batch import (
-        BatchStatus,
-        ErrorGroup,
-        Job,
-        JobBatch,
-        JobRecord,
-        JobStatus,
-        QueueDepth,
-        QueueStatistics,
-        WorkerInfo,
-    )
+    from hammerwork.batch import Job, JobBatch, JobStatus
+    from hammerwork.reports import BatchStatus, ErrorGroup, JobRecord, QueueDepth, QueueStatistics, WorkerInfo
 
 Span = tuple[int, int]
 """A run of jobs by index: first and last, both included."""

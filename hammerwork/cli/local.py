@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from uuid import UUID
 
-    from hammerwork.batch import BatchStatus
     from hammerwork.cli.manifests import BatchManifest, Manifests, PoolManifest
     from hammerwork.cli.progress import Display
     from hammerwork.handlers import Handler
     from hammerwork.queue import JobQueue
+    from hammerwork.reports import BatchStatus
 
 SECONDS_BETWEEN_LOOKS = 0.2
 DATABASE_PATIENCE_SECONDS = 60.0

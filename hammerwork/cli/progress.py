@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from hammerwork.batch import BatchStatus
+    from hammerwork.reports import BatchStatus
 
 SECONDS_BETWEEN_LINES = 2.0
 

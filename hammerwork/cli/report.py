@@ -11,7 +11,8 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from hammerwork.batch import BatchState, BatchStatus, ErrorGroup
+from hammerwork.batch import BatchState
+from hammerwork.reports import BatchStatus, ErrorGroup
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -9,11 +9,11 @@ import typer
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from hammerwork.batch import QueueStatistics, WorkerInfo  # noqa: TC001
 from hammerwork.cli.console import DatabaseURL, Output, OutputOption, standard_output, with_queue
 from hammerwork.cli.pause import QueueName  # noqa: TC001
 from hammerwork.cli.report import encode
 from hammerwork.queue import JobQueue  # noqa: TC001
+from hammerwork.reports import QueueStatistics, WorkerInfo  # noqa: TC001
 
 
 def stats(

@@ -23,21 +23,9 @@ from hammerwork.backends.mysql.standing import Standing, spans_of, standings, wi
 from hammerwork.backends.mysql.statements import statement
 from hammerwork.backends.protocol import Claim, Exchange
 from hammerwork.backends.slices import MAX_CHUNK_JOBS
-from hammerwork.batch import (
-    BatchState,
-    BatchStatus,
-    ErrorGroup,
-    JobError,
-    JobRecord,
-    JobStatus,
-    PartialFailureMode,
-    Priority,
-    QueueDepth,
-    QueueStatistics,
-    RetryPolicy,
-    WorkerInfo,
-)
+from hammerwork.batch import BatchState, JobStatus, PartialFailureMode, Priority, RetryPolicy
 from hammerwork.errors import BatchConflictError, BatchNotFoundError, DatabaseUnavailableError
+from hammerwork.reports import BatchStatus, ErrorGroup, JobError, JobRecord, QueueDepth, QueueStatistics, WorkerInfo
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection

@@ -16,21 +16,9 @@ from hammerwork.backends.postgres.loading import Loader
 from hammerwork.backends.postgres.migrate import migrate
 from hammerwork.backends.protocol import Claim, Exchange, Settled
 from hammerwork.backends.sql import read_queries
-from hammerwork.batch import (
-    BatchState,
-    BatchStatus,
-    ErrorGroup,
-    JobError,
-    JobRecord,
-    JobStatus,
-    PartialFailureMode,
-    Priority,
-    QueueDepth,
-    QueueStatistics,
-    RetryPolicy,
-    WorkerInfo,
-)
+from hammerwork.batch import BatchState, JobStatus, PartialFailureMode, Priority, RetryPolicy
 from hammerwork.errors import BatchConflictError, BatchNotFoundError, DatabaseUnavailableError
+from hammerwork.reports import BatchStatus, ErrorGroup, JobError, JobRecord, QueueDepth, QueueStatistics, WorkerInfo
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Sequence

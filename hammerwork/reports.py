@@ -1,0 +1,148 @@
+"""What the queue tells: of a batch, of its jobs and failures, of a queue and its workers. Values only."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from hammerwork.batch import BatchState, JobStatus, PartialFailureMode, Priority
+
+
+class BatchStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """A batch at one instant. total = completed + failed + cancelled + pending, always."""
+
+    batch_id: UUID
+    name: str
+    queue: str
+    state: BatchState
+    suspended: bool
+    failure_mode: PartialFailureMode
+    total_jobs: int
+    """While the batch is loading: the jobs loaded so far."""
+    pending_jobs: int
+    """Not finished yet: waiting, scheduled for another attempt, or running."""
+    running_jobs: int
+    """Those of the pending ones that a worker has taken."""
+    completed_jobs: int
+    failed_jobs: int
+    cancelled_jobs: int
+    metadata: dict[str, str]
+    fingerprint: str | None
+    """What the enqueuer said of the batch's content, to tell a repeated enqueue from a conflict."""
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    """Set when nothing of the batch can run any more."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing of the batch is pending and nothing will be."""
+        return self.finished_at is not None
+
+    def success_rate(self) -> float:
+        """Completed ÷ (completed + failed), from 0 to 1; 1 while nothing has finished."""
+        finished = self.completed_jobs + self.failed_jobs
+        return self.completed_jobs / finished if finished else 1.0
+
+    def progress(self) -> float:
+        """Finished jobs (completed, failed or cancelled) ÷ total, from 0 to 1."""
+        return (self.total_jobs - self.pending_jobs) / self.total_jobs if self.total_jobs else 0.0
+
+
+class JobError(msgspec.Struct, frozen=True, kw_only=True):
+    """The failure of one attempt of a job."""
+
+    index: int
+    attempt: int
+    type: str
+    """Name of the exception's class, e.g. ``ValueError``."""
+    message: str
+    traceback: str | None
+    failed_at: datetime
+
+
+class ErrorGroup(msgspec.Struct, frozen=True, kw_only=True):
+    """All recorded failures of a batch that have the same type, with the first one as a sample."""
+
+    type: str
+    count: int
+    index: int
+    message: str
+
+
+class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A job of a batch as the queue sees it now."""
+
+    batch_id: UUID
+    index: int
+    queue: str
+    payload: Any
+    priority: Priority
+    status: JobStatus
+    attempts: int
+    """Attempts made so far, one that is running included; completed jobs that were never retried show 1."""
+    error: JobError | None
+    """The last recorded failure, if there is one."""
+
+    @property
+    def id(self) -> str:
+        """Unique name of the job: the batch's id and the job's index."""
+        return f"{self.batch_id}/{self.index}"
+
+
+class QueueDepth(msgspec.Struct, frozen=True, kw_only=True):
+    """The backlog of one queue at one instant, in jobs."""
+
+    queue: str
+    ready: int
+    """Claimable now; the jobs of suspended batches are not."""
+    scheduled: int
+    running: int
+    oldest_ready_seconds: float | None
+    """How long the oldest claimable job has been waiting."""
+
+
+class QueueStatistics(msgspec.Struct, frozen=True, kw_only=True):
+    """What happened in one queue within a window of time that ends now; workers report every few seconds."""
+
+    queue: str
+    window_seconds: float
+    total_processed: int
+    """Attempts that ended, successful or not."""
+    failed: int
+    """Those that failed."""
+    error_rate: float
+    """failed ÷ total_processed, from 0 to 1."""
+    throughput: float
+    """Attempts per second."""
+    average_processing_time_ms: float
+    batches: int
+    """Batches that finished."""
+    average_batch_size: float
+    """Jobs per finished batch."""
+    depth: QueueDepth
+    """The backlog now."""
+
+
+class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """A worker that has reported within its lease, or whose jobs have not been given back yet."""
+
+    id: UUID
+    queue: str
+    pool: str
+    instance: str
+    lanes: int
+    started_at: datetime
+    heartbeat_at: datetime
+    jobs_processed: int
+    jobs_completed: int
+    jobs_failed: int
+    average_processing_time_ms: float
+
+    @property
+    def success_rate(self) -> float:
+        """Completed ÷ processed, from 0 to 1; 1 while nothing has been processed."""
+        return self.jobs_completed / self.jobs_processed if self.jobs_processed else 1.0
