@@ -20,6 +20,15 @@ STATEMENT_TIMEOUT_SECONDS = 60.0
 WORKER_TIMEOUT_SECONDS = 10.0
 """The same for what workers do all the time: a dead connection must be found out well within a lease."""
 
+ABANDONED_SECONDS = 30.0
+"""The server rolls a transaction back whose client has been silent for this long between two statements."""
+
+_TRANSACTION = """
+SET LOCAL idle_in_transaction_session_timeout = {milliseconds:d};
+SET LOCAL tcp_keepalives_idle = 30; SET LOCAL tcp_keepalives_interval = 10; SET LOCAL tcp_keepalives_count = 3
+"""
+"""A client that vanished would keep what it has locked for hours, by the defaults of servers and of TCP."""
+
 _UNAVAILABLE = (
     OSError,
     TimeoutError,
@@ -34,6 +43,7 @@ _UNAVAILABLE = (
     asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.InvalidCatalogNameError,
     asyncpg.InternalClientError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
 )
 
 
@@ -93,8 +103,18 @@ class Database:
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Any]:
         """Lend a connection within a transaction."""
-        async with self.connection() as connection, connection.transaction():
-            yield connection
+        async with self.connection() as connection:
+            transaction = connection.transaction()
+            await transaction.start()
+            try:
+                await connection.execute(_TRANSACTION.format(milliseconds=round(ABANDONED_SECONDS * 1000)))
+                yield connection
+            except (asyncio.CancelledError, TimeoutError):
+                raise  # the connection ends, and the transaction with it; no answer of the server is waited for
+            except BaseException:
+                await transaction.rollback()
+                raise
+            await transaction.commit()
 
     async def dedicated_connection(self) -> Any:
         """Open a connection outside of the pool; the caller closes it."""
