@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import secrets
+import signal
 import sys
 import time
 
@@ -52,6 +53,7 @@ def _run(backend: str, arguments: argparse.Namespace, seed: int) -> bool:
 def main() -> int:
     """Run the command line; return the exit code."""
     arguments = _arguments()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # servers and workers end with this process
     seed = arguments.seed if arguments.seed is not None else secrets.randbelow(1_000_000)
     passed = [_run(backend, arguments, seed) for backend in arguments.backend or BACKENDS]
     return 0 if all(passed) else 1

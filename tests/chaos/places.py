@@ -85,8 +85,7 @@ class Place:
         assert process.stdin is not None
         with contextlib.suppress(ConnectionError):
             process.stdin.write(msgspec.json.encode(order) + b"\n")
-            await process.stdin.drain()
-            process.stdin.close()
+            await process.stdin.drain()  # and stays open: its end tells the worker that this process is gone
         code = await process.wait()
         self._process = None
         self.exits.append(

@@ -103,6 +103,7 @@ async def _run(order: WorkerOrder) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
+    loop.add_reader(sys.stdin.fileno(), stopping.set)  # it ends with the test
     try:
         queue = await JobQueue.connect(order.database_url, connect_timeout=5)
     except DatabaseUnavailableError as error:
@@ -124,6 +125,7 @@ async def _run(order: WorkerOrder) -> int:
         stop.add_done_callback(lambda _task: worker.stop())
         await worker.run()
         stop.cancel()
+    loop.remove_reader(sys.stdin.fileno())
     watch.cancel()
     return 0
 
