@@ -10,6 +10,7 @@ from uuid import UUID
 import asyncpg
 
 from hammerwork import Job, JobQueue
+from tests.apiserver.barrier import loading_stops_at
 from tests.apiserver.kubectl import condition
 from tests.apiserver.operator_process import OperatorUnderTest, jobbatch, secret
 from tests.apiserver.workers import worker
@@ -53,9 +54,10 @@ async def test_a_database_that_restarts_is_waited_for(kubectl: Kubectl, operator
 async def test_an_operator_that_is_told_to_stop_while_loading_goes_on_later(
     kubectl: Kubectl, operator: OperatorUnderTest, with_database: str
 ) -> None:
-    kubectl.create(jobbatch("large", generate={"count": 300_000, "payload": "{{ index }}"}))
-    await kubectl.wait("jobbatch", "large", lambda found: condition(found, "Ready") == "False Loading")
-    assert operator.stop() == 0
+    async with loading_stops_at(with_database, 100_000):
+        kubectl.create(jobbatch("large", generate={"count": 300_000, "payload": "{{ index }}"}))
+        await kubectl.wait("jobbatch", "large", lambda found: condition(found, "Ready") == "False Loading")
+        assert operator.stop() == 0
     operator.start()
     loaded = await kubectl.wait("jobbatch", "large", running, seconds=120)
     assert loaded["status"]["totalJobs"] == 300_000

@@ -9,6 +9,7 @@ import asyncpg
 import pytest
 
 from hammerwork import Job, JobQueue
+from tests.apiserver.barrier import loading_stops_at
 from tests.apiserver.kubectl import condition
 from tests.apiserver.operator_process import jobbatch, secret
 from tests.apiserver.workers import worker
@@ -146,21 +147,22 @@ async def test_an_operator_that_is_killed_while_loading_goes_on_where_it_was(
     kubectl: Kubectl, operator: OperatorUnderTest, with_database: str
 ) -> None:
     total = 400_000
-    kubectl.create(jobbatch("large", generate={"count": total, "payload": "{{ index }}"}))
-
-    async with await JobQueue.connect(with_database) as queue:
-        loading = await kubectl.wait("jobbatch", "large", lambda found: "batchId" in found.get("status", {}))
-        batch_id = UUID(loading["status"]["batchId"])
-        await kubectl.wait(
-            "jobbatch", "large", lambda found: not found["status"]["conditions"][0]["message"].startswith("0 of")
+    async with loading_stops_at(with_database, 200_000), await JobQueue.connect(with_database) as queue:
+        kubectl.create(jobbatch("large", generate={"count": total, "payload": "{{ index }}"}))
+        loading = await kubectl.wait(
+            "jobbatch",
+            "large",
+            lambda found: (
+                condition(found, "Ready") == "False Loading"
+                and found["status"]["conditions"][0]["message"] == "200,000 of 400,000 jobs loaded"
+            ),
         )
         operator.kill()
-        at_kill = (await queue.get_batch_statuses([batch_id]))[batch_id]
-        assert at_kill.state.value == "Loading"
-        assert 0 < at_kill.total_jobs < total
-        operator.start()
-        enqueued = await kubectl.wait("jobbatch", "large", reason("Running"), seconds=120)
-        assert counts(enqueued)["total"] == total
+        at_kill = await queue.get_batch_status(UUID(loading["status"]["batchId"]))
+        assert (at_kill.state.value, at_kill.total_jobs) == ("Loading", 200_000)
+    operator.start()
+    enqueued = await kubectl.wait("jobbatch", "large", reason("Running"), seconds=120)
+    assert counts(enqueued)["total"] == total
     connection = await asyncpg.connect(with_database)
     distinct = await connection.fetchval("SELECT count(DISTINCT payload::text) FROM hammerwork_jobs")
     await connection.close()
