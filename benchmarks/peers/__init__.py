@@ -54,10 +54,10 @@ PEERS = (
         "procrastinate",
         "3.10.0",
         "python",
-        5_000,
+        3_000,
         "SELECT count(*) FROM procrastinate_jobs WHERE status <> 'succeeded'",
     ),
-    Peer("hammerwork-rs", "3.0.0", "rust", 3_000, "SELECT count(*) FROM hammerwork_jobs WHERE status <> 'Completed'"),
+    Peer("hammerwork-rs", "3.0.0", "rust", 2_000, "SELECT count(*) FROM hammerwork_jobs WHERE status <> 'Completed'"),
 )
 
 

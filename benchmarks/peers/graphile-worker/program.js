@@ -6,7 +6,7 @@ const { Logger, makeWorkerUtils, runMigrations, runOnce } = require("graphile-wo
 
 const JOBS_PER_CALL = 10_000;
 const CONCURRENT_JOBS = 50;
-const LOCAL_QUEUE_SIZE = 500;
+const LOCAL_QUEUE_SIZE = 2_000;
 
 const [command, connectionString, count] = process.argv.slice(2);
 const logger = new Logger(() => () => {});

@@ -6,7 +6,7 @@ const PgBoss = require("pg-boss");
 
 const QUEUE = "jobs";
 const JOBS_PER_INSERT = 1_000;
-const JOBS_PER_FETCH = 500;
+const JOBS_PER_FETCH = 10_000;
 const FETCHERS = 2;
 
 const [command, connectionString, count] = process.argv.slice(2);

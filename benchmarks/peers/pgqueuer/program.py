@@ -15,7 +15,7 @@ from pgqueuer.queries import Queries
 from pgqueuer.types import QueueExecutionMode
 
 JOBS_PER_CALL = 5_000
-JOBS_PER_FETCH = 500
+JOBS_PER_FETCH = 1_000
 
 
 async def prepare(url: str) -> None:
