@@ -10,6 +10,7 @@ from uuid import UUID
 
 import msgspec
 
+from hammerwork.backends import rows
 from hammerwork.backends.mysql import settling
 from hammerwork.backends.mysql.connection import (
     GROUP_BYTES,
@@ -19,22 +20,20 @@ from hammerwork.backends.mysql.connection import (
 )
 from hammerwork.backends.mysql.loading import Loader
 from hammerwork.backends.mysql.migrate import migrate
-from hammerwork.backends.mysql.standing import Standing, spans_of, standings, windows
+from hammerwork.backends.mysql.standing import Standing, standings, windows
 from hammerwork.backends.mysql.statements import statement
-from hammerwork.backends.protocol import Claim, Exchange
+from hammerwork.backends.protocol import Exchange
 from hammerwork.backends.slices import MAX_CHUNK_JOBS
-from hammerwork.batch import BatchState, JobStatus, PartialFailureMode, Priority, RetryPolicy
-from hammerwork.errors import BatchConflictError, BatchNotFoundError, DatabaseUnavailableError
-from hammerwork.reports import BatchStatus, ErrorGroup, JobError, JobRecord, QueueDepth, QueueStatistics, WorkerInfo
+from hammerwork.batch import BatchState, JobStatus
+from hammerwork.errors import BatchNotFoundError, DatabaseUnavailableError
+from hammerwork.reports import BatchStatus, ErrorGroup, JobRecord, QueueDepth, QueueStatistics, WorkerInfo
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection
 
     from hammerwork.backends.mysql.connection import Row
-    from hammerwork.backends.protocol import Settlement, Span, WorkerRecord
+    from hammerwork.backends.protocol import Claim, Settlement, Span, WorkerRecord
 
-_MAX_PAGE = 10_000
-_MAX_BATCHES = 1_000
 _WINDOW_JOBS = 10_000
 _BUSY_SECONDS = 0.01
 _BLOCKS = {"finish_stopped", "heartbeat", "make_due_ready", "retire", "retry_failed", "set_suspended"}
@@ -80,18 +79,19 @@ class MysqlBackend:
         return await self._rows(name, within=WORKER_TIMEOUT_SECONDS, **values)
 
     async def batch_statuses(self, batch_ids: Collection[UUID]) -> dict[UUID, BatchStatus]:
-        statuses = map(_status, await self._rows("batch_statuses", batches=list(batch_ids)))
+        found = await self._rows("batch_statuses", batches=list(batch_ids))
+        statuses = [rows.batch_status(_batch_row(row)) for row in found]
         return {status.batch_id: status for status in statuses}
 
     async def batch_jobs(self, batch_id: UUID, *, status: JobStatus | None, after: int, limit: int) -> list[JobRecord]:
-        if not 1 <= limit <= _MAX_PAGE:
-            raise ValueError(f"batch {batch_id}: limit {limit} must be 1 to {_MAX_PAGE:,} jobs a page")
-        rows = await self._rows("batch_header", batch=batch_id)
-        if not rows:
+        rows.check_limit(f"batch {batch_id}", limit, rows.MAX_PAGE, "jobs")
+        headers = await self._rows("batch_header", batch=batch_id)
+        if not headers:
             raise BatchNotFoundError(batch_id)
+        (header,) = headers
         found: list[Standing] = []
         size = limit if status is None else _WINDOW_JOBS
-        for window in windows(await self._spans(rows[0], batch_id, status, after=after, limit=limit), after + 1, size):
+        for window in windows(await self._spans(header, batch_id, status, after=after, limit=limit), after + 1, size):
             first, last = window.start - 1, window.stop - 1
             batch, chunks, claims, failures = await self._database.run(
                 statement("job_window", batch=batch_id, after=first, last=last, longest=MAX_CHUNK_JOBS), block=True
@@ -102,7 +102,7 @@ class MysqlBackend:
             found += [standing for standing in all_there if status is None or standing.status is status]
             if len(found) >= limit:
                 break
-        return await self._records(batch_id, rows[0]["queue"], found[:limit])
+        return await self._records(batch_id, header["queue"], found[:limit])
 
     async def _spans(
         self, batch: Row, batch_id: UUID, status: JobStatus | None, *, after: int, limit: int
@@ -114,12 +114,17 @@ class MysqlBackend:
             name = "running_spans" if status is JobStatus.RUNNING else "failed_spans"
             values = {} if status is JobStatus.RUNNING else {"limit": limit}
             return [(row["lo"], row["hi"]) for row in await self._rows(name, batch=batch_id, after=after, **values)]
-        return spans_of(status, await self._rows("waiting_spans", batch=batch_id, after=after), after + 1, batch)
+        waiting = await self._rows("waiting_spans", batch=batch_id, after=after)
+        stopped = BatchState(batch["state"]) in rows.STOPPED
+        return rows.waiting_spans(status, waiting, after + 1, total=batch["total"], stopped=stopped)
 
     async def _records(self, batch_id: UUID, queue: str, found: list[Standing]) -> list[JobRecord]:
         indexes = [standing.index for standing in found]
         payloads = {row["idx"]: row["payload"] for row in await self._rows("job_rows", batch=batch_id, indexes=indexes)}
-        errors = {row["idx"]: row for row in await self._rows("job_errors", batch=batch_id, indexes=indexes)}
+        errors = {
+            row["idx"]: rows.job_error({**row, "failed_at": _utc(row["failed_at"])}, attempt=row["attempt"])
+            for row in await self._rows("job_errors", batch=batch_id, indexes=indexes)
+        }
         return [
             JobRecord(
                 batch_id=batch_id,
@@ -129,7 +134,7 @@ class MysqlBackend:
                 priority=standing.priority,
                 status=standing.status,
                 attempts=standing.attempts,
-                error=_error(errors[standing.index]) if standing.index in errors else None,
+                error=errors.get(standing.index),
             )
             for standing in found
             if standing.index in payloads  # the batch may be going away
@@ -159,14 +164,13 @@ class MysqlBackend:
     async def list_batches(
         self, *, queue: str | None, metadata: dict[str, str], before: tuple[datetime, UUID] | None, limit: int
     ) -> list[UUID]:
-        if not 1 <= limit <= _MAX_BATCHES:
-            raise ValueError(f"list of batches: limit {limit} must be 1 to {_MAX_BATCHES:,} batches a page")
+        rows.check_limit("list of batches", limit, rows.MAX_BATCHES, "batches")
         created_at, batch_id = before or _END_OF_TIME
         wanted = msgspec.json.encode(metadata).decode()
-        rows = await self._rows(
+        found = await self._rows(
             "list_batches", metadata=wanted, queue=queue, created_at=created_at, batch=batch_id, limit=limit
         )
-        return [UUID(bytes=row["id"]) for row in rows]
+        return [UUID(bytes=row["id"]) for row in found]
 
     async def retry_failed(self, batch_id: UUID) -> int:
         (row,) = await self._rows("retry_failed", batch=batch_id)
@@ -174,11 +178,7 @@ class MysqlBackend:
         if jobs is None:
             raise BatchNotFoundError(batch_id)
         if jobs < 0:
-            status = (await self.batch_statuses([batch_id]))[batch_id]
-            raise BatchConflictError(
-                f"batch {status.name!r} ({batch_id}): it is {status.state.value}; failed jobs can be run again once "
-                "the batch has finished, unless it was cancelled"
-            )
+            raise rows.not_retryable((await self.batch_statuses([batch_id]))[batch_id])
         return int(jobs)
 
     async def pause_queue(self, queue: str, *, paused: bool) -> None:
@@ -186,36 +186,18 @@ class MysqlBackend:
 
     async def queue_statistics(self, queue: str, window_seconds: float) -> QueueStatistics:
         (row,) = await self._rows("queue_statistics", queue=queue, window_us=_microseconds(window_seconds))
-        depths = await self.queue_depths()
-        processed = row["processed"]
-        return QueueStatistics(
-            queue=queue,
-            window_seconds=window_seconds,
-            total_processed=processed,
-            failed=row["failed"],
-            error_rate=row["failed"] / processed if processed else 0.0,
-            throughput=processed / window_seconds,
-            average_processing_time_ms=row["busy_ms"] / processed if processed else 0.0,
-            batches=row["batches"],
-            average_batch_size=row["average_batch_size"],
-            depth=depths.get(queue)
-            or QueueDepth(queue=queue, ready=0, scheduled=0, running=0, oldest_ready_seconds=None),
-        )
+        depth = (await self.queue_depths()).get(queue)
+        return rows.queue_statistics(queue, window_seconds, row, depth)
 
     async def workers(self, queue: str | None) -> list[WorkerInfo]:
         return [
-            WorkerInfo(
-                id=UUID(bytes=row["id"]),
-                queue=row["queue"],
-                pool=row["pool"],
-                instance=row["instance"],
-                lanes=row["lanes"],
-                started_at=_utc(row["started_at"]),
-                heartbeat_at=_utc(row["heartbeat_at"]),
-                jobs_processed=row["processed"],
-                jobs_completed=row["processed"] - row["failed"],
-                jobs_failed=row["failed"],
-                average_processing_time_ms=row["busy_ms"] / row["processed"] if row["processed"] else 0.0,
+            rows.worker_info(
+                {
+                    **row,
+                    "id": UUID(bytes=row["id"]),
+                    "started_at": _utc(row["started_at"]),
+                    "heartbeat_at": _utc(row["heartbeat_at"]),
+                }
             )
             for row in await self._rows("list_workers", queue=queue)
         ]
@@ -245,10 +227,10 @@ class MysqlBackend:
                 await self._worker_rows("finish_stopped", batch=UUID(bytes=row["batch_id"]))
         return exchange
 
-    async def _claim(self, rows: list[Row], jobs: list[Row]) -> Claim | None:
-        if not rows:
+    async def _claim(self, claims: list[Row], jobs: list[Row]) -> Claim | None:
+        if not claims:
             return None
-        (row,) = rows
+        (row,) = claims
         batch_id = UUID(bytes=row["batch_id"])
         text = jobs[0]["payloads"].encode()
         if len(text) < GROUP_BYTES - 4:  # it is cut where a character ends
@@ -256,21 +238,7 @@ class MysqlBackend:
         else:
             jobs = await self._worker_rows("payloads", batch=batch_id, lo=row["lo"], hi=row["hi"])
             payloads = [msgspec.json.decode(job["payload"]) for job in jobs]
-        return Claim(
-            id=row["claim_id"],
-            batch_id=batch_id,
-            lo=row["lo"],
-            hi=row["hi"],
-            attempt=row["attempt"],
-            priority=Priority(row["priority"]),
-            alone=bool(row["alone"]),
-            max_attempts=row["max_attempts"],
-            timeout_seconds=row["timeout_seconds"],
-            failure_mode=PartialFailureMode(row["failure_mode"]),
-            retry_policy=msgspec.json.decode(row["retry_policy"], type=RetryPolicy),
-            batch_size=row["batch_size"],
-            payloads=payloads,
-        )
+        return rows.claim({**row, "batch_id": batch_id}, payloads)
 
     async def _free_undelivered(self, worker_id: UUID) -> None:
         """Free the claims that were given to a worker in an answer which it never got.
@@ -288,17 +256,17 @@ class MysqlBackend:
 
     async def retire(self, worker_id: UUID, *, instance: str = "") -> None:
         if instance:
-            rows = await self._worker_rows("workers_of_instance", worker=worker_id, instance=instance)
-            if rows:
-                await self._worker_rows("delete_workers", ids=[UUID(bytes=row["id"]) for row in rows])
+            others = await self._worker_rows("workers_of_instance", worker=worker_id, instance=instance)
+            if others:
+                await self._worker_rows("delete_workers", ids=[UUID(bytes=row["id"]) for row in others])
         else:
             await self._worker_rows("retire", worker=worker_id)
             self._last_claim.pop(worker_id, None)
             self._doubt_until.pop(worker_id, None)
 
     async def stopped_batches(self, batch_ids: Collection[UUID]) -> set[UUID]:
-        rows = await self._worker_rows("claimable_batches", batches=list(batch_ids))
-        return set(batch_ids) - {UUID(bytes=row["id"]) for row in rows}
+        found = await self._worker_rows("claimable_batches", batches=list(batch_ids))
+        return set(batch_ids) - {UUID(bytes=row["id"]) for row in found}
 
     async def tick(self, queue: str) -> None:
         for row in await self._worker_rows("make_due_ready", queue=queue):
@@ -345,42 +313,6 @@ def _maybe_utc(moment: datetime | None) -> datetime | None:
     return None if moment is None else _utc(moment)
 
 
-def _error(row: Row) -> JobError:
-    return JobError(
-        index=row["idx"],
-        attempt=row["attempt"],
-        type=row["error_type"],
-        message=row["message"],
-        traceback=row["traceback"],
-        failed_at=_utc(row["failed_at"]),
-    )
-
-
-def _status(row: Row) -> BatchStatus:
-    state = BatchState(row["state"])
-    done = row["completed"] + row["failed"]
-    running = row["running"]
-    # Of a stopped batch, what is not in a worker's hands will not run any more.
-    stopped = state in {BatchState.FAILED, BatchState.CANCELLED}
-    cancelled = row["total"] - done - running if stopped else 0
-    if state is BatchState.PENDING and (done or running or row["started_at"] is not None):
-        state = BatchState.RUNNING
-    return BatchStatus(
-        batch_id=UUID(bytes=row["id"]),
-        name=row["name"],
-        queue=row["queue"],
-        state=state,
-        suspended=bool(row["suspended"]),
-        failure_mode=PartialFailureMode(row["failure_mode"]),
-        total_jobs=row["total"],
-        pending_jobs=row["total"] - done - cancelled,
-        running_jobs=running,
-        completed_jobs=row["completed"],
-        failed_jobs=row["failed"],
-        cancelled_jobs=cancelled,
-        metadata=msgspec.json.decode(row["metadata"]),
-        fingerprint=row["fingerprint"],
-        created_at=_utc(row["created_at"]),
-        started_at=_maybe_utc(row["started_at"]),
-        finished_at=_maybe_utc(row["finished_at"]),
-    )
+def _batch_row(row: Row) -> Row:
+    times = {name: _maybe_utc(row[name]) for name in ("created_at", "started_at", "finished_at")}
+    return {**row, **times, "id": UUID(bytes=row["id"])}

@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from hammerwork.batch import JobStatus, Priority
+from hammerwork.backends.rows import STOPPED, attempts_begun, waiting_status
+from hammerwork.batch import BatchState, JobStatus, Priority
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from hammerwork.backends.mysql.connection import Row
     from hammerwork.backends.protocol import Span
-
-_STOPPED = {"Failed", "Cancelled"}
 
 
 class Standing(msgspec.Struct, frozen=True):
@@ -42,25 +41,10 @@ def standings(
             return
         chunk = covering[index - window.start]
         failure = ends.get(index)
-        status = _status(index, chunk, running, failure, stopped=batch["state"] in _STOPPED)
+        status = _status(index, chunk, running, failure, stopped=BatchState(batch["state"]) in STOPPED)
         attempt = chunk["attempt"] if chunk is not None else failure["attempt"] if failure is not None else 1
-        begun = attempt - 1 if status in {JobStatus.PENDING, JobStatus.SCHEDULED, JobStatus.CANCELLED} else attempt
+        begun = attempts_begun(attempt, status)
         yield Standing(index, status, begun, Priority(runs[bisect.bisect_right(starts, index) - 1][1]))
-
-
-def spans_of(status: JobStatus, waiting: Iterable[Row], first: int, batch: Row) -> list[Span]:
-    """Return where jobs can be that have this status and are not in the hands of workers, from index `first` on.
-
-    Args:
-        status: Completed, or one of those that a job has that is not handed out.
-        waiting: Rows of ``waiting_spans``, in order.
-        first: Least index of interest.
-        batch: Row of the batch with its state and total.
-    """
-    if status is JobStatus.COMPLETED:
-        return _gaps([(row["lo"], row["hi"]) for row in waiting], first, batch["total"] - 1)
-    stopped = batch["state"] in _STOPPED
-    return [(row["lo"], row["hi"]) for row in waiting if _waiting_status(row["state"], stopped=stopped) is status]
 
 
 def windows(spans: Iterable[Span], first: int, size: int) -> Iterator[range]:
@@ -70,24 +54,6 @@ def windows(spans: Iterable[Span], first: int, size: int) -> Iterator[range]:
         while first <= hi:
             yield range(first, first + size)
             first += size
-
-
-def _gaps(spans: Iterable[Span], lo: int, hi: int) -> list[Span]:
-    """Return what of lo..hi is in none of the spans, which are in order."""
-    gaps = []
-    for start, end in spans:
-        if start > lo:
-            gaps.append((lo, start - 1))
-        lo = max(lo, end + 1)
-    if lo <= hi:
-        gaps.append((lo, hi))
-    return gaps
-
-
-def _waiting_status(state: str, *, stopped: bool) -> JobStatus:
-    if stopped or state == "cancelled":
-        return JobStatus.CANCELLED
-    return JobStatus.SCHEDULED if state == "scheduled" else JobStatus.PENDING
 
 
 def _covering(chunks: Iterable[Row], window: range) -> list[Row | None]:
@@ -114,7 +80,7 @@ def _status(
     index: int, chunk: Row | None, running: dict[int, list[tuple[int, int]]], failure: Row | None, *, stopped: bool
 ) -> JobStatus:
     if chunk is not None and index >= chunk["next"]:
-        return _waiting_status(chunk["state"], stopped=stopped)
+        return waiting_status(chunk["state"], stopped=stopped)
     if chunk is not None and any(lo <= index <= hi for lo, hi in running.get(chunk["id"], ())):
         return JobStatus.RUNNING
     # Not covered, or handed out and in no claim: it has an outcome, and failures tells which.

@@ -11,14 +11,15 @@ from uuid import UUID
 
 import msgspec
 
+from hammerwork.backends import rows
 from hammerwork.backends.postgres.connection import STATEMENT_TIMEOUT_SECONDS, WORKER_TIMEOUT_SECONDS, Database
 from hammerwork.backends.postgres.loading import Loader
 from hammerwork.backends.postgres.migrate import migrate
-from hammerwork.backends.protocol import Claim, Exchange, Settled
+from hammerwork.backends.protocol import Exchange, Settled
 from hammerwork.backends.sql import read_queries
-from hammerwork.batch import BatchState, JobStatus, PartialFailureMode, Priority, RetryPolicy
-from hammerwork.errors import BatchConflictError, BatchNotFoundError, DatabaseUnavailableError
-from hammerwork.reports import BatchStatus, ErrorGroup, JobError, JobRecord, QueueDepth, QueueStatistics, WorkerInfo
+from hammerwork.batch import BatchState, JobStatus, Priority
+from hammerwork.errors import BatchNotFoundError, DatabaseUnavailableError
+from hammerwork.reports import BatchStatus, ErrorGroup, JobRecord, QueueDepth, QueueStatistics, WorkerInfo
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Sequence
@@ -26,10 +27,7 @@ if TYPE_CHECKING:
     from hammerwork.backends.protocol import Settlement, Span, WorkerRecord
 
 _CHANNEL = "hammerwork_ready"
-_MAX_PAGE = 10_000
 _BUSY_SECONDS = 0.01
-_MAX_BATCHES = 1_000
-_STOPPED = {BatchState.FAILED, BatchState.CANCELLED}
 _END_OF_TIME = (datetime.max.replace(tzinfo=UTC), UUID(int=0))
 
 
@@ -72,18 +70,18 @@ class PostgresBackend:
             return await connection.fetchval(self._queries[query], *args, timeout=timeout)
 
     async def batch_statuses(self, batch_ids: Collection[UUID]) -> dict[UUID, BatchStatus]:
-        return {row["id"]: _status(row) for row in await self._fetch("batch_statuses", list(batch_ids))}
+        found = await self._fetch("batch_statuses", list(batch_ids))
+        return {row["id"]: rows.batch_status(row) for row in found}
 
     async def batch_jobs(self, batch_id: UUID, *, status: JobStatus | None, after: int, limit: int) -> list[JobRecord]:
-        if not 1 <= limit <= _MAX_PAGE:
-            raise ValueError(f"batch {batch_id}: limit {limit} must be 1 to {_MAX_PAGE:,} jobs a page")
+        rows.check_limit(f"batch {batch_id}", limit, rows.MAX_PAGE, "jobs")
         batch = (await self.batch_statuses([batch_id])).get(batch_id)
         if batch is None:
             raise BatchNotFoundError(batch_id)
         priorities = msgspec.json.decode(await self._fetchval("batch_priorities", batch_id))
         starts = [start for start, _ in priorities]
         spans = await self._spans(batch, status, after=after, limit=limit)
-        rows = await self._fetch(
+        found = await self._fetch(
             "batch_jobs",
             batch_id,
             after,
@@ -93,7 +91,7 @@ class PostgresBackend:
             [hi for _, hi in spans],
         )
         return [
-            _record(batch, row, Priority(priorities[bisect.bisect_right(starts, row["idx"]) - 1][1])) for row in rows
+            _record(batch, row, Priority(priorities[bisect.bisect_right(starts, row["idx"]) - 1][1])) for row in found
         ]
 
     async def _spans(self, batch: BatchStatus, status: JobStatus | None, *, after: int, limit: int) -> list[Span]:
@@ -106,14 +104,10 @@ class PostgresBackend:
         if status is None:
             return [(after + 1, after + limit)]
         waiting = await self._fetch("waiting_spans", batch.batch_id, after)
-        if status is JobStatus.COMPLETED:
-            return _gaps([(row["lo"], row["hi"]) for row in waiting], after + 1, batch.total_jobs - 1)
-        spans = [
-            (row["lo"], row["hi"])
-            for row in waiting
-            if _waiting_status(row["state"], stopped=batch.state in _STOPPED) is status
-        ]
-        return spans[:limit]
+        stopped = batch.state in rows.STOPPED
+        spans = rows.waiting_spans(status, waiting, after + 1, total=batch.total_jobs, stopped=stopped)
+        # All jobs of a span that waits have the status; in a gap between such spans, some may have failed or run.
+        return spans if status is JobStatus.COMPLETED else spans[:limit]
 
     async def batch_errors(self, batch_id: UUID, *, limit: int) -> list[ErrorGroup]:
         return [
@@ -134,8 +128,7 @@ class PostgresBackend:
     async def list_batches(
         self, *, queue: str | None, metadata: dict[str, str], before: tuple[datetime, UUID] | None, limit: int
     ) -> list[UUID]:
-        if not 1 <= limit <= _MAX_BATCHES:
-            raise ValueError(f"list of batches: limit {limit} must be 1 to {_MAX_BATCHES:,} batches a page")
+        rows.check_limit("list of batches", limit, rows.MAX_BATCHES, "batches")
         created_at, batch_id = before or _END_OF_TIME
         wanted = msgspec.json.encode(metadata).decode()
         return [row["id"] for row in await self._fetch("list_batches", wanted, queue, created_at, batch_id, limit)]
@@ -145,11 +138,7 @@ class PostgresBackend:
         if jobs is None:
             raise BatchNotFoundError(batch_id)
         if jobs < 0:
-            status = (await self.batch_statuses([batch_id]))[batch_id]
-            raise BatchConflictError(
-                f"batch {status.name!r} ({batch_id}): it is {status.state.value}; failed jobs can be run again once "
-                "the batch has finished, unless it was cancelled"
-            )
+            raise rows.not_retryable((await self.batch_statuses([batch_id]))[batch_id])
         return int(jobs)
 
     async def pause_queue(self, queue: str, *, paused: bool) -> None:
@@ -157,39 +146,11 @@ class PostgresBackend:
 
     async def queue_statistics(self, queue: str, window_seconds: float) -> QueueStatistics:
         (row,) = await self._fetch("queue_statistics", queue, window_seconds)
-        depths = await self.queue_depths()
-        processed = row["processed"]
-        return QueueStatistics(
-            queue=queue,
-            window_seconds=window_seconds,
-            total_processed=processed,
-            failed=row["failed"],
-            error_rate=row["failed"] / processed if processed else 0.0,
-            throughput=processed / window_seconds,
-            average_processing_time_ms=row["busy_ms"] / processed if processed else 0.0,
-            batches=row["batches"],
-            average_batch_size=row["average_batch_size"],
-            depth=depths.get(queue)
-            or QueueDepth(queue=queue, ready=0, scheduled=0, running=0, oldest_ready_seconds=None),
-        )
+        depth = (await self.queue_depths()).get(queue)
+        return rows.queue_statistics(queue, window_seconds, row, depth)
 
     async def workers(self, queue: str | None) -> list[WorkerInfo]:
-        return [
-            WorkerInfo(
-                id=row["id"],
-                queue=row["queue"],
-                pool=row["pool"],
-                instance=row["instance"],
-                lanes=row["lanes"],
-                started_at=row["started_at"],
-                heartbeat_at=row["heartbeat_at"],
-                jobs_processed=row["processed"],
-                jobs_completed=row["processed"] - row["failed"],
-                jobs_failed=row["failed"],
-                average_processing_time_ms=row["busy_ms"] / row["processed"] if row["processed"] else 0.0,
-            )
-            for row in await self._fetch("list_workers", queue)
-        ]
+        return [rows.worker_info(row) for row in await self._fetch("list_workers", queue)]
 
     async def queue_depths(self) -> dict[str, QueueDepth]:
         return {row["queue"]: QueueDepth(**row) for row in await self._fetch("queue_depths")}
@@ -219,8 +180,8 @@ class PostgresBackend:
 
     async def _exchange(self, worker_id: UUID, queue: str, settlement: Settlement | None, limit: int) -> Exchange:
         if settlement is None:
-            rows = await self._fetch("claim", worker_id, queue, limit, timeout=WORKER_TIMEOUT_SECONDS)
-            return _exchange(rows[0], None) if rows else Exchange()
+            found = await self._fetch("claim", worker_id, queue, limit, timeout=WORKER_TIMEOUT_SECONDS)
+            return _exchange(found[0], None) if found else Exchange()
         outcomes = (
             worker_id,
             settlement.claim_id,
@@ -249,8 +210,8 @@ class PostgresBackend:
             self._doubt_until.pop(worker_id, None)
 
     async def stopped_batches(self, batch_ids: Collection[UUID]) -> set[UUID]:
-        rows = await self._fetch("stopped_batches", list(batch_ids), timeout=WORKER_TIMEOUT_SECONDS)
-        return {row["id"] for row in rows}
+        found = await self._fetch("stopped_batches", list(batch_ids), timeout=WORKER_TIMEOUT_SECONDS)
+        return {row["id"] for row in found}
 
     async def tick(self, queue: str) -> None:
         await self._fetchval("tick", queue, timeout=WORKER_TIMEOUT_SECONDS)
@@ -279,12 +240,6 @@ class PostgresBackend:
         return end
 
 
-def _waiting_status(state: str, *, stopped: bool) -> JobStatus:
-    if stopped or state == "cancelled":
-        return JobStatus.CANCELLED
-    return JobStatus.SCHEDULED if state == "scheduled" else JobStatus.PENDING
-
-
 def _disjoint(spans: list[Span]) -> list[Span]:
     """Cut off what an earlier span covers: a job that was given back may be in the spans of two claims."""
     cut = []
@@ -296,91 +251,25 @@ def _disjoint(spans: list[Span]) -> list[Span]:
     return cut
 
 
-def _gaps(spans: list[Span], lo: int, hi: int) -> list[Span]:
-    """Return what of lo..hi is in none of the spans, which are in order."""
-    gaps = []
-    for start, end in spans:
-        if start > lo:
-            gaps.append((lo, start - 1))
-        lo = max(lo, end + 1)
-    if lo <= hi:
-        gaps.append((lo, hi))
-    return gaps
-
-
-def _json_or_none(rows: Sequence[object]) -> str | None:
-    return msgspec.json.encode(rows).decode() if rows else None
+def _json_or_none(entries: Sequence[object]) -> str | None:
+    return msgspec.json.encode(entries).decode() if entries else None
 
 
 def _exchange(row: Any, settled: Settled | None) -> Exchange:
     if row["claim_id"] is None:
         return Exchange(settled=settled, busy=row["lo"] == 0)
-    claim = Claim(
-        id=row["claim_id"],
-        batch_id=row["batch_id"],
-        lo=row["lo"],
-        hi=row["hi"],
-        attempt=row["attempt"],
-        priority=Priority(row["priority"]),
-        alone=row["alone"],
-        max_attempts=row["max_attempts"],
-        timeout_seconds=row["timeout_seconds"],
-        failure_mode=PartialFailureMode(row["failure_mode"]),
-        retry_policy=msgspec.json.decode(row["retry_policy"], type=RetryPolicy),
-        batch_size=row["batch_size"],
-        payloads=msgspec.json.decode(row["payloads"]),
-    )
-    return Exchange(settled=settled, claim=claim)
-
-
-def _status(row: Any) -> BatchStatus:
-    state = BatchState(row["state"])
-    done = row["completed"] + row["failed"]
-    running = row["running"]
-    # Of a stopped batch, what is not in a worker's hands will not run any more.
-    stopped = state in _STOPPED
-    cancelled = row["total"] - done - running if stopped else 0
-    if state is BatchState.PENDING and (done or running or row["started_at"] is not None):
-        state = BatchState.RUNNING
-    return BatchStatus(
-        batch_id=row["id"],
-        name=row["name"],
-        queue=row["queue"],
-        state=state,
-        suspended=row["suspended"],
-        failure_mode=PartialFailureMode(row["failure_mode"]),
-        total_jobs=row["total"],
-        pending_jobs=row["total"] - done - cancelled,
-        running_jobs=running,
-        completed_jobs=row["completed"],
-        failed_jobs=row["failed"],
-        cancelled_jobs=cancelled,
-        metadata=msgspec.json.decode(row["metadata"]),
-        fingerprint=row["fingerprint"],
-        created_at=row["created_at"],
-        started_at=row["started_at"],
-        finished_at=row["finished_at"],
-    )
+    return Exchange(settled=settled, claim=rows.claim(row, msgspec.json.decode(row["payloads"])))
 
 
 def _record(batch: BatchStatus, row: Any, priority: Priority) -> JobRecord:
-    error = None
-    if row["error_type"] is not None:
-        error = JobError(
-            index=row["idx"],
-            attempt=row["error_attempt"],
-            type=row["error_type"],
-            message=row["message"],
-            traceback=row["traceback"],
-            failed_at=row["failed_at"],
-        )
+    status = JobStatus(row["status"])
     return JobRecord(
         batch_id=batch.batch_id,
         index=row["idx"],
         queue=batch.queue,
         payload=msgspec.json.decode(row["payload"]),
         priority=priority,
-        status=JobStatus(row["status"]),
-        attempts=row["attempt"] - (1 if row["status"] in {"Pending", "Scheduled", "Cancelled"} else 0),
-        error=error,
+        status=status,
+        attempts=rows.attempts_begun(row["attempt"], status),
+        error=rows.job_error(row, attempt=row["error_attempt"]) if row["error_type"] is not None else None,
     )

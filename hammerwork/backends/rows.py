@@ -1,0 +1,171 @@
+"""Rows of the database as values, the same for every backend. Ids are UUIDs here and times are aware."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from hammerwork.backends.protocol import Claim
+from hammerwork.batch import BatchState, JobStatus, PartialFailureMode, Priority, RetryPolicy
+from hammerwork.errors import BatchConflictError
+from hammerwork.reports import BatchStatus, JobError, QueueDepth, QueueStatistics, WorkerInfo
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from hammerwork.backends.protocol import Span
+
+    Row = Mapping[str, Any]
+
+MAX_PAGE = 10_000
+MAX_BATCHES = 1_000
+STOPPED = {BatchState.FAILED, BatchState.CANCELLED}
+
+
+def check_limit(what: str, limit: int, most: int, unit: str) -> None:
+    """Raise ValueError unless `limit` is a page of 1 to `most`."""
+    if not 1 <= limit <= most:
+        raise ValueError(f"{what}: limit {limit} must be 1 to {most:,} {unit} a page")
+
+
+def batch_status(row: Row) -> BatchStatus:
+    """Return the status of a batch from its row with the sums over its open chunks."""
+    state = BatchState(row["state"])
+    done = row["completed"] + row["failed"]
+    running = row["running"]
+    # Of a stopped batch, what is not in a worker's hands will not run any more.
+    cancelled = row["total"] - done - running if state in STOPPED else 0
+    if state is BatchState.PENDING and (done or running or row["started_at"] is not None):
+        state = BatchState.RUNNING
+    return BatchStatus(
+        batch_id=row["id"],
+        name=row["name"],
+        queue=row["queue"],
+        state=state,
+        suspended=bool(row["suspended"]),
+        failure_mode=PartialFailureMode(row["failure_mode"]),
+        total_jobs=row["total"],
+        pending_jobs=row["total"] - done - cancelled,
+        running_jobs=running,
+        completed_jobs=row["completed"],
+        failed_jobs=row["failed"],
+        cancelled_jobs=cancelled,
+        metadata=msgspec.json.decode(row["metadata"]),
+        fingerprint=row["fingerprint"],
+        created_at=row["created_at"],
+        started_at=row["started_at"],
+        finished_at=row["finished_at"],
+    )
+
+
+def job_error(row: Row, *, attempt: int) -> JobError:
+    """Return a recorded failure."""
+    return JobError(
+        index=row["idx"],
+        attempt=attempt,
+        type=row["error_type"],
+        message=row["message"],
+        traceback=row["traceback"],
+        failed_at=row["failed_at"],
+    )
+
+
+def attempts_begun(attempt: int, status: JobStatus) -> int:
+    """Return how many attempts of a job have begun when `attempt` is the one that runs, comes next or ended last."""
+    return attempt - 1 if status in {JobStatus.PENDING, JobStatus.SCHEDULED, JobStatus.CANCELLED} else attempt
+
+
+def claim(row: Row, payloads: list[Any]) -> Claim:
+    """Return a claim from the answer to a request for one."""
+    return Claim(
+        id=row["claim_id"],
+        batch_id=row["batch_id"],
+        lo=row["lo"],
+        hi=row["hi"],
+        attempt=row["attempt"],
+        priority=Priority(row["priority"]),
+        alone=bool(row["alone"]),
+        max_attempts=row["max_attempts"],
+        timeout_seconds=row["timeout_seconds"],
+        failure_mode=PartialFailureMode(row["failure_mode"]),
+        retry_policy=msgspec.json.decode(row["retry_policy"], type=RetryPolicy),
+        batch_size=row["batch_size"],
+        payloads=payloads,
+    )
+
+
+def not_retryable(status: BatchStatus) -> BatchConflictError:
+    """Return the error for a batch whose failed jobs cannot be run again."""
+    return BatchConflictError(
+        f"batch {status.name!r} ({status.batch_id}): it is {status.state.value}; failed jobs can be run again once "
+        "the batch has finished, unless it was cancelled"
+    )
+
+
+def queue_statistics(queue: str, window_seconds: float, row: Row, depth: QueueDepth | None) -> QueueStatistics:
+    """Return what happened in a queue, from the sums of its minutes and of its batches."""
+    processed = row["processed"]
+    return QueueStatistics(
+        queue=queue,
+        window_seconds=window_seconds,
+        total_processed=processed,
+        failed=row["failed"],
+        error_rate=row["failed"] / processed if processed else 0.0,
+        throughput=processed / window_seconds,
+        average_processing_time_ms=row["busy_ms"] / processed if processed else 0.0,
+        batches=row["batches"],
+        average_batch_size=row["average_batch_size"],
+        depth=depth or QueueDepth(queue=queue, ready=0, scheduled=0, running=0, oldest_ready_seconds=None),
+    )
+
+
+def worker_info(row: Row) -> WorkerInfo:
+    """Return a worker from its row."""
+    return WorkerInfo(
+        id=row["id"],
+        queue=row["queue"],
+        pool=row["pool"],
+        instance=row["instance"],
+        lanes=row["lanes"],
+        started_at=row["started_at"],
+        heartbeat_at=row["heartbeat_at"],
+        jobs_processed=row["processed"],
+        jobs_completed=row["processed"] - row["failed"],
+        jobs_failed=row["failed"],
+        average_processing_time_ms=row["busy_ms"] / row["processed"] if row["processed"] else 0.0,
+    )
+
+
+def waiting_status(state: str, *, stopped: bool) -> JobStatus:
+    """Return the status of a job that is not handed out, from the state of its chunk."""
+    if stopped or state == "cancelled":
+        return JobStatus.CANCELLED
+    return JobStatus.SCHEDULED if state == "scheduled" else JobStatus.PENDING
+
+
+def waiting_spans(status: JobStatus, waiting: Iterable[Row], first: int, *, total: int, stopped: bool) -> list[Span]:
+    """Return where jobs can be that have this status and are not in the hands of workers.
+
+    Args:
+        status: Completed, or one of those that a job has that is not handed out.
+        waiting: Runs of jobs that are not handed out, with the state of their chunk, in order.
+        first: Least index of interest.
+        total: Jobs of the batch.
+        stopped: Whether the batch was cancelled or has failed.
+    """
+    if status is JobStatus.COMPLETED:
+        return _gaps([(row["lo"], row["hi"]) for row in waiting], first, total - 1)
+    return [(row["lo"], row["hi"]) for row in waiting if waiting_status(row["state"], stopped=stopped) is status]
+
+
+def _gaps(spans: Iterable[Span], lo: int, hi: int) -> list[Span]:
+    """Return what of lo..hi is in none of the spans, which are in order."""
+    gaps = []
+    for start, end in spans:
+        if start > lo:
+            gaps.append((lo, start - 1))
+        lo = max(lo, end + 1)
+    if lo <= hi:
+        gaps.append((lo, hi))
+    return gaps
