@@ -155,9 +155,9 @@ async def started_postgres() -> AsyncIterator[Postgres]:
     """Run a PostgreSQL server for the duration of a block."""
     with postgres_server(POSTGRES_SETTINGS) as server:
         connection = await asyncpg.connect(server.url())
-        version = connection.get_server_version()
+        version = str(await connection.fetchval("SHOW server_version")).partition(" ")[0]
         await connection.close()
-        yield Postgres(server, f"PostgreSQL {version.major}.{version.minor}")
+        yield Postgres(server, f"PostgreSQL {version}")
 
 
 @contextlib.asynccontextmanager
