@@ -55,7 +55,9 @@ class Lanes:
     def __init__(self, handler: Handler, holdings: Holdings, *, queue_name: str, count: int) -> None:
         self.stats = WorkerStats()
         self._turned_at = 0.0
-        """When the event loop last had its turn, by the clock of `_lane`."""
+        """When a lane last gave the event loop its turn, by the clock of `_lane`."""
+        self._starts = 0
+        """Jobs started so far."""
         self.busy = 0
         self.average_seconds: float | None = None
         """Duration of a job lately; None before the first one."""
@@ -114,6 +116,7 @@ class Lanes:
                 startable.popleft()
             job = Job(queue_name, payloads[offset], priority, batch_id, lo + offset, attempt, max_attempts)
             self.busy += 1
+            self._starts = this_start = self._starts + 1
             try:
                 if timeout is None:
                     await call(job)
@@ -138,7 +141,8 @@ class Lanes:
             if held.open == 0:
                 holdings.tell(held)
             started = ended
-            if ended - self._turned_at > SLICE_SECONDS:
+            # Another lane has started a job meanwhile: the handler waited, so the loop has had its turn.
+            if self._starts == this_start and ended - self._turned_at > SLICE_SECONDS:
                 await asyncio.sleep(0)
                 self._turned_at = started = clock()
 
