@@ -107,7 +107,7 @@ class Loader:
                 )
             await connection.copy_to_table(
                 "hammerwork_jobs",
-                source=_copy_rows(batch_id, part),
+                source=copy_rows(batch_id, part),
                 columns=["batch_id", "idx", "payload"],
                 format="binary",
             )
@@ -164,7 +164,7 @@ def _batch_row(batch: JobBatch, batch_id: UUID, fingerprint: str | None) -> str:
     ).decode()
 
 
-async def _copy_rows(batch_id: UUID, part: Slice) -> AsyncIterator[bytes]:
+async def copy_rows(batch_id: UUID, part: Slice) -> AsyncIterator[bytes]:
     """Yield the slice in PostgreSQL's binary COPY format (documentation of COPY, "Binary Format")."""
     before_index = struct.pack(">hi", 3, 16) + batch_id.bytes + struct.pack(">i", 4)
     pack = struct.Struct(">ii").pack
