@@ -62,14 +62,6 @@ class Holdings:
             if not idle.done():
                 idle.set_result(None)
 
-    def start(self) -> tuple[HeldClaim, int]:
-        """Start the next job; returns its claim and its offset there. Only while something is startable."""
-        held = self.startable[0]
-        offset = held.start()
-        if not held.waiting:
-            self.startable.popleft()
-        return held, offset
-
     def start_all(self) -> tuple[HeldClaim, list[int]]:
         """Start all jobs of the first startable claim."""
         held = self.startable.popleft()
