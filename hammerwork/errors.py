@@ -36,12 +36,20 @@ class UnsupportedDatabaseError(HammerworkError, ValueError):
     """The database URL names a kind of database that is not supported, or whose driver is not installed."""
 
 
+class IncompatibleDatabaseError(HammerworkError):
+    """The tables in the database are of a version that this one cannot work with."""
+
+
 class HandlerError(HammerworkError):
     """The user's handler cannot be loaded or has the wrong shape."""
 
 
 class JobFailedError(HammerworkError):
     """Raised by a handler to fail its job for good: no further attempt is made."""
+
+
+class PayloadMissingError(JobFailedError):
+    """The database has not as many payloads as jobs; somebody has removed rows. The jobs have failed for good."""
 
 
 class JobTimeoutError(HammerworkError, TimeoutError):

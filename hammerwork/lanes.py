@@ -109,12 +109,12 @@ class Lanes:
             if held is not current:  # what all jobs of a claim share is looked up once
                 current = held
                 claim = held.claim
-                payloads, priority, batch_id, lo = claim.payloads, claim.priority, claim.batch_id, claim.lo
+                payloads, priority, batch_id, indexes = claim.payloads, claim.priority, claim.batch_id, claim.indexes
                 attempt, max_attempts, timeout = claim.attempt, claim.max_attempts, claim.timeout_seconds
             offset = held.start()
             if held.cursor == held.size:
                 startable.popleft()
-            job = Job(queue_name, payloads[offset], priority, batch_id, lo + offset, attempt, max_attempts)
+            job = Job(queue_name, payloads[offset], priority, batch_id, indexes[offset], attempt, max_attempts)
             self.busy += 1
             self._starts = this_start = self._starts + 1
             try:
@@ -203,7 +203,7 @@ class Lanes:
             claim.payloads[offset],
             claim.priority,
             claim.batch_id,
-            claim.lo + offset,
+            claim.indexes[offset],
             claim.attempt,
             claim.max_attempts,
         )
@@ -222,7 +222,7 @@ class Lanes:
         logger.info(
             "job %s/%d: attempt %d of %d failed%s: %s: %s",
             claim.batch_id,
-            claim.lo + offset,
+            claim.indexes[offset],
             claim.attempt,
             claim.max_attempts,
             "" if final else ", will be tried again",

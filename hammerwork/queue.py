@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Self
 
 from hammerwork.backends import connect_backend
 from hammerwork.errors import BatchNotFoundError, InvalidBatchError
+from hammerwork.timing import UPKEEP_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Awaitable, Callable, Collection, Iterable
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from hammerwork.batch import Job, JobBatch, JobStatus
     from hammerwork.reports import BatchStatus, ErrorGroup, JobRecord, QueueDepth, QueueStatistics, WorkerInfo
 
-LEASE_SECONDS = 30.0
-"""A worker that has not been heard of for this long is taken for dead, and its jobs go back to the queue."""
 MAX_FINGERPRINT_LENGTH = 128
 
 
@@ -234,9 +233,17 @@ class JobQueue:
         """Return the workers of a queue, or of all queues."""
         return await self.backend.workers(queue)
 
-    async def release_lost_claims(self, *, lease_seconds: float = LEASE_SECONDS) -> int:
-        """Give the jobs of dead workers back to the queue; return how many jobs. Workers do this on their own too."""
-        return await self.backend.reap(lease_seconds)
+    async def upkeep(self) -> int:
+        """Do what somebody must do each second for the queues of this database, if nobody has just done it.
+
+        Due retries become ready, the jobs of lost workers go back to their queues, deletions and retries that were cut off
+        go on. Workers see to it by themselves, so this is for programs that watch queues without workers. Return how many
+        jobs of lost workers went back.
+
+        A worker is lost when the upkeep has seen nothing of it for its lease. Time in which nobody does the upkeep, as
+        while the database cannot be reached, does not count.
+        """
+        return (await self.backend.upkeep(UPKEEP_SECONDS)).released
 
 
 def _check_fingerprint(batch: JobBatch, fingerprint: str | None) -> None:

@@ -86,9 +86,7 @@ class Database:
         if wakes:
             self.used_at = time.monotonic()
             self._changed(wakes, await self.queue.get_batch_statuses(list(wakes)))
-            if self.used_at - self._reaped_at >= REAP_SECONDS:
-                await self.queue.release_lost_claims()
-                self._reaped_at = self.used_at
+            await self.queue.upkeep()
         elif self.error is not None:
             await self.queue.ping()
         self._failures = 0

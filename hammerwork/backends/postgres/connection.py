@@ -64,7 +64,7 @@ class Database:
         """Open one connection now and up to `max_connections` later."""
         parts = urlsplit(url)
         address = f"postgresql://{parts.hostname or 'localhost'}:{parts.port or 5432}{parts.path}"
-        with _translated(address):
+        with translated(address):
             pool = await asyncpg.create_pool(
                 url,
                 min_size=1,
@@ -87,7 +87,7 @@ class Database:
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Any]:
         """Lend a connection; raises `DatabaseUnavailableError` when there is none or it breaks."""
-        with _translated(self.address):
+        with translated(self.address):
             async with self._pool.acquire(timeout=STATEMENT_TIMEOUT_SECONDS) as connection:
                 try:
                     yield connection
@@ -118,14 +118,14 @@ class Database:
 
     async def dedicated_connection(self) -> Any:
         """Open a connection outside of the pool; the caller closes it."""
-        with _translated(self.address):
+        with translated(self.address):
             return await asyncpg.connect(
                 self._url, timeout=10, server_settings={"application_name": "hammerwork-listen"}
             )
 
 
 @contextmanager
-def _translated(address: str) -> Iterator[None]:
+def translated(address: str) -> Iterator[None]:
     try:
         yield
     except DatabaseUnavailableError:
