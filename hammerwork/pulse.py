@@ -10,7 +10,13 @@ import time
 from typing import TYPE_CHECKING
 
 from hammerwork.errors import HammerworkError
-from hammerwork.timing import EXCHANGE_SECONDS, HEARTBEATS_PER_LEASE, RECOVER_SECONDS, UPKEEP_ORPHANED_SECONDS, UPKEEP_SECONDS
+from hammerwork.timing import (
+    EXCHANGE_SECONDS,
+    HEARTBEATS_PER_LEASE,
+    RECOVER_SECONDS,
+    UPKEEP_ORPHANED_SECONDS,
+    UPKEEP_SECONDS,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -158,7 +158,7 @@ class Pump:
     def lost(self, held: HeldClaim) -> None:
         """Forget a claim that the queue has given to somebody else."""
         claim = held.claim
-        logger.warning("claim %d of batch %s: lost; its jobs went back to the queue", claim.id, claim.batch_id)
+        logger.warning("claim %d of batch %s: lost: its jobs were given to another worker, or deleted", claim.id, claim.batch_id)
         self._holdings.lose(held)
 
     def _settled(self, held: HeldClaim, settled: Settled) -> None:
@@ -177,7 +177,9 @@ class Pump:
             self._holdings.tell(held)
 
     def _keep(self, reports: list[HeldClaim]) -> None:
-        self._holdings.news.extendleft(held for held in reversed(reports) if not held.lost)
+        news = self._holdings.news
+        # One of them may have had news again meanwhile.
+        news.extendleft(held for held in reversed(reports) if not held.lost and held not in news)
 
     def _refused(self, reports: list[HeldClaim], error: HammerworkError) -> None:
         """Find the report that the database does not take, and leave out of it what may be the reason."""

@@ -233,17 +233,21 @@ class JobQueue:
         """Return the workers of a queue, or of all queues."""
         return await self.backend.workers(queue)
 
-    async def upkeep(self) -> int:
-        """Do what somebody must do each second for the queues of this database, if nobody has just done it.
-
-        Due retries become ready, the jobs of lost workers go back to their queues, deletions and retries that were cut off
-        go on. Workers see to it by themselves, so this is for programs that watch queues without workers. Return how many
-        jobs of lost workers went back.
+    async def release_lost_claims(self) -> int:
+        """Give the jobs of lost workers back to their queues; return how many jobs. Workers see to that themselves too.
 
         A worker is lost when the upkeep has seen nothing of it for its lease. Time in which nobody does the upkeep, as
         while the database cannot be reached, does not count.
         """
-        return (await self.backend.upkeep(UPKEEP_SECONDS)).released
+        return await self.backend.reap()
+
+    async def upkeep(self) -> None:
+        """Do what somebody must do each second for the queues of this database, if nobody has just done it.
+
+        Due retries become ready, the jobs of lost workers go back to their queues, deletions and retries that were cut
+        off go on. Workers see to it by themselves; this is for programs that follow batches without workers.
+        """
+        await self.backend.upkeep(UPKEEP_SECONDS)
 
 
 def _check_fingerprint(batch: JobBatch, fingerprint: str | None) -> None:

@@ -14,8 +14,8 @@ SERVER_LOCK_SECONDS = 8.0
 """The server gives up waiting for a lock before the worker does (``lock_timeout`` in the .sql files)."""
 
 RECOVER_SECONDS = 2 * EXCHANGE_SECONDS
-"""A claim this old that its worker does not know of never reached it. Such a list of known claims is as old as an exchange
-may take, and so is the newest claim that it can lack."""
+"""A claim this old that its worker does not know of never reached it. The list of those it knows may be as old as an
+exchange takes, and so may be the answer that a claim is on its way in."""
 
 STATEMENT_SECONDS = 60.0
 """No statement of ours comes near it; it ends the wait on a connection whose other end is gone."""

@@ -28,7 +28,7 @@ logger = logging.getLogger("hammerwork.worker")
 TURN_SECONDS = 15.0
 """A worker that runs no job has stopped working if its event loop has not turned for this long."""
 HELD_SECONDS = 600.0
-"""The same while jobs run: handlers should not hold the event loop, but to end their worker for it only repeats them."""
+"""The same while jobs run: handlers should not hold the event loop, but to end a worker for it only repeats its jobs."""
 
 
 class Worker:
@@ -41,8 +41,8 @@ class Worker:
         pool: Name of the group that the worker belongs to, for statistics.
         instance: Identity of the place that the worker runs in, if only one process can be there at a time, such as the
             UID of a Pod: what an earlier process there held is free again as soon as this one starts.
-        lease_seconds: This worker is taken for dead when it is not heard of for this long while others are. It should be
-            far above what the network and the server may take at their slowest.
+        lease_seconds: This worker is taken for dead when it is not heard of for this long while others are. It should
+            be far above what the network and the server may take at their slowest.
     """
 
     def __init__(

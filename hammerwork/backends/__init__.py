@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from hammerwork.errors import UnsupportedDatabaseError
 
 if TYPE_CHECKING:
-    from hammerwork.backends.mysql import MysqlBackend
+    from hammerwork.backends.mysql.backend import MysqlBackend
     from hammerwork.backends.postgres import PostgresBackend
     from hammerwork.backends.protocol import Backend
 
@@ -46,7 +46,7 @@ def _scheme(url: str) -> str:
 def _backend(extra: str) -> type[PostgresBackend] | type[MysqlBackend]:
     # Imported when asked for: their drivers are extras.
     if extra == "mysql":
-        from hammerwork.backends.mysql import MysqlBackend  # noqa: PLC0415
+        from hammerwork.backends.mysql.backend import MysqlBackend  # noqa: PLC0415
 
         return MysqlBackend
     from hammerwork.backends.postgres import PostgresBackend  # noqa: PLC0415

@@ -10,7 +10,7 @@ import msgspec
 from hammerwork.batch import BatchState, JobStatus, Priority
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping
 
     from hammerwork.backends.protocol import Span
 

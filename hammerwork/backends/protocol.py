@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 Span = tuple[int, int]
 """A run of jobs by index: first and last, both included."""
 
+MAX_CLAIMS = 100
+"""In one exchange."""
+
 
 class Claim(msgspec.Struct, kw_only=True):
     """Jobs that a worker holds, with what it has to know of their batch."""
@@ -203,9 +206,9 @@ class Backend(Protocol):
     async def queue_depths(self) -> dict[str, QueueDepth]: ...
 
     async def exchange(
-        self, worker_id: UUID, queue: str, settlements: Sequence[Settlement], limit: int
+        self, worker_id: UUID, queue: str, settlements: Sequence[Settlement], limit: int, *, claims: int = MAX_CLAIMS
     ) -> Exchange:
-        """Settle, then claim up to `limit` jobs (0: none), in one round trip and one transaction."""
+        """Settle, then take up to `limit` jobs (0: none) in up to `claims` claims, in one round trip and transaction."""
         ...
 
     async def begin(self, worker_id: UUID, claim_id: int) -> bool:
@@ -222,6 +225,10 @@ class Backend(Protocol):
         Make due retries claimable, free the claims of lost workers, and end what was cut off: deletions, retries,
         stopped batches that nobody works on.
         """
+        ...
+
+    async def reap(self) -> int:
+        """Free the claims of lost workers; return the number of jobs."""
         ...
 
     async def lifeline(self, queue: str, wake: Callable[[], None]) -> Lifeline:

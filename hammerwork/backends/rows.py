@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     Row = Mapping[str, Any]
 
+
 def batch_status(row: Row) -> BatchStatus:
     """Return the status of a batch from its row with the sums over its open chunks."""
     state = BatchState(row["state"])

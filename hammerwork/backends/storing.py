@@ -39,6 +39,18 @@ class Stored(msgspec.Struct):
     total: int
     """Jobs that are there."""
     fingerprint: str | None
+    waiting: bool = False
+    """Whether the queue has workers, some of which may be idle."""
+
+
+class Sealed(msgspec.Struct):
+    """What has become of a batch that was to be sealed."""
+
+    state: str | None
+    """None: it is gone."""
+    sealed: bool
+    waiting: bool
+    """See `Stored`."""
 
 
 class Tables(Protocol):
@@ -60,8 +72,8 @@ class Tables(Protocol):
         """Add a slice if `may_append`."""
         ...
 
-    async def seal(self, batch_id: UUID) -> str | None:
-        """Make a loaded batch claimable; return ``sealed``, or the state that it has instead; None if it is gone."""
+    async def seal(self, batch_id: UUID, total: int) -> Sealed:
+        """Make a loaded batch claimable if it has so many jobs."""
         ...
 
     async def begin_deletion(self, batch_id: UUID, state: str) -> bool:
@@ -72,8 +84,8 @@ class Tables(Protocol):
         """Remove some rows of a batch that is being deleted, at last the batch; False if nothing was left."""
         ...
 
-    async def wake(self, queue: str) -> None:
-        """Let idle workers know that jobs are ready."""
+    def wake(self, queue: str) -> None:
+        """Let idle workers know that jobs are ready, soon."""
         ...
 
 
@@ -91,8 +103,8 @@ class Store:
                 settings = batch_settings(batch, batch_id, fingerprint, whole)
                 there = await self._tables.enqueue_small(settings, whole)
                 if there.created:
-                    if not batch.suspended:
-                        await self._tables.wake(batch.queue)
+                    if there.waiting and not batch.suspended:
+                        self._tables.wake(batch.queue)
                     return batch_id
         return await self.enqueue_stream(batch, jobs, batch_id=batch_id, fingerprint=fingerprint, progress=None)
 
@@ -129,11 +141,13 @@ class Store:
             if await self._tables.begin_deletion(batch_id, ABANDONED):
                 await self.finish_deletion(batch_id)
             raise
-        state = await self._tables.seal(batch_id)
-        if state != "sealed":
-            raise _not_loading(batch, batch_id, state)
-        if not batch.suspended:
-            await self._tables.wake(batch.queue)
+        end_state = await self._tables.seal(batch_id, end)
+        if end_state.state == "Loading":
+            raise _forgotten(batch, batch_id)
+        if not end_state.sealed:
+            raise _not_loading(batch, batch_id, end_state.state)
+        if end_state.waiting and not batch.suspended:
+            self._tables.wake(batch.queue)
         return batch_id
 
     async def _open(self, batch: JobBatch, batch_id: UUID, fingerprint: str | None) -> Stored:
@@ -176,12 +190,15 @@ def may_append(batch: JobBatch, batch_id: UUID, there: tuple[str, bool, int] | N
 
     Raises:
         BatchConflictError: The batch is not being loaded any more, or from another stream.
+        DatabaseUnavailableError: Slices that this stream had stored are not there (any more).
     """
     state, sealed, total = there or (None, False, 0)
     if not sealed and state != "Loading":
         raise _not_loading(batch, batch_id, state)
     if total >= part.end:
         return False
+    if total < part.lo and not sealed:
+        raise _forgotten(batch, batch_id)
     if total != part.lo or sealed:
         what = "has been" if sealed else "is being"
         raise BatchConflictError(
@@ -189,6 +206,13 @@ def may_append(batch: JobBatch, batch_id: UUID, there: tuple[str, bool, int] | N
             f"another stream with the same id {what} loaded"
         )
     return True
+
+
+def _forgotten(batch: JobBatch, batch_id: UUID) -> DatabaseUnavailableError:
+    return DatabaseUnavailableError(
+        f"batch {batch.name!r} ({batch_id}): the database has lost the last of the jobs that were stored, as by a crash; "
+        "enqueue the same batch again to go on"
+    )
 
 
 def _not_loading(batch: JobBatch, batch_id: UUID, state: str | None) -> BatchConflictError:

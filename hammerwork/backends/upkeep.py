@@ -37,13 +37,20 @@ async def do_upkeep(caller: Caller, seconds: float) -> Upkeep:
             await caller.wake(queue)
         if len(due) < DUE_CHUNKS:
             break
-    # One transaction a claim: each locks the rows of one chunk and one batch only.
-    while reaped := await caller.fetch("reap"):
-        done.released += reaped[0]["jobs"]
-        await caller.wake(reaped[0]["queue"])
+    done.released = await reap(caller)
     for row in await caller.fetch("unfinished", UNFINISHED_BATCHES):
         await _finish(caller, row["id"], row["state"])
     return done
+
+
+async def reap(caller: Caller) -> int:
+    """Free the claims of lost workers; return the number of jobs."""
+    released = 0
+    # One transaction a claim: each locks the rows of one chunk and one batch only.
+    while reaped := await caller.fetch("reap"):
+        released += reaped[0]["jobs"]
+        await caller.wake(reaped[0]["queue"])
+    return released
 
 
 async def _finish(caller: Caller, batch_id: UUID, state: str) -> None:

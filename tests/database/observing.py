@@ -100,15 +100,25 @@ class Sql:
 
     async def stored_rows(self) -> dict[str, int]:
         """Count the rows of each table that holds something of a batch; tables without rows are left out."""
-        tables = ["batches", "jobs", "chunks", "claims", "failures"]
+        tables = ["batches", "pages", "ready", "chunks", "claims", "failures"]
         counts = {table: await self.value(f"SELECT count(*) FROM hammerwork_{table}") for table in tables}
         return {table: count for table, count in counts.items() if count}
 
     async def age_worker(self, worker_id: UUID) -> None:
-        """Let an hour have passed since the worker's last heartbeat."""
+        """Let an hour have passed since the worker's last heartbeat, during which others were heard."""
         await self.run(
-            "UPDATE hammerwork_workers SET heartbeat_at = heartbeat_at - INTERVAL '1' HOUR WHERE id = $1", worker_id
+            "UPDATE hammerwork_workers SET heartbeat_at = heartbeat_at - INTERVAL '1' HOUR, heard = heard - 3600 "
+            "WHERE id = $1",
+            worker_id,
         )
+
+    async def age_claims(self) -> None:
+        """Let a minute have passed since all claims were taken."""
+        await self.run("UPDATE hammerwork_claims SET claimed_at = claimed_at - INTERVAL '1' MINUTE")
+
+    async def upkeep_is_due(self) -> None:
+        """Let nobody have done the upkeep for a while."""
+        await self.run("UPDATE hammerwork_upkeep SET seen_at = seen_at - INTERVAL '1' MINUTE")
 
     async def seconds(self) -> float:
         """Return the server's time."""

@@ -94,7 +94,7 @@ async def test_a_killed_worker_process_is_started_again_and_everything_completes
         # What the dead one held comes back when its lease ends.
         async with asyncio.timeout(90):
             while not (await queue.get_batch_status(batch_id)).finished:
-                await queue.release_lost_claims(lease_seconds=7)
+                await queue.release_lost_claims()
                 await asyncio.sleep(0.1)
     status = await queue.get_batch_status(batch_id)
     assert (status.state, status.completed_jobs) == (BatchState.COMPLETED, jobs)

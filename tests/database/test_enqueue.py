@@ -314,7 +314,7 @@ async def test_a_batch_can_be_cancelled_while_it_loads(queue: JobQueue) -> None:
         if jobs == 20_000:
             await queue.cancel_batch(batch_id)
 
-    with pytest.raises(BatchConflictError, match="it is Cancelled while its jobs were loaded"):
+    with pytest.raises(BatchConflictError, match="it became Cancelled while its jobs were being loaded"):
         await queue.enqueue_stream(JobBatch("big", queue="q"), stream(50_000), batch_id=batch_id, progress=progress)
     status = await queue.get_batch_status(batch_id)
     assert status.finished
@@ -330,7 +330,7 @@ async def test_a_batch_can_be_deleted_while_it_loads(queue: JobQueue, sql: Sql) 
         if jobs == 20_000:
             assert await queue.delete_batch(batch_id)
 
-    with pytest.raises(BatchConflictError, match="it was deleted while its jobs were loaded"):
+    with pytest.raises(BatchConflictError, match="it was deleted while its jobs were being loaded"):
         await queue.enqueue_stream(JobBatch("big", queue="q"), stream(50_000), batch_id=batch_id, progress=progress)
     assert await sql.stored_rows() == {}
 

@@ -115,7 +115,7 @@ async def test_a_worker_can_be_stopped_while_the_database_is_away(own_server: Se
     worker.stop()
     await asyncio.wait_for(task, DEADLINE_SECONDS)
     await asyncio.to_thread(own_server.start)
-    await own_queue.release_lost_claims(lease_seconds=0)
+    await own_queue.release_lost_claims()
     async with running(Worker(own_queue, "q", runs)):
         status = await finished(own_queue, batch_id)
     assert status.completed_jobs == 10
@@ -188,6 +188,11 @@ async def test_a_claim_whose_answer_was_lost_is_free_again(queue: JobQueue, sql:
         with pytest.raises(DatabaseUnavailableError):
             await lost
         again = await worker.take(1_000)
+        assert run_of(again) == [7, 8, 9]
+        assert not (await worker.heartbeat([first, again])).undelivered, "it may still be on its way"
+        await sql.age_claims()
+        assert (await worker.heartbeat([first, again])).undelivered
+        assert await worker.recover([first, again]) == 4
         seen = run_of(first) + run_of(again)
         await worker.end(first)
         await worker.end(again)

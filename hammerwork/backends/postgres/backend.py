@@ -14,11 +14,11 @@ from hammerwork.backends.postgres.lifeline import PostgresLifeline
 from hammerwork.backends.postgres.migrate import migrate, queries
 from hammerwork.backends.postgres.storing import PostgresTables
 from hammerwork.backends.postgres.waking import Waker
-from hammerwork.backends.protocol import Claim, Exchange, Settled
+from hammerwork.backends.protocol import MAX_CLAIMS, Claim, Exchange, Settled
 from hammerwork.backends.slices import MAX_CHUNK_JOBS
 from hammerwork.backends.storing import RETRY_JOBS, Store
-from hammerwork.backends.upkeep import do_upkeep
-from hammerwork.batch import BatchState, JobStatus
+from hammerwork.backends.upkeep import do_upkeep, reap
+from hammerwork.batch import JobStatus
 from hammerwork.errors import BatchNotFoundError
 from hammerwork.reports import BatchStatus, ErrorGroup, JobRecord, QueueDepth, QueueStatistics, WorkerInfo
 from hammerwork.timing import EXCHANGE_SECONDS
@@ -71,7 +71,7 @@ class PostgresBackend:
     async def wake(self, queue: str | None) -> None:
         """Notify the workers of a queue."""
         if queue is not None:
-            await self._waker.wake(queue)
+            self._waker.wake(queue)
 
     async def batch_statuses(self, batch_ids: Collection[UUID]) -> dict[UUID, BatchStatus]:
         found = await self.fetch("batch_statuses", list(batch_ids))
@@ -183,9 +183,11 @@ class PostgresBackend:
     async def queue_depths(self) -> dict[str, QueueDepth]:
         return {row["queue"]: QueueDepth(**row) for row in await self.fetch("queue_depths")}
 
-    async def exchange(self, worker_id: UUID, queue: str, settlements: Sequence[Settlement], limit: int) -> Exchange:
+    async def exchange(
+        self, worker_id: UUID, queue: str, settlements: Sequence[Settlement], limit: int, *, claims: int = MAX_CLAIMS
+    ) -> Exchange:
         reports = msgspec.json.encode(settlements).decode() if settlements else None
-        found = await self.fetch("exchange", worker_id, queue, limit, reports, timeout=EXCHANGE_SECONDS)
+        found = await self.fetch("exchange", worker_id, queue, limit, claims, reports, timeout=EXCHANGE_SECONDS)
         first = found[0]
         exchange = Exchange(busy=first["busy"])
         if first["settled"] is not None:
@@ -209,10 +211,11 @@ class PostgresBackend:
     async def upkeep(self, seconds: float) -> Upkeep:
         return await do_upkeep(self, seconds)
 
+    async def reap(self) -> int:
+        return await reap(self)
+
     async def lifeline(self, queue: str, wake: Callable[[], None]) -> PostgresLifeline:
-        lifeline = PostgresLifeline(
-            await self._database.dedicated_connection(), self._database.address, self._queries
-        )
+        lifeline = PostgresLifeline(await self._database.dedicated_connection(), self._database.address, self._queries)
         try:
             await lifeline.listen(queue, wake)
         except BaseException:

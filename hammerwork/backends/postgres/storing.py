@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from hammerwork.backends.slices import SLICE_BYTES
-from hammerwork.backends.storing import Stored, may_append
+from hammerwork.backends.storing import Sealed, Stored, may_append
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -46,8 +46,7 @@ class PostgresTables:
         row = await self._fetchrow(
             "enqueue",
             _json(settings),
-            [lo for lo, _ in whole.pages],
-            [hi for _, hi in whole.pages],
+            _json(whole.pages),
             [text.decode() for text in whole.texts()],
             _json(whole.chunks),
         )
@@ -69,9 +68,8 @@ class PostgresTables:
                 )
                 await connection.execute(self._queries["append"], batch_id, _json(part.chunks))
 
-    async def seal(self, batch_id: UUID) -> str | None:
-        row = await self._fetchrow("seal", batch_id)
-        return row[0]  # type: ignore[no-any-return]
+    async def seal(self, batch_id: UUID, total: int) -> Sealed:
+        return Sealed(**await self._fetchrow("seal", batch_id, total))
 
     async def begin_deletion(self, batch_id: UUID, state: str) -> bool:
         row = await self._fetchrow("delete", batch_id, state)

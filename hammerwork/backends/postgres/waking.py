@@ -36,25 +36,22 @@ class Waker:
         self._statement = statement
         self._sent_at: dict[str, float] = {}
         self._pending: dict[str, asyncio.Task[None]] = {}
+        self._sending: set[asyncio.Task[None]] = set()
 
-    async def wake(self, queue: str) -> None:
-        """Notify the workers of `queue`, now or a few milliseconds later."""
-        if queue in self._pending:
-            return
-        wait = self._sent_at.get(queue, 0.0) + _PAUSE_SECONDS - time.monotonic()
-        if wait <= 0:
-            await self._send(queue)
-        else:
-            self._pending[queue] = asyncio.create_task(self._send_later(queue, wait))
+    def wake(self, queue: str) -> None:
+        """Notify the workers of `queue`, at once or a few milliseconds later; the caller does not wait for it."""
+        if queue not in self._pending:
+            wait = self._sent_at.get(queue, float("-inf")) + _PAUSE_SECONDS - time.monotonic()
+            task = self._pending[queue] = asyncio.create_task(self._send(queue, wait))
+            self._sending.add(task)
+            task.add_done_callback(self._sending.discard)
 
-    async def _send_later(self, queue: str, wait: float) -> None:
+    async def _send(self, queue: str, wait: float) -> None:
         try:
-            await asyncio.sleep(wait)
+            if wait > 0:
+                await asyncio.sleep(wait)
         finally:
-            del self._pending[queue]
-        await self._send(queue)
-
-    async def _send(self, queue: str) -> None:
+            del self._pending[queue]  # whoever comes now may have committed after this one is sent
         self._sent_at[queue] = time.monotonic()
         try:
             async with self._database.connection() as connection:
@@ -64,7 +61,7 @@ class Waker:
 
     async def close(self) -> None:
         """Send what is waiting to be sent."""
-        pending = list(self._pending.values())
+        pending = list(self._sending)
         if pending:
             await asyncio.wait(pending, timeout=1)
         for task in pending:

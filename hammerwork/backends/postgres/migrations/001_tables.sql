@@ -157,6 +157,8 @@ CREATE TABLE hammerwork_workers (
     busy_ms       bigint NOT NULL DEFAULT 0
 ) WITH (fillfactor = 50);
 
+CREATE INDEX hammerwork_workers_queue ON hammerwork_workers (queue);
+
 -- One row. Its clock counts the seconds in which somebody was seen at work on this database, so time in which no worker
 -- could have been heard (an outage, a server that restarts) ends no lease.
 CREATE TABLE hammerwork_upkeep (

@@ -49,10 +49,10 @@ BEGIN
         WHERE page.lo + m.place - 1 = ANY(page.idxs));
 END $$;
 
--- Hands out ready jobs of a queue, up to p_limit, in claims of at most the batch's size each: by priority, then by the
+-- Hands out ready jobs of a queue, up to p_limit, in up to p_claims claims of at most the batch's size each: by priority, then by the
 -- batches' rank. No claim and `busy`: something is ready, but other workers are at it this very moment; ask again at once.
 -- A job that may kill its worker comes alone. The plans are the same whatever the arguments and the statistics.
-CREATE OR REPLACE FUNCTION hammerwork_claim(p_worker uuid, p_queue text, p_limit int) RETURNS TABLE (
+CREATE OR REPLACE FUNCTION hammerwork_claim(p_worker uuid, p_queue text, p_limit int, p_claims int) RETURNS TABLE (
     busy boolean, claim_id bigint, batch_id uuid, lo int, hi int, spans text, attempt smallint, priority smallint,
     alone boolean, max_attempts int, timeout_seconds float8, failure_mode text, retry_policy text, batch_size int,
     payloads text
@@ -60,8 +60,7 @@ CREATE OR REPLACE FUNCTION hammerwork_claim(p_worker uuid, p_queue text, p_limit
 SET enable_sort = off AS $$
 #variable_conflict use_column
 DECLARE
-    c_claims CONSTANT int := 100;  -- in one answer, at most
-    c_rows CONSTANT int := 200;    -- of hammerwork_ready that are looked at, at most
+    c_rows CONSTANT int := 200;  -- of hammerwork_ready that are looked at, at most
     v_ready CURSOR FOR
         SELECT y.batch_id, y.priority FROM hammerwork_ready y WHERE y.queue = p_queue
         ORDER BY y.priority DESC, y.rank, y.batch_id FOR KEY SHARE SKIP LOCKED;
@@ -132,7 +131,7 @@ BEGIN
             RETURN NEXT;
             v_claims := v_claims + 1;
             v_left := v_left - v_jobs;
-            EXIT batches WHEN v_left <= 0 OR v_claims = c_claims OR alone;
+            EXIT batches WHEN v_left <= 0 OR v_claims = p_claims OR alone;
         END LOOP;
     END LOOP;
     CLOSE v_ready;
@@ -181,7 +180,9 @@ BEGIN
 END $$;
 
 -- Settles claims, then takes new ones. The first row has the answers to the reports: [[claim, answer], ...].
-CREATE OR REPLACE FUNCTION hammerwork_exchange_1(p_worker uuid, p_queue text, p_limit int, p_reports json) RETURNS TABLE (
+CREATE OR REPLACE FUNCTION hammerwork_exchange_1(
+    p_worker uuid, p_queue text, p_limit int, p_claims int, p_reports json
+) RETURNS TABLE (
     settled text, busy boolean, claim_id bigint, batch_id uuid, lo int, hi int, spans text, attempt smallint,
     priority smallint, alone boolean, max_attempts int, timeout_seconds float8, failure_mode text, retry_policy text,
     batch_size int, payloads text
@@ -193,7 +194,7 @@ BEGIN
         v_settled := hammerwork_settle(p_worker, p_reports)::text;
     END IF;
     IF p_limit > 0 THEN
-        RETURN QUERY SELECT v_settled, c.* FROM hammerwork_claim(p_worker, p_queue, p_limit) c;
+        RETURN QUERY SELECT v_settled, c.* FROM hammerwork_claim(p_worker, p_queue, p_limit, p_claims) c;
         IF FOUND THEN
             RETURN;
         END IF;
@@ -212,7 +213,7 @@ BEGIN
 END $$;
 
 -- name: exchange
-SELECT * FROM hammerwork_exchange_1($1, $2, $3, $4)
+SELECT * FROM hammerwork_exchange_1($1, $2, $3, $4, $5)
 
 -- name: begin
 SELECT hammerwork_begin_1($1, $2)

@@ -30,9 +30,9 @@ BEGIN
         FROM hammerwork_batches x WHERE x.id = b.id;
 END $$;
 
--- Stores a small batch, whole and claimable, in one round trip, unless the id is taken.
-CREATE OR REPLACE FUNCTION hammerwork_enqueue_1(p_batch json, p_los int[], p_his int[], p_pages text[], p_chunks json)
-RETURNS TABLE (created boolean, state text, sealed boolean, total bigint, fingerprint text)
+-- Stores a small batch, whole and claimable, in one round trip, unless the id is taken. p_pages is [[lo, hi], ...].
+CREATE OR REPLACE FUNCTION hammerwork_enqueue_1(p_batch json, p_pages json, p_payloads text[], p_chunks json)
+RETURNS TABLE (created boolean, state text, sealed boolean, total bigint, fingerprint text, waiting boolean)
 LANGUAGE plpgsql SET jit = off SET lock_timeout = '50s' AS $$
 #variable_conflict use_column
 DECLARE
@@ -42,7 +42,8 @@ BEGIN
     SELECT * INTO v_there FROM hammerwork_open_1(p_batch);
     IF v_there.created THEN
         INSERT INTO hammerwork_pages (batch_id, lo, hi, payloads)
-            SELECT b.id, p.lo, p.hi, p.payloads FROM unnest(p_los, p_his, p_pages) AS p(lo, hi, payloads);
+            SELECT b.id, (p.page->>0)::int, (p.page->>1)::int, p.payloads
+            FROM ROWS FROM (json_array_elements(p_pages), unnest(p_payloads)) AS p(page, payloads);
         PERFORM hammerwork_add_chunks(b.id, p_chunks);
         IF NOT b.suspended THEN
             SELECT * INTO b FROM hammerwork_batches WHERE id = b.id;
@@ -50,7 +51,8 @@ BEGIN
                 SELECT DISTINCT b.id, (value->>2)::smallint, b.queue, b.rank FROM json_array_elements(p_chunks);
         END IF;
     END IF;
-    RETURN QUERY SELECT v_there.created, v_there.state, v_there.sealed, v_there.total, v_there.fingerprint;
+    RETURN QUERY SELECT v_there.created, v_there.state, v_there.sealed, v_there.total, v_there.fingerprint,
+        EXISTS (SELECT 1 FROM hammerwork_workers w WHERE w.queue = b.queue);
 END $$;
 
 -- Adds chunks to a loading batch whose pages are there, in order of lo.
@@ -69,27 +71,30 @@ BEGIN
         WHERE id = p_batch;
 END $$;
 
--- Makes a loaded batch claimable, all at once. Returns its state, null if it is not there.
-CREATE OR REPLACE FUNCTION hammerwork_seal_1(p_batch uuid) RETURNS text
+-- Makes a loaded batch claimable, all at once, if it has p_total jobs: a server that crashed may have forgotten the last
+-- ones. Tells its state, and whether its queue has workers.
+CREATE OR REPLACE FUNCTION hammerwork_seal_1(p_batch uuid, p_total bigint) RETURNS TABLE (state text, sealed boolean, waiting boolean)
 LANGUAGE plpgsql SET enable_seqscan = off SET jit = off SET lock_timeout = '50s' AS $$
+#variable_conflict use_column
 DECLARE
     b hammerwork_batches;
 BEGIN
     SELECT * INTO b FROM hammerwork_batches WHERE id = p_batch FOR UPDATE;
-    IF b.state = 'Loading' THEN
+    IF b.state = 'Loading' AND b.total = p_total THEN
         UPDATE hammerwork_batches SET state = 'Pending', sealed_at = clock_timestamp(),
                 top_priority = (SELECT max((value->>1)::smallint) FROM jsonb_array_elements(b.priorities))
             WHERE id = p_batch RETURNING * INTO b;
         PERFORM hammerwork_offer_all(b);
     END IF;
-    RETURN CASE WHEN b.sealed_at IS NOT NULL THEN 'sealed' ELSE b.state END;
+    RETURN QUERY SELECT b.state, b.sealed_at IS NOT NULL,
+        EXISTS (SELECT 1 FROM hammerwork_workers w WHERE w.queue = b.queue);
 END $$;
 
 -- name: open
 SELECT created, state, sealed, total, fingerprint FROM hammerwork_open_1($1)
 
 -- name: enqueue
-SELECT created, state, sealed, total, fingerprint FROM hammerwork_enqueue_1($1, $2::int[], $3::int[], $4::text[], $5)
+SELECT created, state, sealed, total, fingerprint, waiting FROM hammerwork_enqueue_1($1, $2, $3::text[], $4)
 
 -- name: lock_batch
 SELECT state, sealed_at IS NOT NULL AS sealed, total FROM hammerwork_batches WHERE id = $1 FOR UPDATE
@@ -98,4 +103,4 @@ SELECT state, sealed_at IS NOT NULL AS sealed, total FROM hammerwork_batches WHE
 SELECT hammerwork_append_1($1, $2)
 
 -- name: seal
-SELECT hammerwork_seal_1($1)
+SELECT state, sealed, waiting FROM hammerwork_seal_1($1, $2)

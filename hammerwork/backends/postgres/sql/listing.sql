@@ -34,7 +34,7 @@ SELECT
     b.state, b.total, b.priorities::text AS priorities,
     (SELECT coalesce(json_agg(c), '[]') FROM (
         SELECT id, attempt, lo, hi, spans, next, state FROM hammerwork_chunks
-        WHERE batch_id = $1 AND lo > $2 - $4 AND lo <= $3 AND hi >= $2 AND spans IS NULL
+        WHERE batch_id = $1 AND lo > $2::int - $4::int AND lo <= $3 AND hi >= $2 AND spans IS NULL
         UNION ALL
         SELECT id, attempt, lo, hi, spans, next, state FROM hammerwork_chunks
         WHERE batch_id = $1 AND lo <= $3 AND hi >= $2 AND spans IS NOT NULL

@@ -183,8 +183,8 @@ BEGIN
             PERFORM hammerwork_finish_stopped(r.batch_id);
         END IF;
         v_answers := v_answers || json_build_array(
-            r.claim, CASE WHEN r.state = 'Pending' AND NOT r.suspended THEN 'ok'
-                          WHEN r.state IN ('Completed', 'CompletedWithErrors') THEN 'ok' ELSE 'stopped' END);
+            r.claim, CASE WHEN r.state IN ('Pending', 'Completed', 'CompletedWithErrors') AND NOT r.suspended
+                          THEN 'ok' ELSE 'stopped' END);
     END LOOP;
     RETURN array_to_json(v_answers);
 END $$;
