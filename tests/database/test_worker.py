@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from hammerwork import BatchStatus
     from tests.database.observing import Sql
 
+pytestmark = pytest.mark.every_server
+
 AT_ONCE = RetryPolicy(strategy=RetryStrategy.FIXED, initial_seconds=0, max_seconds=0)
 SOON = RetryPolicy(strategy=RetryStrategy.FIXED, initial_seconds=0.2, max_seconds=1, jitter=0)
 
