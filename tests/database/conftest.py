@@ -10,6 +10,7 @@ from __future__ import annotations
 import uuid
 from typing import TYPE_CHECKING, Any
 
+import asyncpg
 import pytest
 
 from hammerwork import JobQueue
@@ -188,6 +189,19 @@ async def queue(database_url: str) -> AsyncIterator[JobQueue]:
     async with await JobQueue.connect(database_url) as queue:
         await queue.create_tables()
         yield queue
+
+
+@pytest.fixture
+async def notifications(database_url: str) -> None:
+    """Skips the test where a pool is between us and the server: a notification finds nobody there who listens."""
+    connection = await asyncpg.connect(database_url)
+    try:
+        # The process that was announced at connect; a pool gives another one to each transaction.
+        pooled = connection.get_server_pid() != await connection.fetchval("SELECT pg_backend_pid()")
+    finally:
+        await connection.close()
+    if pooled:
+        pytest.skip("there is a pool of sessions before the server, it does not pass on notifications")
 
 
 @pytest.fixture
