@@ -12,7 +12,7 @@ from benchmarks.payload import payload
 from hammerwork import Job, JobBatch
 from hammerwork.backends.postgres.loading import copy_rows
 from hammerwork.backends.slices import encode_slice
-from tests.database.postgres import postgres_server
+from tests.harness.servers.postgres import postgres_server
 
 JOBS = 200_000
 CLAIM = 1_000

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
     from tests.database.observing import Sql
 
+pytestmark = pytest.mark.every_server
+
 
 def batch(count: int, name: str = "mail") -> JobBatch:
     return JobBatch(name).with_jobs(Job("q", {"n": n}) for n in range(count))

@@ -36,16 +36,17 @@ from hammerwork.backends.mysql.statements import literal
 from hammerwork.backends.protocol import Failure, Settled, Settlement, WorkerRecord
 from hammerwork.backends.slices import Slice
 from tests.database import observing
-from tests.database.mariadb import mariadb_server
 from tests.database.observing import all_jobs, eventually, finished, running
 from tests.database.steered import SteeredWorker, run_of
+from tests.harness.servers.mariadb import mariadb_server
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from uuid import UUID
 
-    from tests.database.mariadb import MariadbServer
     from tests.database.observing import Sql
+    from tests.harness.servers import Server
+    from tests.harness.servers.mariadb import MariadbServer
 
 NASTY = [
     "",
@@ -67,27 +68,12 @@ NASTY = [
 nasty = st.sampled_from(NASTY) | st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
 
 
-@pytest.fixture
-async def url(mariadb: MariadbServer) -> AsyncIterator[str]:
-    """URL of an empty database."""
-    name = f"test_{uuid.uuid4().hex}"
-    async with observing.sql(mariadb.url()) as connection:
-        await connection.run(f"CREATE DATABASE {name}")
-        yield mariadb.url(name)
-        await connection.run(f"DROP DATABASE {name}")
+pytestmark = pytest.mark.only("mysql")
 
 
 @pytest.fixture
-async def queue(url: str) -> AsyncIterator[JobQueue]:
-    async with await JobQueue.connect(url) as queue:
-        await queue.create_tables()
-        yield queue
-
-
-@pytest.fixture
-async def sql(queue: JobQueue, url: str) -> AsyncIterator[Sql]:  # noqa: ARG001 (its tables are needed)
-    async with observing.sql(url) as connection:
-        yield connection
+def url(database_url: str) -> str:
+    return database_url
 
 
 @contextlib.asynccontextmanager
@@ -117,6 +103,11 @@ async def status_of(sql: Sql, variable: str) -> int:
     return int(value)
 
 
+async def deadlocks(sql: Sql) -> int:
+    """Deadlocks of the whole server since its start."""
+    return int(await sql.value("SELECT count FROM information_schema.innodb_metrics WHERE name = 'lock_deadlocks'"))
+
+
 # -- literals
 
 
@@ -131,9 +122,9 @@ _SCALARS = (
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(values=st.lists(_SCALARS, min_size=1, max_size=10))
-def test_values_come_back_as_they_went(mariadb: MariadbServer, values: list[Any]) -> None:
+def test_values_come_back_as_they_went(url: str, values: list[Any]) -> None:
     async def there_and_back() -> list[Any]:
-        database = await Database.connect(mariadb.url(), max_connections=1, connect_timeout=10)
+        database = await Database.connect(url, max_connections=1, connect_timeout=10)
         try:
             text = b",".join(b"%b AS c%d" % (literal(value), number) for number, value in enumerate(values))
             ((row,),) = await database.run(b"SELECT " + text)
@@ -152,7 +143,7 @@ def test_values_without_a_literal_are_refused() -> None:
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(texts=st.lists(nasty, min_size=1, max_size=20), keys=st.dictionaries(nasty, nasty, max_size=5))
-def test_nasty_texts_are_stored_exactly(mariadb: MariadbServer, texts: list[str], keys: dict[str, str]) -> None:
+def test_nasty_texts_are_stored_exactly(url: str, texts: list[str], keys: dict[str, str]) -> None:
     async def check(url: str) -> None:
         async with await JobQueue.connect(url) as queue:
             await queue.create_tables()
@@ -191,7 +182,7 @@ def test_nasty_texts_are_stored_exactly(mariadb: MariadbServer, texts: list[str]
             }
             assert await queue.delete_batch(batch_id)
 
-    asyncio.run(check(mariadb.url()))
+    asyncio.run(check(url))
 
 
 async def test_long_error_texts_are_kept(queue: JobQueue) -> None:
@@ -245,6 +236,7 @@ async def test_names_differ_by_case(queue: JobQueue) -> None:
     assert await SteeredWorker(queue, "MAIL").claim() is None
 
 
+@pytest.mark.own_server
 async def test_a_server_that_takes_short_packets_only_gets_short_ones() -> None:
     with mariadb_server({"max_allowed_packet": "1M"}) as server:
         async with await JobQueue.connect(server.url()) as queue:
@@ -344,23 +336,26 @@ async def test_a_stopped_batch_does_not_end_while_a_chunk_is_locked(queue: JobQu
     assert (await queue.get_batch_status(batch_id)).finished
 
 
+@pytest.mark.administrator
 async def test_a_deadlock_is_run_again(queue: JobQueue, url: str, sql: Sql) -> None:
     """Two transactions lock a claim and a batch in opposite order; the server rolls back the one that wrote less."""
     await queue.enqueue_batch(batch(10))
     worker = SteeredWorker(queue)
     held = await worker.take()
-    deadlocks = await status_of(sql, "Innodb_deadlocks")
+    before = await deadlocks(sql)
     async with transaction(url) as cursor:
         await cursor.execute("UPDATE hammerwork_batches SET name = 'other'")
         # Much written: not to be the victim.
         await cursor.execute(
-            "INSERT INTO hammerwork_jobs SELECT x'00000000000000000000000000000001', seq, '1' FROM seq_1_to_5000"
+            "INSERT INTO hammerwork_jobs "
+            "WITH RECURSIVE numbers (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM numbers WHERE n < 69) "
+            "SELECT x'00000000000000000000000000000001', 70 * a.n + b.n, '1' FROM numbers a JOIN numbers b"
         )
         ending = asyncio.create_task(worker.end(held))
         await eventually(lambda: status_of(sql, "Innodb_row_lock_current_waits"), bool)
         await cursor.execute("UPDATE hammerwork_claims SET open = open")
     assert await ending is Settled.OK
-    assert await status_of(sql, "Innodb_deadlocks") > deadlocks
+    assert await deadlocks(sql) > before
     (status,) = await queue.list_batches()
     assert (status.completed_jobs, status.state) == (10, BatchState.COMPLETED)
 
@@ -388,8 +383,9 @@ async def test_a_lock_timeout_is_run_again(
     assert await sql.stored_rows() == {"batches": 1, "jobs": 10}
 
 
+@pytest.mark.administrator
 async def test_many_workers_meet_no_deadlock(queue: JobQueue, url: str, sql: Sql) -> None:
-    deadlocks = await status_of(sql, "Innodb_deadlocks")
+    before = await deadlocks(sql)
 
     async def handler(job: Job) -> None:
         if job.index % 5 == job.attempt:
@@ -407,7 +403,7 @@ async def test_many_workers_meet_no_deadlock(queue: JobQueue, url: str, sql: Sql
             await queue.resume_batch(ids[0])
             statuses = [await finished(queue, batch_id) for batch_id in ids[:3]]
     assert [status.completed_jobs for status in statuses[:2]] == [1_500, 1_500]
-    assert await status_of(sql, "Innodb_deadlocks") == deadlocks
+    assert await deadlocks(sql) == before
 
 
 # -- connections
@@ -436,10 +432,8 @@ async def test_a_claim_whose_answer_was_lost_is_given_again(queue: JobQueue, mon
 
 async def test_broken_connections_are_replaced(queue: JobQueue, sql: Sql) -> None:
     await asyncio.gather(*(queue.ping() for _ in range(5)))
-    own = await sql.value("SELECT CONNECTION_ID()")
-    for (number,) in await sql.rows("SELECT id FROM information_schema.processlist WHERE db = DATABASE()"):
-        if number != own:
-            await sql.run(f"KILL {number}")
+    for number in await sql.connections():
+        await sql.end_connection(number)
 
     async def works() -> bool:
         with contextlib.suppress(DatabaseUnavailableError):
@@ -451,8 +445,9 @@ async def test_broken_connections_are_replaced(queue: JobQueue, sql: Sql) -> Non
     await queue.enqueue_batch(batch(3))
 
 
-async def test_what_is_wrong_is_told(mariadb: MariadbServer) -> None:
-    port = mariadb.port
+@pytest.mark.administrator
+async def test_what_is_wrong_is_told(server: Server) -> None:
+    port = server.port
     with pytest.raises(DatabaseUnavailableError, match=r"mysql://127\.0\.0\.1:1/x"):
         await JobQueue.connect("mysql://root:secret@127.0.0.1:1/x", connect_timeout=5)
     with pytest.raises(DatabaseUnavailableError, match="Unknown database 'nowhere'"):
@@ -522,6 +517,7 @@ async def test_tables_that_are_missing_are_waited_for(url: str) -> None:
             await queue.enqueue_batch(batch(1))
 
 
+@pytest.mark.own_server
 async def test_a_worker_goes_on_after_the_server_was_killed() -> None:
     with mariadb_server() as server:
         async with await JobQueue.connect(server.url(), connect_timeout=2) as queue:
@@ -579,15 +575,16 @@ async def test_tables_are_made_once_by_many(url: str) -> None:
         assert names == ["", "migrations/001_tables.sql"]
 
 
-async def test_a_user_needs_no_privilege_but_those_on_the_tables(mariadb: MariadbServer, url: str) -> None:
+@pytest.mark.administrator
+async def test_a_user_needs_no_privilege_but_those_on_the_tables(server: Server, url: str) -> None:
     name = url.rsplit("/", 1)[1]
     user = f"u{uuid.uuid4().hex[:12]}"
-    async with observing.sql(mariadb.url()) as root:
+    async with observing.sql(server.url()) as root:
         await root.run(f"CREATE USER {user}@'127.0.0.1'")
         await root.run(f"CREATE USER {user}@localhost")
         for host in ("'127.0.0.1'", "localhost"):
             await root.run(f"GRANT SELECT, INSERT, UPDATE, DELETE, CREATE ON {name}.* TO {user}@{host}")
-        async with await JobQueue.connect(mariadb.url(name, user=user)) as queue:
+        async with await JobQueue.connect(server.url(name, user=user)) as queue:
             await queue.create_tables()
             done: list[int] = []
 

@@ -20,7 +20,7 @@ import pytest
 from hammerwork import BatchState, Job, JobBatch, JobQueue
 from hammerwork_worker import environment
 from tests.database.observing import only_postgres
-from tests.database.postgres import PostgresServer
+from tests.harness.servers.postgres import PostgresServer
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator

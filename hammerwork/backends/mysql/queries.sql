@@ -441,7 +441,8 @@ INSERT INTO hammerwork_chunks (batch_id, queue, precedence, `rank`, state, lo, h
     SELECT @batch, @queue, 4 - priority, @rank, @state, MIN(idx), MAX(idx), MIN(idx)
     FROM (
         SELECT f.idx, p.priority,
-               CAST(f.idx AS SIGNED) - ROW_NUMBER() OVER (PARTITION BY p.priority ORDER BY f.idx) AS run
+               CAST(f.idx AS SIGNED)
+                   - CAST(ROW_NUMBER() OVER (PARTITION BY p.priority ORDER BY f.idx) AS SIGNED) AS run
         FROM hammerwork_failures f
         JOIN (
             SELECT lo, priority, COALESCE(LEAD(lo) OVER (ORDER BY lo), 2147483647) AS until
