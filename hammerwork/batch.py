@@ -11,6 +11,7 @@ from uuid import UUID
 import msgspec
 
 from hammerwork.errors import InvalidBatchError
+from hammerwork.ids import new_batch_id, part_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -175,9 +176,14 @@ class JobBatch:
         batch = JobBatch("welcome_emails").with_jobs(jobs).with_batch_size(100)
 
     A batch that is given to `JobQueue.enqueue_stream` carries the settings only; its jobs come from the stream.
+
+    The object is the batch: enqueued twice, as after a connection that broke, it is stored once. A second batch with
+    the same jobs or settings is a second object.
     """
 
     def __init__(self, name: str, *, queue: str | None = None) -> None:
+        self.id = new_batch_id()
+        """What the batch is called in the database, unless it is enqueued with another id."""
         self.name = name
         self.jobs: list[Job] = []
         self.batch_size = DEFAULT_BATCH_SIZE
@@ -256,7 +262,8 @@ class JobBatch:
     def split(self, jobs_per_part: int) -> list[JobBatch]:
         """Cut a large batch into parts of at most `jobs_per_part` jobs.
 
-        Each part is called ``NAME_part_I`` and has the metadata ``parent_batch`` and ``part``.
+        Each part is called ``NAME_part_I``, has the metadata ``parent_batch`` and ``part``, and an id that follows from
+        this batch's, the size and its number: cut again in the same way, the parts are the same batches.
         """
         if not 1 <= jobs_per_part <= MAX_JOBS_IN_MEMORY:
             raise InvalidBatchError(
@@ -267,6 +274,7 @@ class JobBatch:
             part = JobBatch(f"{self.name}_part_{number}", queue=self._queue)
             part.__dict__.update(
                 {k: v for k, v in self.__dict__.items() if k not in {"name", "jobs", "metadata"}},
+                id=part_id(self.id, jobs_per_part, number),
                 jobs=self.jobs[start : start + jobs_per_part],
                 metadata={**self.metadata, "parent_batch": self.name, "part": str(number)},
             )
