@@ -10,7 +10,7 @@ from uuid import UUID
 
 import msgspec
 
-from hammerwork.errors import InvalidBatchError
+from hammerwork.errors import BatchConflictError, InvalidBatchError
 from hammerwork.ids import new_batch_id, part_id
 
 if TYPE_CHECKING:
@@ -33,6 +33,9 @@ QUEUE_PATTERN = r"^[A-Za-z0-9]([-_.A-Za-z0-9]{0,61}[A-Za-z0-9])?$"
 """A queue's name also has to fit a Kubernetes label value: at most 63 characters."""
 
 _QUEUE = re.compile(QUEUE_PATTERN)
+
+_OWN_FIELDS = {"name", "jobs", "metadata", "_given", "_streamed"}
+"""What the parts of a batch do not share with it."""
 
 
 class Priority(enum.IntEnum):
@@ -194,6 +197,10 @@ class JobBatch:
         self.suspended = False
         self._queue = queue
         self._max_attempts: int | None = None
+        self._given: list[Job] | None = None
+        """The jobs that it was enqueued with."""
+        self._streamed = False
+        """Whether jobs from a stream were stored, to the last one."""
 
     @property
     def queue(self) -> str:
@@ -273,13 +280,31 @@ class JobBatch:
         for number, start in enumerate(range(0, len(self.jobs), jobs_per_part)):
             part = JobBatch(f"{self.name}_part_{number}", queue=self._queue)
             part.__dict__.update(
-                {k: v for k, v in self.__dict__.items() if k not in {"name", "jobs", "metadata"}},
+                {k: v for k, v in self.__dict__.items() if k not in _OWN_FIELDS},
                 id=part_id(self.id, jobs_per_part, number),
                 jobs=self.jobs[start : start + jobs_per_part],
                 metadata={**self.metadata, "parent_batch": self.name, "part": str(number)},
             )
             parts.append(part)
         return parts
+
+    def note_enqueued(self) -> None:
+        """Remember what is about to be enqueued, since other jobs under the same id would be dropped without a word.
+
+        Raises:
+            BatchConflictError: The object was enqueued with other jobs before.
+        """
+        if self._streamed or (self._given is not None and self._given != self.jobs):
+            before = "from a stream" if self._streamed else "with other jobs"
+            raise BatchConflictError(
+                f"batch {self.name!r} ({self.id}): this JobBatch was enqueued {before} before; "
+                "make a JobBatch for each batch"
+            )
+        self._given = list(self.jobs)
+
+    def note_streamed(self) -> None:
+        """Remember that a stream was stored to its end: what comes now is another one."""
+        self._streamed = True
 
     def validate(self) -> None:
         """Raise `InvalidBatchError` unless the batch can be enqueued as it is."""

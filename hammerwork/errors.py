@@ -29,7 +29,13 @@ class BatchConflictError(HammerworkError):
 
 
 class DatabaseError(HammerworkError):
-    """The database, or the way to it, failed. What the driver said is in the message and is the `__cause__`."""
+    """The database, or the way to it, failed. What the driver said is in the message and is the `__cause__`.
+
+    `code` is the server's: five characters (SQLSTATE) from PostgreSQL, a number from MySQL and MariaDB; None if the
+    server has not said anything.
+    """
+
+    code: str | int | None = None
 
 
 class DatabaseUnavailableError(DatabaseError, ConnectionError):

@@ -86,10 +86,13 @@ class JobQueue:
 
         Raises:
             InvalidBatchError: The batch breaks a rule.
-            BatchConflictError: `batch_id` is taken by a batch with another fingerprint.
+            BatchConflictError: `batch_id` is taken by a batch with another fingerprint, or the object was enqueued with
+                other jobs before.
         """
         batch.validate()
         _check_fingerprint(batch, fingerprint)
+        if batch_id is None:
+            batch.note_enqueued()
         return await self.backend.enqueue(batch, batch.jobs, batch_id=batch_id or batch.id, fingerprint=fingerprint)
 
     async def enqueue_stream(
@@ -110,23 +113,28 @@ class JobQueue:
         Args:
             batch: The settings; it must have a queue and no jobs.
             jobs: The jobs, in an order that is the same each time.
-            batch_id: See `enqueue_batch`: a second batch with the same settings needs a `JobBatch` of its own.
+            batch_id: See `enqueue_batch`. A second stream with the same settings needs a `JobBatch` of its own.
             fingerprint: See `enqueue_batch`.
             progress: Awaited after each slice with the number of jobs stored so far.
 
         Raises:
             InvalidBatchError: The settings or a job break a rule.
             BatchConflictError: `batch_id` is taken by a batch with another fingerprint, or the batch was cancelled or
-                deleted meanwhile, or loaded from another stream.
+                deleted meanwhile, or loaded from another stream; or the object has been stored from a stream before.
         """
         if batch.jobs:
             raise InvalidBatchError(
                 f"batch {batch.name!r}: jobs: {len(batch.jobs):,} jobs beside the stream; give all jobs in the stream"
             )
         _check_fingerprint(batch, fingerprint)
-        return await self.backend.enqueue_stream(
+        if batch_id is None:
+            batch.note_enqueued()
+        stored = await self.backend.enqueue_stream(
             batch, jobs, batch_id=batch_id or batch.id, fingerprint=fingerprint, progress=progress
         )
+        if batch_id is None:
+            batch.note_streamed()
+        return stored
 
     async def get_batch_status(self, batch_id: UUID) -> BatchStatus:
         """Return the exact counts of a batch; raises `BatchNotFoundError`."""

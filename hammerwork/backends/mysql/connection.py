@@ -13,7 +13,7 @@ from pymysql.err import MySQLError
 
 from hammerwork.backends.engines import check_engine
 from hammerwork.backends.mysql.options import connection_options, open_connection
-from hammerwork.backends.mysql.pool import Pool, say_good_bye
+from hammerwork.backends.mysql.pool import Pool, local_port, say_good_bye
 from hammerwork.backends.mysql.refusals import DEADLOCK, ROLLED_BACK, is_read_only, translated
 from hammerwork.backends.urls import parse_url
 
@@ -95,12 +95,13 @@ class Database:
         with translated(self.address, self._url):
             async with self._pool.lend(within=within) as raw:
                 connection = Connection(raw, within)
+                port = local_port(raw)
                 try:
                     yield connection
                 except BaseException as error:
                     # Whatever it was, what the server still does for this connection is not known.
                     if connection.running and isinstance(error, TimeoutError | asyncio.CancelledError):
-                        self._pool.abandon(raw)
+                        self._pool.abandon(raw, port)
                     else:
                         raw.close()
                     if isinstance(error, TimeoutError) or is_read_only(error):

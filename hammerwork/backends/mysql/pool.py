@@ -77,15 +77,14 @@ class Pool:
         while self._free:
             self._free.pop()[0].close()
 
-    def abandon(self, connection: Any) -> None:
+    def abandon(self, connection: Any, port: int | None) -> None:
         """Close a connection whose statement runs still, and have the server end that; nobody waits but `close`.
 
-        Just to close it would leave the statement to go on at the server, with its locks and its session.
+        Just to close it would leave the statement to go on at the server, with its locks and its session. The driver
+        may have closed it already, so `port` is what `local_port` returned before.
         """
-        there, port = connection.thread_id(), _local_port(connection)
-        connection._writer.transport.abort()  # noqa: SLF001 (with TLS, close would wait for an answer)
         connection.close()
-        task = asyncio.create_task(self._kill(there, port), name="end an abandoned statement")
+        task = asyncio.create_task(self._kill(connection.thread_id(), port), name="end an abandoned statement")
         self._leaving.add(task)
         task.add_done_callback(self._leaving.discard)
 
@@ -123,11 +122,12 @@ class Pool:
 async def say_good_bye(connection: Any) -> None:
     """Close a connection as the server likes it. TLS takes its time to end; the driver does not wait for it."""
     writer = connection._writer  # noqa: SLF001
-    await connection.ensure_closed()
-    await writer.wait_closed()
+    with contextlib.suppress(OSError):  # some answer by breaking the connection
+        await connection.ensure_closed()
+        await writer.wait_closed()
 
 
-def _local_port(connection: Any) -> int | None:
+def local_port(connection: Any) -> int | None:
     """Return the port that the server sees a connection come from; None for a Unix socket."""
     name = connection._writer.get_extra_info("sockname")  # noqa: SLF001
     return name[1] if isinstance(name, tuple) else None

@@ -59,7 +59,9 @@ def translated(address: str, url: DatabaseURL) -> Iterator[None]:
         if kind is None:
             raise
         texts = f"{error} {error.__cause__}"
-        raise kind(f"database {address}: {url.redact(text)}") from (error if url.redact(texts) == texts else None)
+        told = kind(f"database {address}: {url.redact(text)}")
+        told.code = _code(error) if isinstance(error, Error) else None
+        raise told from (error if url.redact(texts) == texts else None)
 
 
 def is_read_only(error: BaseException) -> bool:

@@ -72,9 +72,9 @@ def translated(address: str, url: DatabaseURL) -> Iterator[None]:
         kind, text = _judge(error)
         if kind is None:
             raise
-        shown = url.redact(text)
-        cause = error if url.redact(str(error)) == str(error) else None
-        raise kind(f"database {address}: {shown}") from cause
+        told = kind(f"database {address}: {url.redact(text)}")
+        told.code = getattr(error, "sqlstate", None)
+        raise told from (error if url.redact(str(error)) == str(error) else None)
 
 
 def is_read_only(error: BaseException) -> bool:
