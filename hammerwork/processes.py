@@ -37,6 +37,10 @@ class WorkerSettings(msgspec.Struct, kw_only=True):
     instance: str = ""
     log_level: str = "INFO"
 
+    def __repr__(self) -> str:
+        # Without the URL, which holds a password.
+        return f"WorkerSettings(queue={self.queue!r}, handler={self.handler!r})"
+
 
 class WorkerProcesses:
     """Runs workers of one queue in `processes` processes, until `stop`."""

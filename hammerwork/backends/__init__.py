@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
+from hammerwork.backends.urls import parse_url
 from hammerwork.errors import UnsupportedDatabaseError
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ _EXTRAS = {"postgresql": "postgres", "postgres": "postgres", "mysql": "mysql", "
 
 async def connect_backend(url: str, *, max_connections: int, connect_timeout: float) -> Backend:
     """Open the backend for `url`; see `JobQueue.connect`."""
-    scheme = _scheme(url)
+    scheme = parse_url(url).scheme
     extra = _EXTRAS.get(scheme)
     if extra is None:
         raise UnsupportedDatabaseError(
@@ -32,15 +32,6 @@ async def connect_backend(url: str, *, max_connections: int, connect_timeout: fl
             f"install hammerwork-operator[{extra}]"
         ) from error
     return await backend.connect(url, max_connections=max_connections, connect_timeout=connect_timeout)
-
-
-def _scheme(url: str) -> str:
-    try:
-        parts = urlsplit(url)
-        parts.port  # noqa: B018 (raises if it is no number)
-    except ValueError as error:
-        raise UnsupportedDatabaseError(f"database URL: {error}") from error
-    return parts.scheme
 
 
 def _backend(extra: str) -> type[PostgresBackend] | type[MysqlBackend]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from hammerwork import JobQueue
-from hammerwork.errors import DatabaseUnavailableError, HammerworkError, UnsupportedDatabaseError
+from hammerwork.errors import DatabaseError, HammerworkError, UnsupportedDatabaseError
 from hammerwork_operator import conditions
 from hammerwork_operator.database_secret import SecretProblemError, read_database_secret
 
@@ -75,9 +75,9 @@ class Database:
             await asyncio.sleep(min(POLL_SECONDS * 2.0 ** min(self._failures, 4), 10.0))
             try:
                 await self._poll()
-            except DatabaseUnavailableError as error:
+            except DatabaseError as error:
                 self._failed(str(error))
-            except HammerworkError as error:
+            except Exception as error:
                 _LOGGER.exception("poll of a database failed")
                 self._failed(str(error))
 
@@ -146,18 +146,22 @@ class Databases:
 
         Raises:
             SecretProblemError: Only the Secret's owner can cure it.
-            DatabaseUnavailableError: The database does not answer.
+            DatabaseError: The database does not answer, or it refuses.
             ApiError: The API server does not answer.
         """
         if self._sweeper is None:
             self._sweeper = asyncio.create_task(self._drop_idle_forever(), name="drop idle databases")
         url = await self._url(namespace, ref)
         slot = self._slots.setdefault(url, _Slot())
-        if slot.failure is not None and slot.lock.locked():
-            raise slot.failure[1]  # somebody is trying again; not everybody has to wait for the outcome
-        async with slot.lock:
-            if slot.database is None:
-                await self._connect(url, slot, f"Secret {namespace}/{ref.name}, key {ref.key!r}")
+        try:
+            if slot.failure is not None and slot.lock.locked():
+                raise slot.failure[1]  # somebody is trying again; not everybody has to wait for the outcome
+            async with slot.lock:
+                if slot.database is None:
+                    await self._connect(url, slot)
+        except UnsupportedDatabaseError as error:
+            origin = f"Secret {namespace}/{ref.name}, key {ref.key!r}"
+            raise SecretProblemError(conditions.INVALID_DATABASE_URL, f"{origin}: {error}") from error
         assert slot.database is not None
         slot.database.used_at = time.monotonic()
         return slot.database
@@ -209,7 +213,7 @@ class Databases:
         if slot is not None and slot.database is None and unused and not slot.lock.locked():
             del self._slots[url]
 
-    async def _connect(self, url: str, slot: _Slot, origin: str) -> None:
+    async def _connect(self, url: str, slot: _Slot) -> None:
         if slot.failure and time.monotonic() - slot.failure[0] < RETRY_SECONDS:
             raise slot.failure[1]
         try:
@@ -219,8 +223,6 @@ class Databases:
             except BaseException:
                 await queue.close()
                 raise
-        except UnsupportedDatabaseError as error:
-            raise SecretProblemError(conditions.INVALID_DATABASE_URL, f"{origin}: {error}") from error
         except HammerworkError as error:
             slot.failure = (time.monotonic(), error)
             raise

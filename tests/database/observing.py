@@ -12,7 +12,7 @@ import aiomysql
 import asyncpg
 import pytest
 
-from hammerwork.backends.mysql.connection import connection_options
+from hammerwork.backends.mysql.options import connection_options, open_connection
 from hammerwork.backends.mysql.statements import literal
 
 if TYPE_CHECKING:
@@ -186,7 +186,7 @@ class MysqlSql(Sql):
 @contextlib.asynccontextmanager
 async def sql(url: str) -> AsyncIterator[Sql]:
     if not url.startswith("postgres"):
-        mysql = await aiomysql.connect(**connection_options(url))
+        mysql = await open_connection(**connection_options(url))
         try:
             yield MysqlSql(mysql)
         finally:

@@ -12,7 +12,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import aiomysql
 import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -20,6 +19,7 @@ from hypothesis import strategies as st
 
 from hammerwork import (
     BatchState,
+    DatabaseRefusedError,
     DatabaseUnavailableError,
     InvalidBatchError,
     Job,
@@ -30,8 +30,9 @@ from hammerwork import (
     UnsupportedDatabaseError,
     Worker,
 )
-from hammerwork.backends.mysql.connection import Connection, Database, connection_options
+from hammerwork.backends.mysql.connection import Connection, Database
 from hammerwork.backends.mysql.loading import insert_texts
+from hammerwork.backends.mysql.options import connection_options, open_connection
 from hammerwork.backends.mysql.statements import literal
 from hammerwork.backends.protocol import Failure, Settled, Settlement, WorkerRecord
 from hammerwork.backends.slices import Slice
@@ -79,7 +80,7 @@ def url(database_url: str) -> str:
 @contextlib.asynccontextmanager
 async def transaction(url: str) -> AsyncIterator[Any]:
     """A cursor whose locks are held during the block."""
-    connection = await aiomysql.connect(**connection_options(url))
+    connection = await open_connection(**connection_options(url))
     try:
         await connection.begin()
         async with connection.cursor() as cursor:
@@ -450,9 +451,9 @@ async def test_what_is_wrong_is_told(server: Server) -> None:
     port = server.port
     with pytest.raises(DatabaseUnavailableError, match=r"mysql://127\.0\.0\.1:1/x"):
         await JobQueue.connect("mysql://root:secret@127.0.0.1:1/x", connect_timeout=5)
-    with pytest.raises(DatabaseUnavailableError, match="Unknown database 'nowhere'"):
+    with pytest.raises(DatabaseRefusedError, match="Unknown database 'nowhere'"):
         await JobQueue.connect(f"mysql://root@127.0.0.1:{port}/nowhere")
-    with pytest.raises(DatabaseUnavailableError, match="Access denied") as caught:
+    with pytest.raises(DatabaseRefusedError, match="Access denied") as caught:
         await JobQueue.connect(f"mysql://root:secret@127.0.0.1:{port}/mysql")
     assert "secret" not in str(caught.value)
     with pytest.raises(UnsupportedDatabaseError, match="names no database"):
@@ -492,7 +493,9 @@ def tls_server() -> Iterator[tuple[MariadbServer, str]]:
 @pytest.mark.parametrize(
     ("options", "encrypted"),
     [
-        ("", False),
+        ("", True),
+        ("?ssl_mode=PREFERRED", True),
+        ("?ssl_mode=DISABLED", False),
         ("?ssl_mode=REQUIRED", True),
         ("?ssl_ca={ca}", True),
         ("?ssl_mode=VERIFY_CA&ssl_ca={ca}", True),
@@ -507,8 +510,16 @@ async def test_tls(tls_server: tuple[MariadbServer, str], options: str, encrypte
 
 async def test_tls_refuses_a_stranger(tls_server: tuple[MariadbServer, str]) -> None:
     server, _ = tls_server
-    with pytest.raises(DatabaseUnavailableError, match="certificate verify failed"):
+    with pytest.raises(DatabaseRefusedError, match="certificate verify failed"):
         await JobQueue.connect(server.url() + "?ssl_mode=VERIFY_CA")
+
+
+@pytest.mark.parametrize("mode", ["REQUIRED", "VERIFY_CA", "VERIFY_IDENTITY"])
+async def test_a_server_without_tls_gets_no_password_where_tls_is_demanded(url: str, mode: str) -> None:
+    with pytest.raises(DatabaseRefusedError, match="the server has no TLS"):
+        await JobQueue.connect(f"{url}?ssl_mode={mode}")
+    async with await JobQueue.connect(f"{url}?ssl_mode=PREFERRED") as queue:
+        await queue.ping()
 
 
 async def test_tables_that_are_missing_are_waited_for(url: str) -> None:

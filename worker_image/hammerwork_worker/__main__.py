@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import uvloop
 
-from hammerwork import DatabaseUnavailableError, HandlerError, JobQueue, UnsupportedDatabaseError, Worker
+from hammerwork import DatabaseError, HandlerError, JobQueue, UnsupportedDatabaseError, Worker
 from hammerwork.handlers import load_function
 from hammerwork_worker import environment
 from hammerwork_worker.log import configure_logging
@@ -146,8 +146,10 @@ async def _connect(url: str) -> JobQueue:
     while True:
         try:
             return await _open(url)
-        except DatabaseUnavailableError as error:
-            log.warning("the database cannot be reached, next try in %.1f s: %s", pause, error)
+        except UnsupportedDatabaseError:
+            raise
+        except DatabaseError as error:
+            log.warning("the database cannot be used, next try in %.1f s: %s", pause, error)
         await asyncio.sleep(pause * random.uniform(0.8, 1.0))  # noqa: S311 (spreads the tries of many Pods)
         pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
 

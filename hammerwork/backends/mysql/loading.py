@@ -7,11 +7,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from pymysql.err import IntegrityError
 
 from hammerwork.backends.mysql.statements import literal, statement
 from hammerwork.backends.slices import SLICE_JOBS, Slice, encode_slice, slices
-from hammerwork.errors import BatchConflictError, DatabaseUnavailableError, InvalidBatchError
+from hammerwork.errors import BatchConflictError, DatabaseError, DatabaseUnavailableError, InvalidBatchError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
@@ -26,6 +25,8 @@ _TEXT_BYTES = 4 * 1024 * 1024
 """About as much goes into one statement; longer ones are no faster."""
 _ROOM_BYTES = 64 * 1024
 """Left free in a packet for what is not payload."""
+_DUPLICATE = 1062
+"""Somebody has stored the batch before."""
 
 
 class Loader:
@@ -77,7 +78,9 @@ class Loader:
         )
         try:
             await self._database.run(text)
-        except IntegrityError:
+        except DatabaseError as error:
+            if error.code != _DUPLICATE:
+                raise
             return False
         return True
 

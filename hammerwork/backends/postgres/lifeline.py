@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from hammerwork.backends.postgres.connection import translated
+from hammerwork.backends.postgres.refusals import translated
 from hammerwork.backends.postgres.waking import channel_of
 from hammerwork.backends.protocol import Heard
 from hammerwork.backends.upkeep import do_upkeep
@@ -14,6 +14,8 @@ from hammerwork.timing import EXCHANGE_SECONDS, RECOVER_SECONDS
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from uuid import UUID
+
+    from hammerwork.backends.postgres.connection import Database
 
     from hammerwork.backends.protocol import Upkeep, WorkerRecord
 
@@ -24,9 +26,9 @@ _PROOF_SECONDS = 2.0
 class PostgresLifeline:
     """One connection; see `hammerwork.backends.protocol.Lifeline`."""
 
-    def __init__(self, connection: Any, address: str, queries: Mapping[str, str]) -> None:
+    def __init__(self, database: Database, connection: Any, queries: Mapping[str, str]) -> None:
+        self._database = database
         self._connection = connection
-        self._address = address
         self._queries = queries
         self.notified = False
 
@@ -38,7 +40,7 @@ class PostgresLifeline:
             proof.set()
             wake()
 
-        with translated(self._address):
+        with translated(self._database.address, self._database.url):
             await self._connection.add_listener(channel_of(queue), notified)
             await self._connection.execute(self._queries["wake"], channel_of(queue), timeout=EXCHANGE_SECONDS)
             try:
@@ -50,7 +52,7 @@ class PostgresLifeline:
 
     async def fetch(self, query: str, *args: object) -> list[Any]:
         """Run a statement."""
-        with translated(self._address):
+        with translated(self._database.address, self._database.url):
             return await self._connection.fetch(  # type: ignore[no-any-return]
                 self._queries[query], *args, timeout=EXCHANGE_SECONDS
             )
