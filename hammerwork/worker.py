@@ -13,6 +13,7 @@ import msgspec
 from hammerwork.backends.protocol import Settled, WorkerRecord
 from hammerwork.claims import HeldClaim
 from hammerwork.errors import DatabaseUnavailableError
+from hammerwork.handlers import check_handler
 from hammerwork.holdings import Holdings
 from hammerwork.lanes import Lanes, WorkerStats
 from hammerwork.queue import LEASE_SECONDS
@@ -58,6 +59,7 @@ class Worker:
     ) -> None:
         if lease_seconds <= 0:
             raise ValueError(f"worker of queue {queue_name!r}: lease of {lease_seconds} s: must be more than 0")
+        check_handler(handler)
         self.id = uuid.uuid4()
         self.queue_name = queue_name
         self._backend = queue.backend
