@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -20,12 +21,19 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("hammerwork.worker")
 
+_NAME = "hammerwork"
+
+
+def any_left() -> bool:
+    """Whether a handler's thread goes on: Python would not end the process before it, `os._exit` does."""
+    return any(thread.name.startswith(f"{_NAME}_") for thread in threading.enumerate())
+
 
 class _Room:
     """An executor. There are two, because one with twice the threads starts more than lanes need."""
 
     def __init__(self, threads: int) -> None:
-        self.executor = ThreadPoolExecutor(threads, "hammerwork")
+        self.executor = ThreadPoolExecutor(threads, _NAME)
         self.used = 0
         """Calls that have not ended, those that hang included."""
 
