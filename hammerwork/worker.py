@@ -12,6 +12,7 @@ import msgspec
 
 from hammerwork.backends.protocol import WorkerRecord
 from hammerwork.errors import HammerworkError
+from hammerwork.handlers import check_handler
 from hammerwork.holdings import Holdings
 from hammerwork.lanes import Lanes, WorkerStats
 from hammerwork.pulse import Pulse
@@ -57,6 +58,7 @@ class Worker:
     ) -> None:
         if lease_seconds <= 0:
             raise ValueError(f"worker of queue {queue_name!r}: lease of {lease_seconds} s: must be more than 0")
+        check_handler(handler)
         self.id = uuid.uuid4()
         self.queue_name = queue_name
         self._backend = queue.backend
@@ -128,7 +130,9 @@ class Worker:
 
     @property
     def healthy(self) -> bool:
-        """Whether the worker's loop turns; a handler may hold it for up to ten minutes."""
+        """Whether the worker can go on: its loop turns (a handler may hold it for ten minutes) and threads are left."""
+        if self._lanes is not None and self._lanes.stuck:
+            return False
         patience = HELD_SECONDS if self.busy_lanes else TURN_SECONDS
         return time.monotonic() - self._moved_at < patience
 

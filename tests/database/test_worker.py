@@ -446,11 +446,10 @@ async def test_a_thread_that_hangs_fails_its_job_and_no_other(queue: JobQueue) -
             return await queue.get_batch_status(batch_id)
 
         await eventually(look, lambda status: status.failed_jobs == 1)
-        await asyncio.sleep(1)  # the thread hangs on for several times as long as a job may take
-        release.set()
         status = await finished(queue, batch_id)
+        release.set()
     assert (status.completed_jobs, status.failed_jobs) == (9, 1)
-    assert most == 1
+    assert most == 2, "the thread that hangs, and one in its place"
 
 
 async def test_a_batch_handler_gets_the_jobs_of_a_claim_and_tells_the_fate_of_each(queue: JobQueue) -> None:

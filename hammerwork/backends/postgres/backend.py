@@ -215,7 +215,7 @@ class PostgresBackend:
         return await reap(self)
 
     async def lifeline(self, queue: str, wake: Callable[[], None]) -> PostgresLifeline:
-        lifeline = PostgresLifeline(await self._database.dedicated_connection(), self._database.address, self._queries)
+        lifeline = PostgresLifeline(self._database, await self._database.dedicated_connection(), self._queries)
         try:
             await lifeline.listen(queue, wake)
         except BaseException:
