@@ -19,7 +19,7 @@ MAX_TYPE_BYTES = 200
 MAX_MESSAGE_BYTES = 1_000
 MAX_TRACEBACK_BYTES = 8_000
 MAX_REPORT_TRACEBACK_BYTES = 2 * 1024 * 1024
-"""Of all tracebacks in one report; failures beyond have none. Bounds a report, and what a batch that fails as a whole keeps."""
+"""Of all tracebacks in one report; failures beyond that have none. Bounds reports, and what a failing batch keeps."""
 
 _WAITING, _RUNNING, _ENDED = 0, 1, 2
 
@@ -131,7 +131,7 @@ class HeldClaim:
         return self._report
 
     def simplify(self, reason: str) -> bool:
-        """Leave out of the report what the database may refuse, the errors' texts; False if there are none (any more)."""
+        """Leave out of the report what the database may refuse, the errors' texts; False if there are none."""
         report = self.report()
         if not report.failures or all(failure.error_type == "Unstorable" for failure in report.failures):
             return False

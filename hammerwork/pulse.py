@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 import threading
@@ -112,10 +113,8 @@ class Pulse:
 
     def _tell(self, call: Callable[..., None], *args: object) -> None:
         assert self._loop is not None
-        try:
+        with contextlib.suppress(RuntimeError):  # the worker's event loop is closed: there is no worker any more
             self._loop.call_soon_threadsafe(call, *args)
-        except RuntimeError:
-            pass  # the worker's event loop is closed: nobody is there to be told
 
     async def _main(self, ready: threading.Event) -> None:
         self._own_loop = asyncio.get_running_loop()

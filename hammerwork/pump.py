@@ -158,7 +158,9 @@ class Pump:
     def lost(self, held: HeldClaim) -> None:
         """Forget a claim that the queue has given to somebody else."""
         claim = held.claim
-        logger.warning("claim %d of batch %s: lost: its jobs were given to another worker, or deleted", claim.id, claim.batch_id)
+        logger.warning(
+            "claim %d of batch %s: lost: its jobs were given to another worker, or deleted", claim.id, claim.batch_id
+        )
         self._holdings.lose(held)
 
     def _settled(self, held: HeldClaim, settled: Settled) -> None:

@@ -29,7 +29,7 @@ logger = logging.getLogger("hammerwork.worker")
 TURN_SECONDS = 15.0
 """A worker that runs no job has stopped working if its event loop has not turned for this long."""
 HELD_SECONDS = 600.0
-"""The same while jobs run: handlers should not hold the event loop, but to end a worker for it only repeats its jobs."""
+"""The same while jobs run: handlers should not hold the event loop, but to end the worker only repeats its jobs."""
 
 
 class Worker:

@@ -101,7 +101,7 @@ _SHOWN = {state.value for state in BatchState}
 
 
 def windows(spans: Iterable[Span], first: int, size: int) -> Iterator[range]:
-    """Cover spans, which are in order of their first jobs, with windows of at most `size` jobs, from index `first` on."""
+    """Cover spans, which are in order of their first jobs, with windows of up to `size` jobs from index `first` on."""
     for lo, hi in spans:
         first = max(first, lo)
         while first <= hi:
@@ -110,7 +110,7 @@ def windows(spans: Iterable[Span], first: int, size: int) -> Iterator[range]:
 
 
 def _covering(chunks: Iterable[Row], window: range) -> tuple[dict[int, Row], dict[int, Row]]:
-    """Return the chunk that each job belongs to, the newest one, since a retry moves it; waiting jobs, and the others."""
+    """Return the chunk of each job, the newest one, since a retry moves it: of jobs that wait, and of the others."""
     waiting: dict[int, Row] = {}
     handed_out: dict[int, Row] = {}
     for chunk in sorted(chunks, key=lambda row: int(row["id"])):

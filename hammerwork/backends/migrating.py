@@ -73,7 +73,7 @@ def missing(address: str, wanted: Collection[Wanted], ledger: Mapping[str, Appli
 def old_tables(address: str) -> IncompatibleDatabaseError:
     """Return the error for tables of the time before the first release."""
     return IncompatibleDatabaseError(
-        f"database {address}: its hammerwork tables are of a version before the first release, which cannot be upgraded; "
-        "let its batches finish there, drop the tables whose names begin with hammerwork_, and create them anew with "
+        f"database {address}: its hammerwork tables are of a version before the first release, and cannot be upgraded; "
+        "let its batches finish with that version, then drop all tables whose names begin with hammerwork_ and run "
         "`hammerwork migrate`"
     )

@@ -208,7 +208,7 @@ class Backend(Protocol):
     async def exchange(
         self, worker_id: UUID, queue: str, settlements: Sequence[Settlement], limit: int, *, claims: int = MAX_CLAIMS
     ) -> Exchange:
-        """Settle, then take up to `limit` jobs (0: none) in up to `claims` claims, in one round trip and transaction."""
+        """Settle, then take up to `limit` jobs (0: none) in up to `claims` claims; one round trip, one transaction."""
         ...
 
     async def begin(self, worker_id: UUID, claim_id: int) -> bool:

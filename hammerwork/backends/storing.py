@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 
 from hammerwork.backends.slices import encode_slice, slices
-from hammerwork.errors import BatchConflictError, DatabaseUnavailableError, InvalidBatchError
+from hammerwork.errors import BatchConflictError, DatabaseError, DatabaseUnavailableError, InvalidBatchError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Sequence
@@ -124,17 +124,9 @@ class Store:
         there = await self._open(batch, batch_id, fingerprint)
         if there.sealed:
             return batch_id
-        end = there.total
         try:
-            async with aclosing(slices(batch, jobs, skip=end)) as parts:
-                async for part in parts:
-                    await self._tables.append(batch, batch_id, part)
-                    end = part.end
-                    if progress is not None:
-                        await progress(end)
-            if end == 0:
-                raise InvalidBatchError(f"batch {batch.name!r}: jobs: the stream is empty; a batch needs at least one")
-        except (DatabaseUnavailableError, BatchConflictError):
+            end = await self._append_all(batch, batch_id, jobs, there.total, progress)
+        except (DatabaseError, BatchConflictError):
             raise  # the same call later goes on where this one ended
         except Exception:
             # Not so if somebody else has loaded the same batch to its end meanwhile: it may be running.
@@ -149,6 +141,25 @@ class Store:
         if end_state.waiting and not batch.suspended:
             self._tables.wake(batch.queue)
         return batch_id
+
+    async def _append_all(
+        self,
+        batch: JobBatch,
+        batch_id: UUID,
+        jobs: Iterable[Job] | AsyncIterable[Job],
+        end: int,
+        progress: Callable[[int], Awaitable[None]] | None,
+    ) -> int:
+        """Store what comes after the first `end` jobs; return how many jobs there are."""
+        async with aclosing(slices(batch, jobs, skip=end)) as parts:
+            async for part in parts:
+                await self._tables.append(batch, batch_id, part)
+                end = part.end
+                if progress is not None:
+                    await progress(end)
+        if end == 0:
+            raise InvalidBatchError(f"batch {batch.name!r}: jobs: the stream is empty; a batch needs at least one")
+        return end
 
     async def _open(self, batch: JobBatch, batch_id: UUID, fingerprint: str | None) -> Stored:
         while True:
@@ -218,8 +229,8 @@ def _forgotten(batch: JobBatch, batch_id: UUID) -> DatabaseUnavailableError:
 def _not_loading(batch: JobBatch, batch_id: UUID, state: str | None) -> BatchConflictError:
     what = "was deleted" if state is None or state in {DELETING, ABANDONED} else f"became {state}"
     return BatchConflictError(
-        f"batch {batch.name!r} ({batch_id}): it {what} while its jobs were being loaded; only a part of them is stored, and "
-        "none will run. Delete it to enqueue it anew under this id"
+        f"batch {batch.name!r} ({batch_id}): it {what} while its jobs were being loaded; only a part of them is "
+        "stored, and none will run. Delete it to enqueue it anew under this id"
     )
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
-from uuid import UUID
 
 from hammerwork.backends.protocol import Upkeep
 from hammerwork.backends.storing import ABANDONED, DELETE_ROWS, DELETING, RETRY_JOBS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from uuid import UUID
 
 DUE_CHUNKS = 1_000
 """Chunks of due retries that one transaction makes ready, at most."""
@@ -22,8 +22,13 @@ SLICES_PER_TURN = 10
 class Caller(Protocol):
     """Runs the statements of the upkeep, each as one transaction."""
 
-    async def fetch(self, query: str, *args: object) -> Sequence[Any]: ...
-    async def wake(self, queue: str | None) -> None: ...
+    async def fetch(self, query: str, *args: object) -> Sequence[Any]:
+        """Run a statement by its name in sql/; return its rows."""
+        ...
+
+    async def wake(self, queue: str | None) -> None:
+        """Notify the workers of a queue."""
+        ...
 
 
 async def do_upkeep(caller: Caller, seconds: float) -> Upkeep:

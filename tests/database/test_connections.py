@@ -12,8 +12,8 @@ import pytest
 from hammerwork import BatchConflictError, DatabaseUnavailableError, Job, JobBatch, JobQueue
 from tests.database import observing
 from tests.database.observing import eventually, only_postgres
-from tests.database.postgres import postgres_server
 from tests.database.proxy import proxy
+from tests.harness.servers.postgres import postgres_server
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

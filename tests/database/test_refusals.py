@@ -24,8 +24,8 @@ from hammerwork.backends.mysql import refusals as mysql
 from hammerwork.backends.postgres import refusals as postgres
 from hammerwork.backends.urls import parse_url
 from tests.database import observing
-from tests.database.mariadb import mariadb_server
 from tests.database.observing import only_postgres
+from tests.harness.servers.mariadb import mariadb_server
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from hammerwork.backends.postgres.connection import Database
-
     from hammerwork.backends.protocol import Upkeep, WorkerRecord
 
 _PROOF_SECONDS = 2.0
