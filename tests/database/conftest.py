@@ -180,7 +180,13 @@ async def database_url(server: Server) -> AsyncIterator[str]:
     async with observing.sql(server.url()) as connection:
         await connection.run(f"CREATE DATABASE {name}")
         yield server.url(name)
-        await connection.run(f"DROP DATABASE {name} {'WITH (FORCE)' if server.family == 'postgresql' else ''}")
+        if server.family == "postgresql":
+            # Not FORCE, which must be allowed to end autovacuum's process too; without it the server ends that itself.
+            await connection.run(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1 AND usename = current_user",
+                name,
+            )
+        await connection.run(f"DROP DATABASE {name}")
 
 
 @pytest.fixture

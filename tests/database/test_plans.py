@@ -56,6 +56,7 @@ async def plans(queue: JobQueue, database_url: str) -> AsyncIterator[Plans]:
 
 
 @only_postgres
+@pytest.mark.administrator  # who loads auto_explain
 async def test_claim_report_progress_and_paging_among_a_million_jobs_use_indexes(plans: Plans, queue: JobQueue) -> None:
     await check_claim_and_report(plans)  # planned without statistics, as right after a first enqueue
     await plans.of("ANALYZE")
