@@ -21,7 +21,7 @@ MAX_TRACEBACK_BYTES = 8_000
 MAX_REPORT_TRACEBACK_BYTES = 2 * 1024 * 1024
 """Of all tracebacks in one report; failures beyond that have none. Bounds reports, and what a failing batch keeps."""
 
-_WAITING, _RUNNING, _ENDED = 0, 1, 2
+_ENDED = 1
 
 
 class HeldClaim:
@@ -58,7 +58,6 @@ class HeldClaim:
         """Take the next job; returns its offset."""
         offset = self.cursor
         self.cursor = offset + 1
-        self._fates[offset] = _RUNNING
         return offset
 
     def complete(self, offset: int) -> None:

@@ -18,7 +18,8 @@ CLAIM_AHEAD_SECONDS = 0.5
 """A claim takes about as many jobs as the worker finishes in this time, so that slow jobs spread over all workers."""
 PREFETCH_SECONDS = 0.05
 """The next claim is fetched when less work than this is left."""
-MAX_CLAIM_JOBS = 1_000
+MAX_CLAIM_JOBS = 4_000
+"""In one exchange, whatever their number of claims."""
 
 
 class Holdings:
@@ -37,7 +38,6 @@ class Holdings:
         self._failing: set[HeldClaim] = set()
         """Claims of FailFast batches with a failure that the queue has not heard of yet."""
         self._idle: deque[asyncio.Future[None]] = deque()
-        self._batch_size = 0
 
     async def work(self) -> None:
         """Return when there may be a job to start."""
@@ -52,7 +52,6 @@ class Holdings:
         if known is not None:  # the database has lost its last commits and gives numbers away again
             self.lose(known)
         self.claims[held.claim.id] = held
-        self._batch_size = held.claim.batch_size
         if any(failing.claim.batch_id == held.claim.batch_id for failing in self._failing):
             self._release(held)
             self.tell(held)
@@ -159,6 +158,6 @@ class Holdings:
         free = lanes - busy
         rate = lanes / average_seconds if average_seconds else 0.0
         # Whole jobs only: with slow ones, nothing waits here that an idle worker could start.
-        if waiting >= max(free, min(int(rate * PREFETCH_SECONDS), 2 * self._batch_size)):
+        if waiting >= max(free, min(int(rate * PREFETCH_SECONDS), MAX_CLAIM_JOBS)):
             return 0
         return min(MAX_CLAIM_JOBS, max(1, free - waiting, round(rate * CLAIM_AHEAD_SECONDS)))

@@ -139,8 +139,9 @@ class Lanes:
                 claim = held.claim
                 payloads, priority, batch_id, indexes = claim.payloads, claim.priority, claim.batch_id, claim.indexes
                 attempt, max_attempts, timeout = claim.attempt, claim.max_attempts, claim.timeout_seconds
-            offset = held.start()
-            if held.cursor == held.size:
+                last = held.size - 1
+            held.cursor = (offset := held.cursor) + 1  # held.start()
+            if offset == last:
                 startable.popleft()
             job = Job(queue_name, payloads[offset], priority, batch_id, indexes[offset], attempt, max_attempts)
             self.busy += 1

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from hammerwork.backends.protocol import Settled
 from hammerwork.claims import HeldClaim
 from hammerwork.errors import DatabaseUnavailableError, HammerworkError
+from hammerwork.holdings import MAX_CLAIM_JOBS
 from hammerwork.timing import EXCHANGE_SECONDS, IDLE_POLL_SECONDS
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ class Pump:
         self._pause = poll_interval
         self._ask_at = 0.0
         self._failures = 0
-        self._most = 1_000
+        self._most = MAX_CLAIM_JOBS
         """Jobs in a claim; fewer after an answer that took too long."""
         self._one_by_one = False
         """After a refusal: to find the report that is refused."""
@@ -120,7 +121,7 @@ class Pump:
             self._settled(held, answer.settled.get(held.claim.id, Settled.LOST))
         late = time.monotonic() - sent > EXCHANGE_SECONDS
         if answer.claims and not late:
-            self._most = min(1_000, 2 * self._most)
+            self._most = min(MAX_CLAIM_JOBS, 2 * self._most)
         self._take(answer, wanted, late=late, asked_at=sent)
 
     def _take(self, answer: Exchange, wanted: int, *, late: bool, asked_at: float) -> None:

@@ -221,7 +221,7 @@ def may_append(batch: JobBatch, batch_id: UUID, there: tuple[str, bool, int] | N
 
 def _forgotten(batch: JobBatch, batch_id: UUID) -> DatabaseUnavailableError:
     return DatabaseUnavailableError(
-        f"batch {batch.name!r} ({batch_id}): the database has lost the last of the jobs that were stored, as by a crash; "
+        f"batch {batch.name!r} ({batch_id}): the database has lost the last of the stored jobs, as by a crash; "
         "enqueue the same batch again to go on"
     )
 

@@ -1,12 +1,13 @@
 -- Storing batches.
 
 -- Adds rows for chunks of new jobs; p_chunks is [[lo, hi, priority], ...].
-CREATE OR REPLACE FUNCTION hammerwork_add_chunks(p_batch uuid, p_chunks json) RETURNS void LANGUAGE sql AS $$
+CREATE OR REPLACE FUNCTION hammerwork_add_chunks(p_batch uuid, p_chunks json) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
     INSERT INTO hammerwork_chunks (batch_id, priority, state, lo, hi, size)
         SELECT p_batch, (value->>2)::smallint, 'ready', (value->>0)::int, (value->>1)::int,
                (value->>1)::int - (value->>0)::int + 1
-        FROM json_array_elements(p_chunks)
-$$;
+        FROM json_array_elements(p_chunks);
+END $$;
 
 -- Creates the batch unless it is there; tells what is there. p_batch has the columns of hammerwork_batches.
 CREATE OR REPLACE FUNCTION hammerwork_open_1(p_batch json)

@@ -9,15 +9,16 @@ $$;
 CREATE OR REPLACE FUNCTION hammerwork_add_chunk(
     p_batch uuid, p_priority smallint, p_place smallint, p_attempt smallint, p_spans json, p_delay float8,
     p_claim_limit int, p_losses smallint, p_lost_by uuid
-) RETURNS void LANGUAGE sql AS $$
+) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
     INSERT INTO hammerwork_chunks (batch_id, priority, place, attempt, state, lo, hi, spans, size, run_at,
                                    claim_limit, losses, lost_by)
         VALUES (p_batch, p_priority, p_place, p_attempt, CASE WHEN p_delay > 0 THEN 'scheduled' ELSE 'ready' END,
                 (p_spans->0->>0)::int, (p_spans->-1->>1)::int,
                 CASE WHEN json_array_length(p_spans) > 1 THEN p_spans END, hammerwork_jobs_in(p_spans),
                 CASE WHEN p_delay > 0 THEN clock_timestamp() + p_delay * interval '1 second' END,
-                p_claim_limit, p_losses, p_lost_by)
-$$;
+                p_claim_limit, p_losses, p_lost_by);
+END $$;
 
 -- Records outcomes of claims of one worker: of each, all of them (`remaining` null) or those since the last report. Returns
 -- [[claim, answer], ...]: 'ok', 'lost' (the claim is not this worker's any more: nothing was changed), or 'stopped' (as ok,
@@ -191,7 +192,8 @@ END $$;
 
 -- Adds the counts of ended chunks to their batch, and ends it with its last job.
 CREATE OR REPLACE FUNCTION hammerwork_count(p_batch uuid, p_completed bigint, p_failed bigint, p_started_at timestamptz)
-RETURNS void LANGUAGE sql AS $$
+RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
     UPDATE hammerwork_batches SET
             state = CASE WHEN state <> 'Pending' OR completed + failed + p_completed + p_failed < total THEN state
                          WHEN failed + p_failed > 0 THEN 'CompletedWithErrors' ELSE 'Completed' END,
@@ -199,5 +201,5 @@ RETURNS void LANGUAGE sql AS $$
                                THEN clock_timestamp() ELSE finished_at END,
             completed = completed + p_completed, failed = failed + p_failed,
             started_at = least(started_at, p_started_at)
-        WHERE id = p_batch
-$$;
+        WHERE id = p_batch;
+END $$;
