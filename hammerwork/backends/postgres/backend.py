@@ -38,7 +38,8 @@ class PostgresBackend:
         self._database = database
         self._queries = queries()
         self._waker = Waker(database, self._queries["wake"])
-        self._store = Store(PostgresTables(database, self._queries, self._waker))
+        self.tables = PostgresTables(database, self._queries, self._waker)
+        self._store = Store(self.tables)
         self.enqueue = self._store.enqueue
         self.enqueue_stream = self._store.enqueue_stream
         self.delete_batch = self._store.delete
@@ -156,15 +157,20 @@ class PostgresBackend:
         return [row["id"] for row in await self.fetch("list_batches", wanted, queue, created_at, batch_id, limit)]
 
     async def retry_failed(self, batch_id: UUID) -> int:
+        jobs = await self.begin_retry(batch_id)
+        while await self._fetchval("retry_slice", batch_id, RETRY_JOBS):
+            pass
+        if jobs:
+            await self.wake((await self.batch_statuses([batch_id]))[batch_id].queue)
+        return jobs
+
+    async def begin_retry(self, batch_id: UUID) -> int:
+        """Put a batch into the state Retrying; return how many of its jobs will run."""
         jobs = await self._fetchval("retry", batch_id)
         if jobs is None:
             raise BatchNotFoundError(batch_id)
         if jobs < 0:
             raise rows.not_retryable((await self.batch_statuses([batch_id]))[batch_id])
-        while await self._fetchval("retry_slice", batch_id, RETRY_JOBS):
-            pass
-        if jobs:
-            await self.wake((await self.batch_statuses([batch_id]))[batch_id].queue)
         return int(jobs)
 
     async def pause_queue(self, queue: str, *, paused: bool) -> None:
