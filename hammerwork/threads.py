@@ -55,7 +55,7 @@ class HandlerThreads:
         self._hung: set[asyncio.Future[Any]] = set()
         self.ending = False
         """Whether running jobs are being cut short: threads that are left behind then are no news."""
-        self._seldom = Seldom()
+        self._hangs, self._stops = Seldom(), Seldom()
 
     @property
     def hung(self) -> int:
@@ -103,13 +103,15 @@ class HandlerThreads:
         if self.ending:
             return
         if self.stuck:
-            logger.warning(
-                "handler %s: all %d threads hang, each on a job that has timed out; no further job can start before "
-                "one of them ends. Restart the worker, and give what the handler waits for a time limit of its own",
-                handler_name(self._handler),
-                len(self._hung),
-            )
-        elif self._seldom.due():
+            if self._stops.due():
+                logger.warning(
+                    "handler %s: all %d threads hang, each on a job that has timed out; no further job can start "
+                    "before one of them ends. Restart the worker, and give what the handler waits for a time limit "
+                    "of its own",
+                    handler_name(self._handler),
+                    len(self._hung),
+                )
+        elif self._hangs.due():
             logger.warning(
                 "handler %s: a job has timed out, but its thread cannot be cut short and goes on; %d such threads "
                 "hang, and %d may before jobs have to wait. Give what the handler waits for a time limit of its own",
