@@ -1,4 +1,4 @@
-"""What was cut off in the middle: batches half loaded, half deleted, half retried; and what stands beside the others."""
+"""What was cut off in the middle, batches half loaded, half deleted, half retried; and batches beside each other."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ async def test_a_batch_that_was_cancelled_while_it_loaded_is_not_taken_for_store
         await queue.cancel_batch(batch_id)
 
     for _ in range(2):
-        with pytest.raises(BatchConflictError, match="became Cancelled while .* only a part of them is stored"):
+        with pytest.raises(BatchConflictError, match=r"became Cancelled while .* only a part of them is stored"):
             await queue.enqueue_stream(big, (Job("q", n) for n in range(25_000)), batch_id=batch_id, progress=cancel)
     status = await queue.get_batch_status(batch_id)
     assert (status.state, status.total_jobs, status.finished) == (BatchState.CANCELLED, 10_000, True)

@@ -1,4 +1,4 @@
-"""A program that only does the upkeep of a database, as an operator does, several times a second: ``upkeeping.py URL``."""
+"""Does the upkeep of a database ten times a second, as an operator does once: ``upkeeping.py URL``."""
 
 from __future__ import annotations
 

@@ -25,8 +25,7 @@ def held(jobs: int, timeout_seconds: float) -> HeldClaim:
         Claim(
             id=1,
             batch_id=uuid.uuid4(),
-            lo=0,
-            hi=jobs - 1,
+            indexes=range(jobs),
             attempt=1,
             priority=Priority.NORMAL,
             alone=False,
