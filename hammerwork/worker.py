@@ -12,7 +12,7 @@ import msgspec
 
 from hammerwork.backends.protocol import Settled, WorkerRecord
 from hammerwork.claims import HeldClaim
-from hammerwork.errors import DatabaseUnavailableError
+from hammerwork.errors import DatabaseError
 from hammerwork.holdings import Holdings
 from hammerwork.lanes import Lanes, WorkerStats
 from hammerwork.queue import LEASE_SECONDS
@@ -179,7 +179,7 @@ class Worker:
             report = held.report() if held is not None else None
             try:
                 answer = await self._backend.exchange(self.id, self.queue_name, report, wanted)
-            except DatabaseUnavailableError as error:
+            except DatabaseError as error:
                 if held is not None:
                     holdings.news.appendleft(held)
                 await self._pause("claim and report", error, failures)
@@ -253,7 +253,7 @@ class Worker:
                 await self._backend.heartbeat(self._record())
                 self._heard_at = time.monotonic()
                 self._holdings.changed.set()
-            except DatabaseUnavailableError as error:
+            except DatabaseError as error:
                 logger.warning("heartbeat: %s", error)
                 if time.monotonic() - self._heard_at > self._lease * 0.8:
                     # Others will soon take this worker for dead; what has not started here may start there.
@@ -288,7 +288,7 @@ class Worker:
                 await self._backend.tick(self.queue_name)
                 if turn % max(1, round(self._heartbeat)) == 0:
                     await self._backend.reap(self._lease)
-            except DatabaseUnavailableError as error:
+            except DatabaseError as error:
                 logger.debug("upkeep: %s", error)
 
     async def _listen(self) -> None:
@@ -306,7 +306,7 @@ class Worker:
 
             try:
                 end = await self._backend.listen(wake)
-            except DatabaseUnavailableError as error:
+            except DatabaseError as error:
                 await self._pause("listen", error, failures)
                 failures += 1
                 continue
@@ -330,7 +330,7 @@ class Worker:
         try:
             await self._backend.heartbeat(self._record())
             await self._backend.retire(self.id)
-        except DatabaseUnavailableError as error:
+        except DatabaseError as error:
             logger.warning("could not sign off, the lease will end by itself: %s", error)
 
     async def _until_available(self, what: str, operation: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -338,7 +338,7 @@ class Worker:
         while not self._stopping.is_set():
             try:
                 return await operation()
-            except DatabaseUnavailableError as error:
+            except DatabaseError as error:
                 await self._pause(what, error, failures)
                 failures += 1
         return None
