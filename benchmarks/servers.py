@@ -108,7 +108,7 @@ class Postgres:
 
 
 class MariaDB:
-    """A MariaDB server, as `tests/database/mariadb.py` starts it."""
+    """A MariaDB server, as `tests/harness/servers/mariadb.py` starts it."""
 
     system = "hammerwork, MariaDB"
 

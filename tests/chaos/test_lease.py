@@ -41,18 +41,18 @@ async def test_a_worker_that_is_not_heard_of_claims_nothing(database_url: str) -
             return line
 
         own.backend.lifeline = lifeline  # type: ignore[method-assign]
-        batch = JobBatch("mail").with_jobs(Job("q", n) for n in range(5))
+        jobs = [Job("q", n) for n in range(5)]
         unheard = Worker(own, "q", handler("unheard"), lease_seconds=1.0)
         async with running(unheard):
             await happens(lambda: unheard.ready)
             may_beat.clear()
             await happens(lambda: not unheard.ready)
-            first = await queue.enqueue_batch(batch)
+            first = await queue.enqueue_batch(JobBatch("mail").with_jobs(jobs))
             async with running(Worker(queue, "q", handler("other"), lease_seconds=1.0)):
                 await finished(queue, first)
             assert ran == ["other"] * 5
             may_beat.set()
-            await finished(queue, await queue.enqueue_batch(batch))
+            await finished(queue, await queue.enqueue_batch(JobBatch("mail").with_jobs(jobs)))
             assert ran[5:] == ["unheard"] * 5
 
 

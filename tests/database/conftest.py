@@ -112,7 +112,7 @@ def _servers(metafunc: pytest.Metafunc) -> list[Any]:
     names = _chosen(metafunc.config)
     if names is None:
         names = DEFAULT + (OTHERS if metafunc.definition.get_closest_marker("every_server") else ())
-    fitting = [name for name in names if family in {None, FAMILIES[name]}]
+    fitting = [name for name in names if family in {None, name, FAMILIES[name]}]
     if not fitting:
         return [pytest.param(names[0], marks=_skipped_unless(False, f"--servers: a test of {family} only"))]
     return fitting

@@ -9,9 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from hammerwork import BatchConflictError, DatabaseUnavailableError, Job, JobBatch, JobQueue
+from hammerwork import (
+    BatchConflictError,
+    DatabaseRefusedError,
+    DatabaseUnavailableError,
+    Job,
+    JobBatch,
+    JobQueue,
+    Worker,
+)
 from tests.database import observing
-from tests.database.observing import eventually, only_postgres
+from tests.database.observing import eventually, finished, happens, only_postgres, running
 from tests.database.proxy import proxy
 from tests.harness.servers.postgres import postgres_server
 
@@ -21,7 +29,7 @@ if TYPE_CHECKING:
     from hammerwork.backends.mysql.connection import Connection
     from tests.database.observing import Sql
 
-only_mariadb = pytest.mark.parametrize("server", ["mariadb"], indirect=True)
+only_mariadb = pytest.mark.only("mariadb")
 
 
 def database_of(queue: JobQueue) -> Any:
@@ -250,3 +258,28 @@ async def test_a_batch_enqueued_again_after_its_answer_was_lost_is_stored_once(
     else:
         assert await enqueue(queue) == given.id
         assert len(await queue.list_batches(queue="q")) == 1
+
+
+@only_postgres
+async def test_a_worker_outlasts_a_database_that_refuses_it_for_a_while(database_url: str, queue: JobQueue) -> None:
+    batch_id = await queue.enqueue_batch(JobBatch("b").with_jobs(Job("q", n) for n in range(20)))
+    async with observing.sql(database_url) as sql:
+        await sql.run("CREATE ROLE worker LOGIN SUPERUSER")
+        try:
+            async with await JobQueue.connect(database_url.replace("postgres@", "worker@")) as own:
+                worker = Worker(own, "q", slowly).with_concurrency(2)
+                async with running(worker):
+                    await happens(lambda: worker.busy_lanes)
+                    await sql.run("ALTER ROLE worker NOLOGIN")
+                    await sql.run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'worker'")
+                    with pytest.raises(DatabaseRefusedError, match='role "worker" is not permitted to log in'):
+                        await own.ping()
+                    await happens(lambda: not worker.ready)
+                    await sql.run("ALTER ROLE worker LOGIN")
+                    assert (await finished(queue, batch_id)).completed_jobs == 20
+        finally:
+            await sql.run("DROP ROLE worker")
+
+
+async def slowly(_job: Job) -> None:
+    await asyncio.sleep(0.1)

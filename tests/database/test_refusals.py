@@ -94,7 +94,7 @@ async def test_a_schema_that_is_missing(database_url: str) -> None:
     assert "no schema has been selected to create in" in line
 
 
-@pytest.mark.parametrize("server", ["mariadb"], indirect=True)
+@pytest.mark.only("mariadb")
 async def test_rights_that_are_missing_are_named_by_mariadb(app_url: str, database_url: str) -> None:
     name = f"own_{uuid.uuid4().hex}"  # what is called test_… is everybody's
     base, _, shared = app_url.rpartition("/")
@@ -135,7 +135,7 @@ async def test_a_user_that_does_not_exist(database_url: str) -> None:
     assert 'role "nobody" does not exist' in await refused(database_url.replace("postgres@", "nobody:Geheim@"), "depth")
 
 
-@pytest.mark.parametrize("server", ["mariadb"], indirect=True)
+@pytest.mark.only("mariadb")
 async def test_a_wrong_password(app_url: str) -> None:
     line = await refused(app_url.replace("Geheim42", "Falsch42"), "depth")
     assert "Access denied for user 'app'" in line
@@ -225,7 +225,7 @@ async def test_what_the_driver_cannot_send_or_the_server_does_not_understand(que
     await queue.ping()
 
 
-@pytest.mark.parametrize("server", ["mariadb"], indirect=True)
+@pytest.mark.only("mariadb")
 async def test_what_the_server_does_not_understand(queue: JobQueue) -> None:
     database = queue.backend._database  # type: ignore[attr-defined]
     for text in (b"nonsense", b"SELECT * FROM nowhere.nothing", b"CALL nothing()", b"SELECT 1; nonsense"):

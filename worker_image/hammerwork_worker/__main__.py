@@ -152,7 +152,7 @@ async def _connect(url: str) -> JobQueue:
         except UnsupportedDatabaseError:
             raise
         except DatabaseError as error:
-            log.warning("the database cannot be used, next try in %.1f s: %s", pause, error)
+            log.warning("the database cannot be reached, next try in %.1f s: %s", pause, error)
         await asyncio.sleep(pause * random.uniform(0.8, 1.0))  # noqa: S311 (spreads the tries of many Pods)
         pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
 
