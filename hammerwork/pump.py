@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from hammerwork.backends.protocol import Settled
 from hammerwork.claims import HeldClaim
-from hammerwork.errors import DatabaseUnavailableError, HammerworkError
+from hammerwork.errors import DatabaseRefusedError, DatabaseUnavailableError, HammerworkError
 from hammerwork.holdings import MAX_CLAIM_JOBS
 from hammerwork.timing import EXCHANGE_SECONDS, IDLE_POLL_SECONDS
 
@@ -105,7 +105,7 @@ class Pump:
             answer = await self._backend.exchange(
                 self._worker_id, self._queue_name, [held.report() for held in reports], wanted
             )
-        except DatabaseUnavailableError as error:
+        except (DatabaseUnavailableError, DatabaseRefusedError) as error:
             self._keep(reports)
             if isinstance(error.__cause__, TimeoutError):
                 self._most = max(1, min(self._most, wanted or self._most) // 2)
