@@ -23,7 +23,7 @@ from hammerwork.backends.upkeep import do_upkeep
 from hammerwork.batch import JobStatus
 from hammerwork.errors import BatchNotFoundError
 from hammerwork.reports import BatchStatus, ErrorGroup, JobRecord, QueueDepth, QueueStatistics, WorkerInfo
-from hammerwork.timing import EXCHANGE_SECONDS
+from hammerwork.timing import EXCHANGE_SECONDS, STATEMENT_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -114,7 +114,7 @@ class MysqlBackend:
 
     async def _records(self, batch: BatchStatus, found: list[listing.Standing]) -> list[JobRecord]:
         indexes = [standing.index for standing in found]
-        payloads = await self._payloads(self._chores, batch.batch_id, _runs(indexes))
+        payloads = await self._payloads(batch.batch_id, _runs(indexes))
         errors = {
             row["idx"]: rows.job_error({**row, "failed_at": _utc(row["failed_at"])}, attempt=row["attempt"])
             for row in await self._rows("job_errors", batch=batch.batch_id, indexes=indexes)
@@ -134,14 +134,19 @@ class MysqlBackend:
             if standing.index in payloads  # the batch may be going away
         ]
 
-    async def _payloads(self, chores: Chores, batch_id: UUID, spans: Sequence[Span]) -> dict[int, Any]:
+    async def _payloads(
+        self, batch_id: UUID, spans: Sequence[Span], *, within: float = STATEMENT_SECONDS
+    ) -> dict[int, Any]:
         """Return the payloads of the jobs in `spans`, as far as they are there, by index."""
         found: dict[int, Any] = {}
         for start in range(0, len(spans), _SPANS_PER_QUERY):
             some = spans[start : start + _SPANS_PER_QUERY]
+            (numbers,) = await self._database.run(exchanging.page_numbers_text(batch_id, some), within=within)
             pages = exchanging.Pages()
-            for page in await chores.rows("pages_of", batch=batch_id, spans=msgspec.json.encode(some).decode()):
-                pages.add(batch_id.bytes, page)
+            if numbers:
+                text = statement("pages", batch=batch_id, pages={row["lo"] for row in numbers})
+                for page in (await self._database.run(text, within=within))[0]:
+                    pages.add(batch_id.bytes, page)
             for lo, hi in some:
                 found |= dict(zip(range(lo, hi + 1), pages.payloads(batch_id.bytes, [(lo, hi)]), strict=False))
         return found
@@ -222,8 +227,9 @@ class MysqlBackend:
 
     async def _claim(self, row: Row, pages: exchanging.Pages) -> Claim:
         claim = exchanging.claim(row, pages)
-        if row["spans"] is not None:
-            payloads = await self._payloads(self._worker_chores, claim.batch_id, exchanging.spans_of(row))
+        if len(claim.payloads) != len(claim.indexes):
+            spans = exchanging.spans_of(row)
+            payloads = await self._payloads(claim.batch_id, spans, within=EXCHANGE_SECONDS)
             claim.payloads = [payloads[index] for index in claim.indexes if index in payloads]
         return claim
 

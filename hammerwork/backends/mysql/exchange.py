@@ -109,13 +109,13 @@ class Request:
         exchange = Exchange(settled=settled)
         if not self._limit:
             return exchange, [], Pages()
-        claims, pages, ((seen),) = answer[-3:]
+        claims, pages, more_pages, (seen,) = answer[-4:]
         exchange.busy = bool(seen["busy"])
         jobs = sum(_size(row) for row in claims)
         chunks = seen["chunk_count"]
         self._guess.learn(jobs=jobs, chunks=chunks, busy=exchange.busy)
         known = Pages()
-        for page in pages:
+        for page in (*pages, *more_pages):
             known.add(page["batch_id"], page)
         return exchange, claims, known
 
@@ -147,6 +147,16 @@ class Pages:
                 found += page[2][max(0, lo - page[0]) : hi - page[0] + 1]
                 here += 1
         return found
+
+
+def page_numbers_text(batch_id: UUID, spans: Iterable[Span]) -> bytes:
+    """Return a query for the first jobs of the pages with jobs of `spans`; some come several times."""
+    parts = []
+    for lo, hi in spans:
+        parts.append(statement("page_with", batch=batch_id, lo=lo))
+        if hi > lo:
+            parts.append(statement("pages_between", batch=batch_id, lo=lo, hi=hi))
+    return b" UNION ALL ".join(parts)
 
 
 def spans_of(row: Row) -> list[Span]:

@@ -18,7 +18,7 @@ JSON_TABLE(@rows, '$[*]' COLUMNS (
 -- Hands out ready jobs of a queue, up to :limit, in claims of at most the batch's size each: by priority, then by the
 -- batches' rank. :most_rows and :most_chunks bound what is locked; the caller guesses them from what was found before. A job
 -- that may kill its worker comes alone. Claims get the ids :base, :base + 1, ...
-SET @rows = NULL, @locked = NULL, @taken = NULL, @cut = NULL, @empty = NULL, @gone = NULL;
+SET @rows = NULL, @locked = NULL, @taken = NULL, @spans = NULL, @cut = NULL, @empty = NULL, @gone = NULL;
 SELECT CONCAT('[', GROUP_CONCAT(JSON_ARRAY(q.precedence, q.`rank`, HEX(q.batch_id))
                                 ORDER BY q.precedence, q.`rank`, q.batch_id), ']')
     INTO @rows
@@ -65,6 +65,15 @@ SELECT CONCAT('[', GROUP_CONCAT(JSON_ARRAY(
         WHERE l.suspect IS NULL OR l.place < l.suspect OR (l.suspect = 1 AND l.place = 1 AND n.n = 0)
     ) q WHERE q.number < 100;
 -- Jobs first..first + jobs - 1 of a list of spans, as spans again.
+SELECT CONCAT('[', GROUP_CONCAT(JSON_ARRAY(q.id, q.lo, q.hi, q.sooner)), ']')
+    INTO @spans
+    FROM (
+        SELECT c.id, j.lo, j.hi,
+               CAST(SUM(j.hi - j.lo + 1) OVER (PARTITION BY c.id ORDER BY j.lo) AS SIGNED) - (j.hi - j.lo + 1) AS sooner
+        FROM (SELECT DISTINCT t.chunk FROM {taken} WHERE t.in_spans = 1) d
+        STRAIGHT_JOIN hammerwork_chunks c FORCE INDEX (PRIMARY) ON c.id = d.chunk
+        STRAIGHT_JOIN JSON_TABLE(c.spans, '$[*]' COLUMNS (lo INT PATH '$[0]', hi INT PATH '$[1]')) j
+    ) q;
 SELECT CONCAT('[', GROUP_CONCAT(JSON_ARRAY(q.number, q.lo, q.hi, q.spans)), ']')
     INTO @cut
     FROM (
@@ -73,15 +82,10 @@ SELECT CONCAT('[', GROUP_CONCAT(JSON_ARRAY(q.number, q.lo, q.hi, q.spans)), ']')
         FROM (
             SELECT t.number, s.lo + CAST(GREATEST(0, t.first - s.sooner) AS SIGNED) AS lo,
                    CAST(LEAST(s.hi, s.lo + t.first + t.jobs - 1 - s.sooner) AS SIGNED) AS hi
-            FROM {taken}
-            JOIN (
-                SELECT c.id, j.lo, j.hi,
-                       CAST(SUM(j.hi - j.lo + 1) OVER (PARTITION BY c.id ORDER BY j.lo) AS SIGNED) - (j.hi - j.lo + 1)
-                           AS sooner
-                FROM (SELECT DISTINCT t.chunk FROM {taken} WHERE t.in_spans = 1) d
-                STRAIGHT_JOIN hammerwork_chunks c FORCE INDEX (PRIMARY) ON c.id = d.chunk
-                STRAIGHT_JOIN JSON_TABLE(c.spans, '$[*]' COLUMNS (lo INT PATH '$[0]', hi INT PATH '$[1]')) j
-            ) s ON s.id = t.chunk AND s.sooner < t.first + t.jobs AND s.sooner + s.hi - s.lo + 1 > t.first
+            FROM JSON_TABLE(@spans, '$[*]' COLUMNS (
+                chunk BIGINT PATH '$[0]', lo INT PATH '$[1]', hi INT PATH '$[2]', sooner INT PATH '$[3]')) s
+            STRAIGHT_JOIN {taken}
+            WHERE s.chunk = t.chunk AND s.sooner < t.first + t.jobs AND s.sooner + s.hi - s.lo + 1 > t.first
         ) p GROUP BY p.number
     ) q;
 UPDATE (
@@ -125,13 +129,24 @@ SELECT :base + t.number AS claim_id, b.id AS batch_id, COALESCE(s.lo, t.lo + t.f
        b.max_attempts, b.timeout_seconds, b.failure_mode, b.retry_policy, b.batch_size
 FROM {taken} LEFT JOIN {cut} ON s.number = t.number
 JOIN hammerwork_batches b ON b.id = UNHEX(t.batch) ORDER BY t.number;
+-- Pages: of small batches, and those of neighbouring jobs of one large batch. The caller asks for the others by their numbers:
+-- a search for several ranges at once would read all pages of the batches.
+SET @page_batch = NULL, @page_lo = NULL, @page_hi = NULL, @page_at = NULL;
+SELECT b.id, t.lo + t.first, t.lo + t.first + {page_reach} INTO @page_batch, @page_lo, @page_hi
+    FROM {taken} STRAIGHT_JOIN hammerwork_batches b FORCE INDEX (PRIMARY) ON b.id = UNHEX(t.batch)
+    WHERE t.in_spans = 0 AND b.total > {page_reach} ORDER BY t.number LIMIT 1;
+SELECT LEAST(@page_hi, MAX(t.lo + t.first + t.jobs - 1)) INTO @page_hi
+    FROM {taken} WHERE t.in_spans = 0 AND UNHEX(t.batch) = @page_batch AND t.lo + t.first <= @page_hi;
+SELECT lo INTO @page_at FROM hammerwork_pages WHERE batch_id = @page_batch AND lo <= @page_lo ORDER BY lo DESC LIMIT 1;
+SELECT batch_id, lo, hi, payloads FROM hammerwork_pages
+    WHERE batch_id = @page_batch AND lo >= @page_at AND lo <= @page_hi;
 SELECT p.batch_id, p.lo, p.hi, p.payloads
-FROM (
-    SELECT t.batch, MIN(t.lo + t.first) AS lo, MAX(t.lo + t.first + t.jobs - 1) AS hi
-    FROM {taken} WHERE t.in_spans = 0 GROUP BY t.batch, t.chunk
-) t
-STRAIGHT_JOIN hammerwork_pages p FORCE INDEX (PRIMARY) ON p.batch_id = UNHEX(t.batch) AND p.lo <= t.hi AND p.lo >= COALESCE((
-    SELECT l.lo FROM hammerwork_pages l WHERE l.batch_id = UNHEX(t.batch) AND l.lo <= t.lo ORDER BY l.lo DESC LIMIT 1), t.lo);
+    FROM (
+        SELECT b.id, MIN(t.lo + t.first) AS lo, MAX(t.lo + t.first + t.jobs - 1) AS hi
+        FROM {taken} STRAIGHT_JOIN hammerwork_batches b FORCE INDEX (PRIMARY) ON b.id = UNHEX(t.batch)
+        WHERE t.in_spans = 0 AND b.total <= {page_reach} GROUP BY b.id
+    ) t
+    STRAIGHT_JOIN hammerwork_pages p FORCE INDEX (PRIMARY) ON p.batch_id = t.id AND p.lo <= t.hi AND p.hi >= t.lo;
 SELECT COALESCE(JSON_LENGTH(@rows), 0) AS row_count, COALESCE(JSON_LENGTH(@locked), 0) AS chunk_count,
        IF(@taken IS NULL, EXISTS (
            SELECT 1 FROM hammerwork_ready y
@@ -140,16 +155,19 @@ SELECT COALESCE(JSON_LENGTH(@rows), 0) AS row_count, COALESCE(JSON_LENGTH(@locke
            WHERE y.queue = :queue
              AND NOT EXISTS (SELECT 1 FROM hammerwork_queues q WHERE q.name = :queue AND q.paused)), 0) AS busy
 
--- name: pages_of
--- Pages with jobs of :spans, [[lo, hi], ...].
-SELECT p.lo, p.hi, p.payloads
-FROM (
-    SELECT DISTINCT l.lo
-    FROM JSON_TABLE(:spans, '$[*]' COLUMNS (lo INT PATH '$[0]', hi INT PATH '$[1]')) s
-    STRAIGHT_JOIN hammerwork_pages l FORCE INDEX (PRIMARY) ON l.batch_id = :batch AND l.lo <= s.hi AND l.lo >= COALESCE((
-        SELECT f.lo FROM hammerwork_pages f WHERE f.batch_id = :batch AND f.lo <= s.lo ORDER BY f.lo DESC LIMIT 1), s.lo)
-) d
-STRAIGHT_JOIN hammerwork_pages p FORCE INDEX (PRIMARY) ON p.batch_id = :batch AND p.lo = d.lo
+-- name: page_reach
+1000
+
+-- name: page_with
+-- The page that has the job :lo. All values stand in the text: the optimizer finds a range only if it knows its ends.
+(SELECT lo FROM hammerwork_pages WHERE batch_id = :batch AND lo <= :lo ORDER BY lo DESC LIMIT 1)
+
+-- name: pages_between
+-- The pages that begin after the job :lo, up to :hi.
+(SELECT lo FROM hammerwork_pages WHERE batch_id = :batch AND lo > :lo AND lo <= :hi)
+
+-- name: pages
+SELECT lo, hi, payloads FROM hammerwork_pages WHERE batch_id = :batch AND lo IN (:pages)
 
 -- name: begin_claim
 -- Notes that a worker begins to run a job that may kill it; no row: the claim is not this worker's any more.

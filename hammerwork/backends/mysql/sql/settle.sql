@@ -148,7 +148,7 @@ SELECT CONCAT('[', GROUP_CONCAT(JSON_ARRAY(
                 FROM {told} WHERE t.ends = 1 OR t.fails = 1
                 UNION ALL
                 SELECT o.batch, 0, 0, 0, NULL
-                FROM JSON_TABLE(CONCAT('[', @offers, ']'), '$[*]' COLUMNS (batch CHAR(32) PATH '$[0]')) o
+                FROM JSON_TABLE(CONVERT(CONCAT('[', @offers, ']') USING utf8mb4), '$[*]' COLUMNS (batch CHAR(32) PATH '$[0]')) o
             ) u GROUP BY u.batch ORDER BY u.batch LIMIT 1000
         ) g
         STRAIGHT_JOIN hammerwork_batches c FORCE INDEX (PRIMARY) ON c.id = UNHEX(g.batch) LIMIT 1000 {update_c}
@@ -179,7 +179,7 @@ SELECT CONCAT('[', GROUP_CONCAT(IF(q.there IS NULL, JSON_ARRAY(q.queue, q.preced
         SELECT o.batch, o.precedence, b.queue, b.`rank`, y.batch_id AS there
         FROM (
             SELECT DISTINCT batch, precedence
-            FROM JSON_TABLE(CONCAT('[', @offers, ']'), '$[*]' COLUMNS (
+            FROM JSON_TABLE(CONVERT(CONCAT('[', @offers, ']') USING utf8mb4), '$[*]' COLUMNS (
                 batch CHAR(32) PATH '$[0]', precedence INT PATH '$[1]')) o
             ORDER BY batch, precedence LIMIT 10000
         ) o

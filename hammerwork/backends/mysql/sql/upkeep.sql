@@ -72,7 +72,7 @@ UPDATE JSON_TABLE(@made, '$[*]' COLUMNS (id BIGINT PATH '$')) d
     SET c.state = 'ready', c.run_at = NULL;
 {offer}
 COMMIT;
-SELECT b.queue FROM JSON_TABLE(CONCAT('[', @offers, ']'), '$[*]' COLUMNS (batch CHAR(32) PATH '$[0]')) o
+SELECT b.queue FROM JSON_TABLE(CONVERT(CONCAT('[', @offers, ']') USING utf8mb4), '$[*]' COLUMNS (batch CHAR(32) PATH '$[0]')) o
 JOIN hammerwork_batches b ON b.id = UNHEX(o.batch)
 
 -- name: forget_statistics
