@@ -109,7 +109,8 @@ class Request:
         exchange = Exchange(settled=settled)
         if not self._limit:
             return exchange, [], Pages()
-        claims, pages, more_pages, (seen,) = answer[-4:]
+        (seen,) = answer[-1]
+        claims, pages, more_pages = answer[-4:-1] if seen["taken"] else ([], [], [])
         exchange.busy = bool(seen["busy"])
         jobs = sum(_size(row) for row in claims)
         chunks = seen["chunk_count"]

@@ -17,8 +17,10 @@ JSON_TABLE(@rows, '$[*]' COLUMNS (
 -- name: claim
 -- Hands out ready jobs of a queue, up to :limit, in claims of at most the batch's size each: by priority, then by the
 -- batches' rank. :most_rows and :most_chunks bound what is locked; the caller guesses them from what was found before. A job
--- that may kill its worker comes alone. Claims get the ids :base, :base + 1, ...
-SET @rows = NULL, @locked = NULL, @taken = NULL, @spans = NULL, @cut = NULL, @empty = NULL, @gone = NULL;
+-- that may kill its worker comes alone. Claims get the ids :base, :base + 1, ... The conditions only spare MariaDB work, see
+-- settle.sql.
+SET @rows = NULL, @locked = NULL, @taken = NULL, @in_spans = NULL, @spans = NULL, @cut = NULL,
+    @empty = NULL, @gone = NULL;
 SELECT CONCAT('[', GROUP_CONCAT(JSON_ARRAY(q.precedence, q.`rank`, HEX(q.batch_id))
                                 ORDER BY q.precedence, q.`rank`, q.batch_id), ']')
     INTO @rows
@@ -29,10 +31,11 @@ SELECT CONCAT('[', GROUP_CONCAT(JSON_ARRAY(q.precedence, q.`rank`, HEX(q.batch_i
         ORDER BY precedence, `rank`, batch_id LIMIT :most_rows
         /*M! LOCK IN SHARE MODE SKIP LOCKED */ /*!80000 FOR SHARE SKIP LOCKED */
     ) q;
+/*M! IF @rows IS NOT NULL THEN */
 SELECT CONCAT('[', GROUP_CONCAT(JSON_ARRAY(
            q.id, q.batch, q.precedence, q.size - q.next, q.next, q.lo, q.claim_limit, q.attempt, q.in_spans, q.size)
-           ORDER BY q.number, q.place, q.id), ']')
-    INTO @locked
+           ORDER BY q.number, q.place, q.id), ']'), MAX(q.in_spans)
+    INTO @locked, @in_spans
     FROM (
         SELECT y.place AS number, y.batch, c.id, c.precedence, c.place, c.size, c.next, c.lo, c.claim_limit, c.attempt,
                c.spans IS NOT NULL AS in_spans
@@ -41,6 +44,7 @@ SELECT CONCAT('[', GROUP_CONCAT(JSON_ARRAY(
             ON c.batch_id = UNHEX(y.batch) AND c.precedence = y.precedence AND c.state = 'ready'
         LIMIT :most_chunks /*M! FOR UPDATE SKIP LOCKED */ /*!80000 FOR UPDATE OF c SKIP LOCKED */
     ) q;
+/*M! IF @locked IS NOT NULL THEN */
 SELECT CONCAT('[', GROUP_CONCAT(JSON_ARRAY(
            q.number, q.id, q.batch, q.first, q.jobs, q.lo, q.attempt, q.precedence, IF(q.claim_limit <=> 1, 1, 0), q.in_spans,
            IF(q.first + q.jobs = q.size, 1, 0)) ORDER BY q.number), ']')
@@ -65,6 +69,7 @@ SELECT CONCAT('[', GROUP_CONCAT(JSON_ARRAY(
         WHERE l.suspect IS NULL OR l.place < l.suspect OR (l.suspect = 1 AND l.place = 1 AND n.n = 0)
     ) q WHERE q.number < 100;
 -- Jobs first..first + jobs - 1 of a list of spans, as spans again.
+/*M! IF @in_spans THEN */
 SELECT CONCAT('[', GROUP_CONCAT(JSON_ARRAY(q.id, q.lo, q.hi, q.sooner)), ']')
     INTO @spans
     FROM (
@@ -88,6 +93,7 @@ SELECT CONCAT('[', GROUP_CONCAT(JSON_ARRAY(q.number, q.lo, q.hi, q.spans)), ']')
             WHERE s.chunk = t.chunk AND s.sooner < t.first + t.jobs AND s.sooner + s.hi - s.lo + 1 > t.first
         ) p GROUP BY p.number
     ) q;
+/*M! END IF; */
 UPDATE (
         SELECT t.chunk, MAX(t.first + t.jobs) AS next, MAX(t.reaches) AS reaches FROM {taken} GROUP BY t.chunk
     ) q
@@ -97,6 +103,7 @@ INSERT INTO hammerwork_claims (id, worker_id, chunk_id, batch_id, lo, hi, `open`
     SELECT :base + t.number, :worker, t.chunk, UNHEX(t.batch), COALESCE(s.lo, t.lo + t.first),
            COALESCE(s.hi, t.lo + t.first + t.jobs - 1), t.jobs, s.spans, UTC_TIMESTAMP(6)
     FROM {taken} LEFT JOIN {cut} ON s.number = t.number;
+/*M! END IF; */
 -- Priorities of batches of which nothing is ready any more go out of the claimers' sight, unless others are at them: whoever
 -- adds a ready chunk holds the row, or waits for it and then makes it anew (see offer).
 SELECT CONCAT('[', GROUP_CONCAT(JSON_ARRAY(y.precedence, y.`rank`, y.batch)), ']')
@@ -104,8 +111,10 @@ SELECT CONCAT('[', GROUP_CONCAT(JSON_ARRAY(y.precedence, y.`rank`, y.batch)), ']
     FROM {rows_seen}
     WHERE NOT EXISTS (SELECT 1 FROM hammerwork_chunks c
                       WHERE c.batch_id = UNHEX(y.batch) AND c.precedence = y.precedence AND c.state = 'ready');
+/*M! END IF; */
 
 -- name: withdraw
+/*M! IF @empty IS NOT NULL THEN */
 SELECT CONCAT('[', GROUP_CONCAT(JSON_ARRAY(q.precedence, q.`rank`, HEX(q.batch_id))), ']')
     INTO @gone
     FROM (
@@ -122,8 +131,10 @@ DELETE y FROM JSON_TABLE(@gone, '$[*]' COLUMNS (
         precedence INT PATH '$[0]', `rank` BIGINT PATH '$[1]', batch CHAR(32) PATH '$[2]')) e
     STRAIGHT_JOIN hammerwork_ready y FORCE INDEX (PRIMARY)
         ON y.queue = :queue AND y.precedence = e.precedence AND y.`rank` = e.`rank` AND y.batch_id = UNHEX(e.batch);
+/*M! END IF; */
 
 -- name: claimed
+/*M! IF @taken IS NOT NULL THEN */
 SELECT :base + t.number AS claim_id, b.id AS batch_id, COALESCE(s.lo, t.lo + t.first) AS lo,
        COALESCE(s.hi, t.lo + t.first + t.jobs - 1) AS hi, s.spans, t.attempt, 4 - t.precedence AS priority, t.alone,
        b.max_attempts, b.timeout_seconds, b.failure_mode, b.retry_policy, b.batch_size
@@ -147,7 +158,8 @@ SELECT p.batch_id, p.lo, p.hi, p.payloads
         WHERE t.in_spans = 0 AND b.total <= {page_reach} GROUP BY b.id
     ) t
     STRAIGHT_JOIN hammerwork_pages p FORCE INDEX (PRIMARY) ON p.batch_id = t.id AND p.lo <= t.hi AND p.hi >= t.lo;
-SELECT COALESCE(JSON_LENGTH(@rows), 0) AS row_count, COALESCE(JSON_LENGTH(@locked), 0) AS chunk_count,
+/*M! END IF; */
+SELECT @taken IS NOT NULL AS taken, COALESCE(JSON_LENGTH(@locked), 0) AS chunk_count,
        IF(@taken IS NULL, EXISTS (
            SELECT 1 FROM hammerwork_ready y
            STRAIGHT_JOIN hammerwork_chunks c FORCE INDEX (hammerwork_chunks_ready)

@@ -9,6 +9,9 @@
 -- other way. FORCE INDEX stands wherever a list of ids meets a table: of a small one the optimizer reads all rows, and waits
 -- for those that others have locked. Variables are read from tables by SELECT … INTO, never by SET or in a DELETE: there a
 -- subquery locks what it reads. Tables of JSON cannot be locked, which MySQL wants to be told (OF).
+--
+-- /*M! IF … THEN */ and /*M! END IF; */ are read by MariaDB only: there each statement with a table of JSON costs 0.1 ms or
+-- more, also if the table is empty. MySQL runs these statements, which find no row then.
 
 -- name: begin
 SET @bad = NULL;
@@ -37,7 +40,7 @@ JSON_TABLE(@chunks, '$[*]' COLUMNS (
 -- the jobs that are tried again or were not started, last_lo..last_hi the last of the spans that were not started, or -1.
 -- Fenced: a claim that is not this worker's is not touched; one whose books differ from the report spoils all (@bad), unless
 -- the report came twice.
-SET @bad = NULL, @held = NULL, @chunks = NULL, @batches = NULL, @offers = NULL;
+SET @bad = NULL, @held = NULL, @chunks = NULL, @touched = NULL, @batches = NULL, @offers = NULL;
 START TRANSACTION;
 SELECT CONCAT('[', GROUP_CONCAT(JSON_ARRAY(
            q.id, q.chunk_id, HEX(q.batch_id), q.`open`, q.reported, IF(q.`open` = q.reported, 1, 0), q.ends, q.completed,
@@ -68,8 +71,9 @@ SELECT CONCAT('[', GROUP_CONCAT(JSON_ARRAY(
            q.id, HEX(q.batch_id), q.completed, q.failed, q.moved - IF(q.back IS NULL, 0, q.last_hi - q.last_lo + 1),
            IF(q.completed + q.failed + q.moved - IF(q.back IS NULL, 0, q.last_hi - q.last_lo + 1) < q.size, 0, 1), q.back,
            IF(q.failing AND (SELECT b.failure_mode = 'FailFast' FROM hammerwork_batches b WHERE b.id = q.batch_id), 1, 0),
-           q.started_at)), ']')
-    INTO @chunks
+           q.started_at)), ']'),
+       MAX(q.failing OR q.completed + q.failed + q.moved >= q.size)
+    INTO @chunks, @touched
     FROM (
         SELECT c.id, c.batch_id, c.size, c.started_at, c.completed + g.completed AS completed, c.failed + g.failed AS failed,
                c.moved + g.moved AS moved, g.failed > 0 AS failing, g.last DIV 4294967296 AS last_hi,
@@ -124,11 +128,14 @@ SET @offers = CONCAT_WS(',', @offers, IF(@chunk IS NULL, NULL, JSON_ARRAY(HEX(@b
 -- name: settle_counts
 -- Writes to the chunks, then to the batches of those that have ended, of those that get ready chunks, and of failures that
 -- end them. A failure of the last job must find the batch still open, so it is looked at first.
+/*M! IF @touched THEN */
 DELETE c FROM {told} STRAIGHT_JOIN hammerwork_chunks c FORCE INDEX (PRIMARY) ON c.id = t.id WHERE t.ends = 1;
+/*M! END IF; */
 UPDATE {told} STRAIGHT_JOIN hammerwork_chunks c FORCE INDEX (PRIMARY) ON c.id = t.id
     SET c.completed = t.completed, c.failed = t.failed, c.moved = t.moved, c.state = IF(t.back IS NULL, c.state, 'ready'),
         c.next = COALESCE(t.back, c.next)
     WHERE t.ends = 0;
+/*M! IF @touched OR @offers IS NOT NULL THEN */
 SELECT CONCAT('[', GROUP_CONCAT(JSON_ARRAY(
            HEX(q.id), q.completed, q.failed, q.started_at, IF(q.stops, 1, 0), IF(q.finishes, 1, 0),
            CASE WHEN q.stops THEN 'Failed' WHEN NOT q.finishes THEN q.state
@@ -159,6 +166,7 @@ UPDATE JSON_TABLE(@batches, '$[*]' COLUMNS (
     STRAIGHT_JOIN hammerwork_batches b FORCE INDEX (PRIMARY) ON b.id = UNHEX(t.batch)
     SET b.state = t.state, b.completed = t.completed, b.failed = t.failed, b.started_at = t.started_at,
         b.finished_at = IF(t.finishes, UTC_TIMESTAMP(6), b.finished_at);
+/*M! END IF; */
 
 -- name: settle_withdraw
 -- Batches that have just failed go out of the claimers' sight.
