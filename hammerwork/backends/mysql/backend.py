@@ -17,9 +17,10 @@ from hammerwork.backends.mysql.lifeline import MysqlLifeline
 from hammerwork.backends.mysql.migrate import migrate
 from hammerwork.backends.mysql.statements import statement
 from hammerwork.backends.mysql.storing import MysqlTables
+from hammerwork.backends.protocol import MAX_CLAIMS
 from hammerwork.backends.slices import MAX_CHUNK_JOBS
 from hammerwork.backends.storing import RETRY_JOBS, Store
-from hammerwork.backends.upkeep import do_upkeep
+from hammerwork.backends.upkeep import do_upkeep, reap
 from hammerwork.batch import JobStatus
 from hammerwork.errors import BatchNotFoundError
 from hammerwork.reports import BatchStatus, ErrorGroup, JobRecord, QueueDepth, QueueStatistics, WorkerInfo
@@ -45,7 +46,8 @@ class MysqlBackend:
         # What workers wait for: they must find out well within a lease that a connection is dead.
         self._worker_chores = Chores(partial(database.run, within=EXCHANGE_SECONDS))
         self._rows = self._chores.rows
-        self._store = Store(MysqlTables(database, self._chores))
+        self.tables = MysqlTables(database, self._chores)
+        self._store = Store(self.tables)
         self.enqueue = self._store.enqueue
         self.enqueue_stream = self._store.enqueue_stream
         self.delete_batch = self._store.delete
@@ -178,14 +180,19 @@ class MysqlBackend:
         return [UUID(bytes=row["id"]) for row in found]
 
     async def retry_failed(self, batch_id: UUID) -> int:
+        jobs = await self.begin_retry(batch_id)
+        while await self._chores.retry_slice(batch_id, RETRY_JOBS):
+            pass
+        return jobs
+
+    async def begin_retry(self, batch_id: UUID) -> int:
+        """Put a batch into the state Retrying; return how many of its jobs will run."""
         (row,) = await self._rows("retry", batch=batch_id)
         jobs = row["jobs"]
         if jobs is None:
             raise BatchNotFoundError(batch_id)
         if jobs < 0:
             raise rows.not_retryable((await self.batch_statuses([batch_id]))[batch_id])
-        while await self._chores.retry_slice(batch_id, RETRY_JOBS):
-            pass
         return int(jobs)
 
     async def pause_queue(self, queue: str, *, paused: bool) -> None:
@@ -212,17 +219,19 @@ class MysqlBackend:
     async def queue_depths(self) -> dict[str, QueueDepth]:
         return {row["queue"]: QueueDepth(**row) for row in await self._rows("queue_depths")}
 
-    async def exchange(self, worker_id: UUID, queue: str, settlements: Sequence[Settlement], limit: int) -> Exchange:
+    async def exchange(
+        self, worker_id: UUID, queue: str, settlements: Sequence[Settlement], limit: int, *, claims: int = MAX_CLAIMS
+    ) -> Exchange:
         for settlement in settlements:
             exchanging.check(settlement)
         guess = self._guesses.setdefault(queue, exchanging.Guess())
-        request = exchanging.Request(worker_id, queue, settlements, limit, guess)
+        request = exchanging.Request(worker_id, queue, settlements, limit=limit, claims=claims, guess=guess)
         answer = await self._database.run(request.text, block=True, within=EXCHANGE_SECONDS)
         settled, stopped = request.settled(answer)
         for batch_id in stopped:
             await self._worker_chores.finish_stopped(batch_id)
-        exchange, claims, pages = request.exchange(answer, settled)
-        exchange.claims = [await self._claim(row, pages) for row in claims]
+        exchange, taken, pages = request.exchange(answer, settled)
+        exchange.claims = [await self._claim(row, pages) for row in taken]
         return exchange
 
     async def _claim(self, row: Row, pages: exchanging.Pages) -> Claim:
@@ -242,6 +251,9 @@ class MysqlBackend:
 
     async def upkeep(self, seconds: float) -> Upkeep:
         return await do_upkeep(self._chores, seconds)
+
+    async def reap(self) -> int:
+        return await reap(self._chores)
 
     async def lifeline(self, queue: str, wake: Callable[[], None]) -> MysqlLifeline:
         del queue, wake  # the server has no notifications

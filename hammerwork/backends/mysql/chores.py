@@ -1,4 +1,4 @@
-"""What is done again and again, from the pool of a process or from the lifeline of a worker; each is one transaction."""
+"""What is done again and again, from the pool of a process or the lifeline of a worker; each is one transaction."""
 
 from __future__ import annotations
 

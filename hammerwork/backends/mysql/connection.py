@@ -109,9 +109,7 @@ class Database:
                         self._pool.drop_free()
                     raise
 
-    async def run(
-        self, text: bytes, *, block: bool = False, within: float = STATEMENT_SECONDS
-    ) -> list[list[Row]]:
+    async def run(self, text: bytes, *, block: bool = False, within: float = STATEMENT_SECONDS) -> list[list[Row]]:
         """Run a text that is one statement or one transaction; return the rows of each statement that has any.
 
         With `block`, where the server can: as one compound statement, which is answered once instead of once a

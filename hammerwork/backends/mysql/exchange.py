@@ -11,7 +11,7 @@ import msgspec
 from hammerwork.backends import rows
 from hammerwork.backends.mysql.statements import statement
 from hammerwork.backends.protocol import Exchange, Settled
-from hammerwork.errors import HammerworkError
+from hammerwork.errors import DatabaseError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -52,7 +52,14 @@ class Request:
     """An exchange that is to be sent."""
 
     def __init__(
-        self, worker_id: UUID, queue: str, settlements: Sequence[Settlement], limit: int, guess: Guess
+        self,
+        worker_id: UUID,
+        queue: str,
+        settlements: Sequence[Settlement],
+        *,
+        limit: int,
+        claims: int,
+        guess: Guess,
     ) -> None:
         self._settlements = sorted(settlements, key=lambda settlement: settlement.claim)
         self._limit = limit
@@ -67,6 +74,7 @@ class Request:
                     **values,
                     worker=worker_id,
                     limit=limit,
+                    claims=claims,
                     most_rows=guess.rows(limit),
                     most_chunks=guess.chunks(limit),
                 )
@@ -82,7 +90,7 @@ class Request:
         """Return the answers to the reports, and which stopped batches may have ended with them.
 
         Raises:
-            HammerworkError: The books of a claim are not those of its report; nothing was counted.
+            DatabaseError: The books of a claim are not those of its report; nothing was counted.
         """
         if not self._settlements:
             return {}, set()
@@ -90,13 +98,11 @@ class Request:
         for settlement in self._settlements:
             row = told.get(settlement.claim)
             if row is not None and row["bad"] and not row["counts"] and not _came_twice(settlement, row):
-                raise HammerworkError(
+                raise DatabaseError(
                     f"claim {settlement.claim} of batch {UUID(bytes=row['batch_id'])}: {outcomes(settlement)} outcomes "
                     f"reported for {settlement.open} open jobs, but {row['open']} are open"
                 )
-        answers = {
-            settlement.claim: _verdict(told.get(settlement.claim)) for settlement in self._settlements
-        }
+        answers = {settlement.claim: _verdict(told.get(settlement.claim)) for settlement in self._settlements}
         stopped = {
             UUID(bytes=row["batch_id"])
             for row in told.values()
@@ -174,12 +180,10 @@ def claim(row: Row, pages: Pages) -> Claim:
 
 
 def check(settlement: Settlement) -> None:
-    """Raise HammerworkError unless the report's books close; a worker's mistake must not reach the counters."""
+    """Raise DatabaseError unless the report's books close; a worker's mistake must not reach the counters."""
     told = outcomes(settlement)
     if told > settlement.open or (settlement.remaining is None and told < settlement.open):
-        raise HammerworkError(
-            f"claim {settlement.claim}: {told} outcomes reported for {settlement.open} open jobs"
-        )
+        raise DatabaseError(f"claim {settlement.claim}: {told} outcomes reported for {settlement.open} open jobs")
 
 
 def outcomes(settlement: Settlement) -> int:
@@ -259,7 +263,7 @@ def _came_twice(settlement: Settlement, row: Row) -> bool:
 def _verdict(row: Row | None) -> Settled:
     if row is None:
         return Settled.LOST
-    if row["state"] in {"Completed", "CompletedWithErrors"} or (row["state"] == "Pending" and not row["suspended"]):
+    if row["state"] in {"Pending", "Completed", "CompletedWithErrors"} and not row["suspended"]:
         return Settled.OK
     return Settled.STOPPED
 

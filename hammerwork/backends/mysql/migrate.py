@@ -58,9 +58,7 @@ async def migrate(database: Database, *, version: int = VERSION) -> None:
         await lock.run(_LOCK_LEDGER)
         for text in missing(database.address, wanted, await _ledger(database), version=version):
             await _apply(connection, text.text.encode())
-            await connection.run(
-                _RECORD % tuple(map(literal, (text.name, version, text.least, text.checksum)))
-            )
+            await connection.run(_RECORD % tuple(map(literal, (text.name, version, text.least, text.checksum))))
         await lock.run(b"COMMIT")
 
 
@@ -80,6 +78,4 @@ async def _apply(connection: Connection, text: bytes) -> None:
 
 async def _ledger(database: Database) -> dict[str, Applied]:
     (found,) = await database.run(_LEDGER)
-    return {
-        row["name"]: Applied(version=row["version"], least=row["least"], checksum=row["checksum"]) for row in found
-    }
+    return {row["name"]: Applied(version=row["version"], least=row["least"], checksum=row["checksum"]) for row in found}

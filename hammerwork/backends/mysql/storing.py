@@ -6,11 +6,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from pymysql.err import IntegrityError
 
 from hammerwork.backends.mysql.statements import escaped, literal, statement
-from hammerwork.backends.storing import Stored, may_append
-from hammerwork.errors import InvalidBatchError
+from hammerwork.backends.storing import Sealed, Stored, may_append
+from hammerwork.errors import DatabaseError, InvalidBatchError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,6 +24,8 @@ _TEXT_BYTES = 4 * 1024 * 1024
 """About as much goes into one statement; longer ones are no faster."""
 _ROOM_BYTES = 64 * 1024
 """Left free in a packet for what is not payload."""
+_DUPLICATE = 1062
+"""Somebody has stored the batch before."""
 
 
 class MysqlTables:
@@ -34,7 +35,6 @@ class MysqlTables:
         self._database = database
         self._chores = chores
         self.delete_slice = chores.delete_slice
-        self.wake = chores.wake
 
     def _inserts(self, batch: JobBatch, batch_id: UUID, part: Slice) -> list[bytes]:
         longest = self._database.max_packet_bytes - _ROOM_BYTES
@@ -47,6 +47,9 @@ class MysqlTables:
                     f"({self._database.max_packet_bytes:,}) admits; set that to 16M or more"
                 )
         return texts
+
+    def wake(self, queue: str) -> None:
+        """Do nothing: the server has no notifications."""
 
     def fits_at_once(self, batch: JobBatch, whole: Slice) -> bool:
         del batch
@@ -66,11 +69,11 @@ class MysqlTables:
             texts.append(statement("insert_ready", batch=batch_id, chunks=chunks))
         try:
             await self._database.run(b";\n".join([*texts, b"COMMIT"]))
-        except IntegrityError:
+        except DatabaseError as error:
+            if error.code != _DUPLICATE:
+                raise
             return Stored(created=False, state="", sealed=False, total=0, fingerprint=None)
-        return Stored(
-            created=True, state="Pending", sealed=True, total=whole.end, fingerprint=settings["fingerprint"]
-        )
+        return Stored(created=True, state="Pending", sealed=True, total=whole.end, fingerprint=settings["fingerprint"])
 
     async def open(self, settings: dict[str, Any]) -> Stored:
         while True:
@@ -107,10 +110,9 @@ class MysqlTables:
             await connection.run(end[0])
             await connection.run(b";\n".join(end[1:]))
 
-    async def seal(self, batch_id: UUID) -> str | None:
-        (row,) = await self._chores.rows("seal", batch=batch_id)
-        state: str | None = row["state"]
-        return state
+    async def seal(self, batch_id: UUID, total: int) -> Sealed:
+        (row,) = await self._chores.rows("seal", batch=batch_id, total=total)
+        return Sealed(state=row["state"], sealed=bool(row["sealed"]), waiting=False)
 
     async def begin_deletion(self, batch_id: UUID, state: str) -> bool:
         (row,) = await self._chores.rows("delete", batch=batch_id, state=state)

@@ -15,8 +15,8 @@ JSON_TABLE(@rows, '$[*]' COLUMNS (
         place FOR ORDINALITY, precedence INT PATH '$[0]', `rank` BIGINT PATH '$[1]', batch CHAR(32) PATH '$[2]')) y
 
 -- name: claim
--- Hands out ready jobs of a queue, up to :limit, in claims of at most the batch's size each: by priority, then by the
--- batches' rank. :most_rows and :most_chunks bound what is locked; the caller guesses them from what was found before. A job
+-- Hands out ready jobs of a queue, up to :limit, in up to :claims claims of at most the batch's size each: by priority, then
+-- by the batches' rank. :most_rows and :most_chunks bound what is locked; the caller guesses them from what was found before. A job
 -- that may kill its worker comes alone. Claims get the ids :base, :base + 1, ... The conditions only spare MariaDB work, see
 -- settle.sql.
 SET @rows = NULL, @locked = NULL, @taken = NULL, @in_spans = NULL, @spans = NULL, @cut = NULL,
@@ -67,7 +67,7 @@ SELECT CONCAT('[', GROUP_CONCAT(JSON_ARRAY(
             WITH RECURSIVE counted AS (SELECT 0 AS n UNION ALL SELECT n + 1 FROM counted WHERE n < 99) SELECT n FROM counted
         ) n ON n.n * l.most < LEAST(l.free, :limit - l.sooner)
         WHERE l.suspect IS NULL OR l.place < l.suspect OR (l.suspect = 1 AND l.place = 1 AND n.n = 0)
-    ) q WHERE q.number < 100;
+    ) q WHERE q.number < :claims;
 -- Jobs first..first + jobs - 1 of a list of spans, as spans again.
 /*M! IF @in_spans THEN */
 SELECT CONCAT('[', GROUP_CONCAT(JSON_ARRAY(q.id, q.lo, q.hi, q.sooner)), ']')
@@ -168,7 +168,7 @@ SELECT @taken IS NOT NULL AS taken, COALESCE(JSON_LENGTH(@locked), 0) AS chunk_c
              AND NOT EXISTS (SELECT 1 FROM hammerwork_queues q WHERE q.name = :queue AND q.paused)), 0) AS busy
 
 -- name: page_reach
-1000
+4000
 
 -- name: page_with
 -- The page that has the job :lo. All values stand in the text: the optimizer finds a range only if it knows its ends.

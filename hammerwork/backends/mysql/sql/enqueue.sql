@@ -39,12 +39,15 @@ UPDATE hammerwork_batches SET total = :total, priorities = :priorities WHERE id 
 COMMIT
 
 -- name: seal
--- Makes a loaded batch claimable, all at once. Returns its state.
+-- Makes a loaded batch claimable, all at once, if it has :total jobs: a server that crashed may have forgotten the last ones.
+-- Returns its state.
 {lock_batch_into}
-SELECT 4 - MIN(precedence) INTO @top FROM hammerwork_chunks WHERE batch_id = IF(@state = 'Loading', @batch, NULL);
+SET @sealing = @state = 'Loading' AND @total = :total;
+SELECT 4 - MIN(precedence) INTO @top FROM hammerwork_chunks WHERE batch_id = IF(@sealing, @batch, NULL);
 UPDATE hammerwork_batches SET state = 'Pending', sealed_at = UTC_TIMESTAMP(6), top_priority = @top
-    WHERE id = IF(@state = 'Loading', @batch, NULL);
-SET @sealed = IF(@state = 'Loading', 1, @sealed), @offered = IF(@state = 'Loading' AND NOT @suspended, @batch, NULL);
+    WHERE id = IF(@sealing, @batch, NULL);
+SET @sealed = IF(@sealing, 1, @sealed), @state = IF(@sealing, 'Pending', @state),
+    @offered = IF(@sealing AND NOT @suspended, @batch, NULL);
 {offer_all}
 COMMIT;
-SELECT IF(@sealed, 'sealed', @state) AS state
+SELECT @state AS state, COALESCE(@sealed, 0) AS sealed
