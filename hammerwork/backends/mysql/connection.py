@@ -16,6 +16,7 @@ from hammerwork.backends.mysql.options import connection_options, open_connectio
 from hammerwork.backends.mysql.pool import Pool, local_port, say_good_bye
 from hammerwork.backends.mysql.refusals import DEADLOCK, ROLLED_BACK, is_read_only, translated
 from hammerwork.backends.urls import parse_url
+from hammerwork.timing import EXCHANGE_SECONDS, SERVER_LOCK_SECONDS, STATEMENT_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -25,10 +26,6 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 T = TypeVar("T")
 
-STATEMENT_TIMEOUT_SECONDS = 60.0
-"""No statement of ours comes near it; it ends the wait on a connection whose other end is gone."""
-WORKER_TIMEOUT_SECONDS = 10.0
-"""The same for what workers do all the time: a dead connection must be found out well within a lease."""
 MIGRATION_TIMEOUT_SECONDS = 3_600.0
 
 _SESSION = """
@@ -36,15 +33,17 @@ SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED;
 SET NAMES utf8mb4 COLLATE utf8mb4_bin;
 SET SESSION time_zone = '+00:00', sql_mode = 'STRICT_TRANS_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION',
     /*M!100100 max_statement_time = {seconds}, */ /*!80000 max_execution_time = {seconds}000, */
-    lock_wait_timeout = {seconds}, innodb_lock_wait_timeout = 5, wait_timeout = {idle}, net_write_timeout = 60,
+    lock_wait_timeout = {lock}, innodb_lock_wait_timeout = {lock}, wait_timeout = {idle}, net_write_timeout = 60,
     group_concat_max_len = {group};
 SELECT @@max_allowed_packet
 """
 _WHO_ANSWERS = b"SELECT VERSION() AS version, @@version_comment AS comment, @@max_allowed_packet AS bytes"
 _IDLE_SECONDS = 300
 """The server ends a session that is silent for this long, and with it what its vanished client had locked."""
+_LIFELINE_IDLE_SECONDS = 86_400
+_MIGRATION_LOCK_SECONDS = 10
 GROUP_BYTES = 12 * 1024 * 1024
-"""Payloads of one claim that come in one piece; below the least max_allowed_packet that servers have by default."""
+"""Lists of rows that are kept in a variable; below the least max_allowed_packet that servers have by default."""
 
 _ATTEMPTS = 6
 
@@ -73,7 +72,7 @@ class Database:
                     (row,) = (await Connection(first, connect_timeout).run(_WHO_ANSWERS))[0]
             finally:
                 await say_good_bye(first)
-        pool = Pool(max_connections, {**options, "init_command": _session(STATEMENT_TIMEOUT_SECONDS)})
+        pool = Pool(max_connections, {**options, "init_command": _session(STATEMENT_SECONDS)})
         database = cls(pool, parts, options)
         check_engine(database.address, row["version"], row["comment"])
         try:
@@ -90,7 +89,7 @@ class Database:
         await self._pool.close()
 
     @asynccontextmanager
-    async def connection(self, *, within: float = STATEMENT_TIMEOUT_SECONDS) -> AsyncIterator[Connection]:
+    async def connection(self, *, within: float = STATEMENT_SECONDS) -> AsyncIterator[Connection]:
         """Lend a connection; raises a `DatabaseError` when there is none or it breaks, or for what the server says."""
         with translated(self.address, self._url):
             async with self._pool.lend(within=within) as raw:
@@ -110,9 +109,7 @@ class Database:
                         self._pool.drop_free()
                     raise
 
-    async def run(
-        self, text: bytes, *, block: bool = False, within: float = STATEMENT_TIMEOUT_SECONDS
-    ) -> list[list[Row]]:
+    async def run(self, text: bytes, *, block: bool = False, within: float = STATEMENT_SECONDS) -> list[list[Row]]:
         """Run a text that is one statement or one transaction; return the rows of each statement that has any.
 
         With `block`, where the server can: as one compound statement, which is answered once instead of once a
@@ -123,7 +120,7 @@ class Database:
         return await self.transact(lambda connection: connection.run(text), within=within)
 
     async def transact(
-        self, operation: Callable[[Connection], Awaitable[T]], *, within: float = STATEMENT_TIMEOUT_SECONDS
+        self, operation: Callable[[Connection], Awaitable[T]], *, within: float = STATEMENT_SECONDS
     ) -> T:
         """Run the texts of one transaction, again if the server rolls it back because of a conflict with others.
 
@@ -131,7 +128,8 @@ class Database:
         """
         deadline = time.monotonic() + within
         for attempt in itertools.count():
-            last = attempt == _ATTEMPTS - 1 or time.monotonic() > deadline
+            # The server gives up before the caller does, also the last time.
+            last = attempt == _ATTEMPTS - 1 or time.monotonic() > deadline - SERVER_LOCK_SECONDS
             async with self.connection(within=within) as connection:
                 try:
                     return await operation(connection)
@@ -145,11 +143,48 @@ class Database:
     async def dedicated_connection(self) -> AsyncIterator[Connection]:
         """Open a connection outside of the pool, for statements that may take long."""
         with translated(self.address, self._url):
-            raw = await open_connection(init_command=_session(MIGRATION_TIMEOUT_SECONDS), **self._options)
+            session = _session(MIGRATION_TIMEOUT_SECONDS, lock=_MIGRATION_LOCK_SECONDS)
+            raw = await open_connection(init_command=session, **self._options)
             try:
                 yield Connection(raw, MIGRATION_TIMEOUT_SECONDS)
             finally:
                 raw.close()
+
+    async def line(self) -> Line:
+        """Open a connection outside of the pool, in the running event loop; the caller closes it."""
+        with translated(self.address, self._url):
+            session = _session(STATEMENT_SECONDS, idle=_LIFELINE_IDLE_SECONDS)
+            async with asyncio.timeout(EXCHANGE_SECONDS):
+                raw = await open_connection(init_command=session, **self._options)
+        return Line(raw, self.address, self._url, has_blocks=self._has_blocks)
+
+
+class Line:
+    """A connection for small transactions, one after the other."""
+
+    def __init__(self, raw: Any, address: str, url: DatabaseURL, *, has_blocks: bool) -> None:
+        self._raw = raw
+        self._address = address
+        self._url = url
+        self._has_blocks = has_blocks
+
+    async def run(self, text: bytes, *, block: bool = False) -> list[list[Row]]:
+        """Run a text that is one statement or one transaction, as `Database.run` does."""
+        if block and self._has_blocks:
+            text = b"BEGIN NOT ATOMIC\n%b;\nEND" % text
+        connection = Connection(self._raw, EXCHANGE_SECONDS)
+        deadline = time.monotonic() + EXCHANGE_SECONDS - SERVER_LOCK_SECONDS
+        with translated(self._address, self._url):
+            while True:
+                try:
+                    return await connection.run(text)
+                except MySQLError as error:
+                    if time.monotonic() > deadline or not await connection.undo(error):
+                        raise
+
+    def close(self) -> None:
+        """Close the connection at once."""
+        self._raw.close()
 
 
 class Connection:
@@ -195,5 +230,5 @@ class Connection:
         return open_still
 
 
-def _session(seconds: float) -> str:
-    return _SESSION.format(seconds=round(seconds), idle=round(max(_IDLE_SECONDS, seconds)), group=GROUP_BYTES)
+def _session(seconds: float, *, lock: float = SERVER_LOCK_SECONDS, idle: float = _IDLE_SECONDS) -> str:
+    return _SESSION.format(seconds=round(seconds), lock=round(lock), idle=round(max(idle, seconds)), group=GROUP_BYTES)
