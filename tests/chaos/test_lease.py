@@ -40,7 +40,7 @@ async def test_a_worker_that_is_not_heard_of_claims_nothing(database_url: str) -
             line.heartbeat = heartbeat  # type: ignore[method-assign]
             return line
 
-        own.backend.lifeline = lifeline  # type: ignore[method-assign]
+        own.backend.lifeline = lifeline  # type: ignore[method-assign, assignment]
         jobs = [Job("q", n) for n in range(5)]
         unheard = Worker(own, "q", handler("unheard"), lease_seconds=1.0)
         async with running(unheard):

@@ -103,7 +103,7 @@ def _record_heartbeats(queue: JobQueue, ledger: LedgerWriter) -> None:
         line.heartbeat = heartbeat  # type: ignore[method-assign]
         return line
 
-    queue.backend.lifeline = lifeline  # type: ignore[method-assign]
+    queue.backend.lifeline = lifeline  # type: ignore[method-assign, assignment]
 
 
 async def _run(order: WorkerOrder) -> int:

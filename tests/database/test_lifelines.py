@@ -193,7 +193,11 @@ async def test_a_cancelled_worker_gives_back_and_deregisters(queue: JobQueue) ->
         worker = Worker(queue, "q", hangs).with_concurrency(3)
         task = asyncio.create_task(worker.run())
         before = ran.total()
-        await happens(lambda before=before: ran.total() >= before + 3)
+
+        def three_more(before: int = before) -> bool:
+            return ran.total() >= before + 3
+
+        await happens(three_more)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await asyncio.wait_for(task, DEADLINE_SECONDS)

@@ -72,19 +72,19 @@ async def test_a_batch_that_was_cancelled_while_it_loaded_is_not_taken_for_store
     assert await claim_all(queue) == list(range(25_000))
 
 
-async def test_an_abandoned_batch_whose_removal_was_cut_off_is_stored_anew(queue: JobQueue, sql: Sql) -> None:
+async def test_an_abandoned_batch_whose_removal_was_cut_off_is_stored_anew(
+    queue: JobQueue, sql: Sql, monkeypatch: pytest.MonkeyPatch
+) -> None:
     batch_id = uuid.uuid4()
     big = JobBatch("big", queue="q")
-    delete_slice = type(queue.backend.tables).delete_slice  # type: ignore[attr-defined]
 
     async def cut_off(*_args: object) -> bool:
         raise ConnectionResetError
 
-    queue.backend.tables.delete_slice = cut_off  # type: ignore[attr-defined]
-    with pytest.raises(ConnectionResetError):
-        await queue.enqueue_stream(big, broken(15_000), batch_id=batch_id)
-    del queue.backend.tables.delete_slice  # type: ignore[attr-defined]
-    assert delete_slice is type(queue.backend.tables).delete_slice  # type: ignore[attr-defined]
+    with monkeypatch.context() as patched:
+        patched.setattr(queue.backend.tables, "delete_slice", cut_off)  # type: ignore[attr-defined]
+        with pytest.raises(ConnectionResetError):
+            await queue.enqueue_stream(big, broken(15_000), batch_id=batch_id)
     assert await sql.value("SELECT state FROM hammerwork_batches") == "Abandoned"
     with pytest.raises(BatchNotFoundError):
         await queue.get_batch_status(batch_id)
@@ -166,11 +166,14 @@ async def test_scattered_retries_of_one_report_are_one_chunk_and_one_claim(queue
     assert (await queue.get_batch_status(batch_id)).state is BatchState.COMPLETED
 
 
-async def test_one_exchange_takes_and_settles_many_small_batches(queue: JobQueue) -> None:
+async def test_one_exchange_settles_many_small_batches(queue: JobQueue, database_url: str) -> None:
     ids = [await queue.enqueue_batch(batch(3).with_max_attempts(1)) for _ in range(20)]
     worker = SteeredWorker(queue)
     await worker.register()
     claims = await worker.claims(60)
+    if not database_url.startswith("postgres"):  # there, the claims of one exchange are of one batch
+        while more := await worker.claims(60):
+            claims += more
     assert [held.claim.batch_id for held in claims] == ids
     for held in claims:
         while held.waiting:
