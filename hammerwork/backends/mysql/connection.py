@@ -42,6 +42,7 @@ _IDLE_SECONDS = 300
 """The server ends a session that is silent for this long, and with it what its vanished client had locked."""
 _LIFELINE_IDLE_SECONDS = 86_400
 _MIGRATION_LOCK_SECONDS = 10
+_GOOD_BYE_SECONDS = 1.0
 GROUP_BYTES = 12 * 1024 * 1024
 """Lists of rows that are kept in a variable; below the least max_allowed_packet that servers have by default."""
 
@@ -182,9 +183,16 @@ class Line:
                     if time.monotonic() > deadline or not await connection.undo(error):
                         raise
 
-    def close(self) -> None:
-        """Close the connection at once."""
-        self._raw.close()
+    async def close(self) -> None:
+        """Close the connection, before its event loop ends."""
+        writer = self._raw._writer  # noqa: SLF001
+        if writer is None:
+            return  # the driver has closed it
+        try:
+            async with asyncio.timeout(_GOOD_BYE_SECONDS):
+                await say_good_bye(self._raw)
+        except TimeoutError:
+            writer.transport.abort()
 
 
 class Connection:

@@ -67,4 +67,4 @@ class MysqlLifeline:
         return await do_upkeep(self._chores, seconds)
 
     async def close(self) -> None:
-        self._line.close()
+        await self._line.close()
