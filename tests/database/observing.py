@@ -13,6 +13,7 @@ import asyncpg
 import pytest
 
 from hammerwork.backends.mysql.options import connection_options, open_connection
+from hammerwork.backends.mysql.pool import say_good_bye
 from hammerwork.backends.mysql.statements import literal
 
 if TYPE_CHECKING:
@@ -190,7 +191,7 @@ async def sql(url: str) -> AsyncIterator[Sql]:
         try:
             yield MysqlSql(mysql)
         finally:
-            await mysql.ensure_closed()
+            await say_good_bye(mysql)
         return
     connection = await asyncpg.connect(url)
     try:
