@@ -59,8 +59,8 @@ async def plans(queue: JobQueue, database_url: str) -> AsyncIterator[Plans]:
 NEIGHBOURS = """
 INSERT INTO hammerwork_batches (id, name, queue, failure_mode, state, suspended, total, completed, batch_size,
                                 max_attempts, retry_policy, priorities, rank, sealed_at, finished_at)
-    SELECT gen_random_uuid(), 'neighbour', 'q', 'ContinueOnError', CASE WHEN n = 0 THEN 'Pending' ELSE 'Completed' END, n = 0,
-           20000, 20000, 100, 1, '{}', '[[0, 2]]', 0, now(), CASE WHEN n > 0 THEN now() END
+    SELECT gen_random_uuid(), 'neighbour', 'q', 'ContinueOnError', CASE WHEN n = 0 THEN 'Pending' ELSE 'Completed' END,
+           n = 0, 20000, 20000, 100, 1, '{}', '[[0, 2]]', 0, now(), CASE WHEN n > 0 THEN now() END
     FROM generate_series(0, 3000) AS n;
 INSERT INTO hammerwork_chunks (batch_id, priority, state, attempt, lo, hi, size)
     SELECT b.id, 2, 'ready', 2, n, n, 1 FROM hammerwork_batches b, generate_series(0, 19999) AS n WHERE b.suspended
@@ -79,7 +79,8 @@ async def test_claim_report_progress_and_paging_among_a_million_jobs_use_indexes
     await check_claim_and_report(plans)
     named = queries()
     check(await plans.of(named["batch_statuses"], [batch]), "hammerwork_chunks_begun")
-    check(await plans.of(named["job_window"], batch, 50_001, 50_100, 1_000), "hammerwork_chunks_batch")
+    window = await plans.of(named["job_window"], batch, 50_001, 50_100, 1_000)
+    check(window, "hammerwork_chunks_batch", never="pages|chunks")
 
 
 async def check_claim_and_report(plans: Plans) -> None:
@@ -93,8 +94,8 @@ async def check_claim_and_report(plans: Plans) -> None:
     check(settled, "hammerwork_claims_pkey", "hammerwork_chunks_pkey")
 
 
-def check(plan: str, *indexes: str) -> None:
+def check(plan: str, *indexes: str, never: str = "pages|chunks|claims|ready") -> None:
     for index in indexes:
         assert index in plan, plan
-    # The tables of batches and failures have no or few rows here: reading all of them may be the best plan.
-    assert not re.search(r"Seq Scan on hammerwork_(pages|chunks|claims|ready)", plan), plan
+    # The other tables have no or few rows here: reading all of them may be the best plan.
+    assert not re.search(rf"Seq Scan on hammerwork_({never})\b", plan), plan
