@@ -334,7 +334,7 @@ async def test_a_batch_is_stopped_after_the_claims_that_are_being_taken(queue: J
     async with transaction(url) as cursor:
         await cursor.execute(
             "SELECT queue FROM hammerwork_ready LOCK IN SHARE MODE"
-        )  # as a claim does until it commits
+        )  # as a claim does
         cancelling = asyncio.create_task(queue.cancel_batch(batch_id))
         await eventually(lambda: status_of(sql, "Innodb_row_lock_current_waits"), bool)
         assert not cancelling.done()
@@ -356,7 +356,8 @@ async def test_a_deadlock_is_run_again(queue: JobQueue, url: str, sql: Sql) -> N
         await cursor.execute(
             "INSERT INTO hammerwork_pages "
             "WITH RECURSIVE numbers (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM numbers WHERE n < 69) "
-            "SELECT x'00000000000000000000000000000001', 70 * a.n + b.n, 70 * a.n + b.n, '1' FROM numbers a JOIN numbers b"
+            "SELECT x'00000000000000000000000000000001', 70 * a.n + b.n, 70 * a.n + b.n, '1' "
+            "FROM numbers a JOIN numbers b"
         )
         ending = asyncio.create_task(worker.end(held))
         await eventually(lambda: status_of(sql, "Innodb_row_lock_current_waits"), bool)
