@@ -332,9 +332,7 @@ async def test_locked_rows_are_told_as_busy(queue: JobQueue, url: str) -> None:
 async def test_a_batch_is_stopped_after_the_claims_that_are_being_taken(queue: JobQueue, url: str, sql: Sql) -> None:
     batch_id = await queue.enqueue_batch(batch(10))
     async with transaction(url) as cursor:
-        await cursor.execute(
-            "SELECT queue FROM hammerwork_ready LOCK IN SHARE MODE"
-        )  # as a claim does
+        await cursor.execute("SELECT queue FROM hammerwork_ready LOCK IN SHARE MODE")  # as a claim does
         cancelling = asyncio.create_task(queue.cancel_batch(batch_id))
         await eventually(lambda: status_of(sql, "Innodb_row_lock_current_waits"), bool)
         assert not cancelling.done()
