@@ -62,6 +62,8 @@ class Pump:
         self.poll_interval = poll_interval
         self._pause = poll_interval
         self._ask_at = 0.0
+        self._woken = False
+        """Whether jobs may have become ready since the last exchange was sent."""
         self._failures = 0
         self._most = MAX_CLAIM_JOBS
         """Jobs in a claim; fewer after an answer that took too long."""
@@ -72,6 +74,7 @@ class Pump:
     def ask_now(self) -> None:
         """Look for work at once."""
         self._ask_at = 0.0
+        self._woken = True
         self._pause = self.poll_interval
         self._holdings.changed.set()
 
@@ -101,6 +104,7 @@ class Pump:
 
     async def _exchange(self, reports: list[HeldClaim], wanted: int) -> None:
         sent = time.monotonic()
+        self._woken = False
         try:
             answer = await self._backend.exchange(
                 self._worker_id, self._queue_name, [held.report() for held in reports], wanted
@@ -135,6 +139,8 @@ class Pump:
             self._pause = self.poll_interval
         elif answer.busy:
             self._ask_at = asked_at + BUSY_RETRY_SECONDS
+        elif self._woken:
+            pass  # what became ready meanwhile may not be in this answer
         elif wanted and self._notified():
             self._ask_at = float("inf")
         elif wanted:

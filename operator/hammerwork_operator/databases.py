@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from hammerwork_operator.metrics import Metrics
 
 POLL_SECONDS = 1.0
-REAP_SECONDS = 5.0
 SECRET_SECONDS = 30.0
 """How long the URL that a Secret held is used before the Secret is read again."""
 RETRY_SECONDS = 2.0
@@ -45,7 +44,6 @@ class Database:
         self.statuses: dict[UUID, BatchStatus] = {}
         self._wakes: dict[UUID, Callable[[], None]] = {}
         self._failures = 0
-        self._reaped_at = 0.0
         self.used_at = time.monotonic()
 
     def follow(self, batch_id: UUID, wake: Callable[[], None]) -> None:

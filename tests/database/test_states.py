@@ -171,7 +171,7 @@ async def test_one_exchange_settles_many_small_batches(queue: JobQueue, database
     worker = SteeredWorker(queue)
     await worker.register()
     claims = await worker.claims(60)
-    if not database_url.startswith("postgres"):  # there, the claims of one exchange are of one batch
+    if not database_url.startswith("postgres"):  # there, one exchange looks at fewer batches
         while more := await worker.claims(60):
             claims += more
     assert [held.claim.batch_id for held in claims] == ids
