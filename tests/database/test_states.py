@@ -217,3 +217,19 @@ async def test_fail_fast_takes_a_batch_out_of_sight_at_once(queue: JobQueue, sql
     assert (status.state, status.finished, status.cancelled_jobs) == (BatchState.FAILED, True, 998)
     assert await queue.retry_failed(batch_id) == 999
     assert await claim_all(queue) == [0, *range(2, 1_000)]
+
+
+async def test_one_report_may_retry_later_and_give_back(queue: JobQueue) -> None:
+    policy = RetryPolicy(strategy=RetryStrategy.FIXED, initial_seconds=3_600, max_seconds=3_600)
+    batch_id = await queue.enqueue_batch(batch(10).with_retry_policy(policy))
+    worker = SteeredWorker(queue)
+    await worker.register()
+    held = await worker.take(6)
+    held.fail(held.start(), ValueError("once"))
+    held.complete(held.start())
+    held.release_waiting()
+    await worker.report(held)
+    assert await claim_all(queue) == [2, 3, 4, 5, 6, 7, 8, 9]
+    status = await queue.get_batch_status(batch_id)
+    assert (status.completed_jobs, status.pending_jobs) == (9, 1)
+    assert (await queue.get_queue_depths())["q"].scheduled == 1

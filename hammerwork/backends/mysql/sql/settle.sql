@@ -115,7 +115,7 @@ INSERT INTO hammerwork_chunks (batch_id, precedence, place, attempt, state, lo, 
 SELECT @batch, @goal, IF(@first, -1, 0), @attempt + 1, IF(:delay > 0, 'scheduled', 'ready'), :lo, :hi, :spans, :size,
        IF(:delay > 0, UTC_TIMESTAMP(6) + INTERVAL FLOOR(:delay * 1000000) MICROSECOND, NULL)
 FROM DUAL WHERE @chunk IS NOT NULL;
-SET @offers = CONCAT_WS(',', @offers, IF(@chunk IS NULL OR :delay > 0, NULL, JSON_ARRAY(HEX(@batch), @goal)));
+SET @offers = NULLIF(CONCAT_WS(',', @offers, IF(@chunk IS NULL OR :delay > 0, NULL, JSON_ARRAY(HEX(@batch), @goal))), '');
 
 -- name: settle_released
 -- What was handed out last goes back by moving the cursor (see settle_chunks), the rest to a chunk of its own.
@@ -123,7 +123,7 @@ INSERT INTO hammerwork_chunks (batch_id, precedence, place, attempt, state, lo, 
 SELECT @batch, @precedence, @place, @attempt, 'ready', :lo, IF(@back, :rest_hi, :hi), IF(@back, :rest_spans, :spans),
        IF(@back, :rest_size, :size), @claim_limit, @losses, @lost_by
 FROM DUAL WHERE @chunk IS NOT NULL AND NOT (@back AND :rest_size = 0);
-SET @offers = CONCAT_WS(',', @offers, IF(@chunk IS NULL, NULL, JSON_ARRAY(HEX(@batch), @precedence)));
+SET @offers = NULLIF(CONCAT_WS(',', @offers, IF(@chunk IS NULL, NULL, JSON_ARRAY(HEX(@batch), @precedence))), '');
 
 -- name: settle_counts
 -- Writes to the chunks, then to the batches of those that have ended, of those that get ready chunks, and of failures that
