@@ -39,8 +39,8 @@ FAMILIES = {
     "pgbouncer": "postgresql",
 }
 """All servers there are, and whose SQL they speak."""
-DEFAULT = ("postgres", "mariadb", "mysql")
-OTHERS = ("postgres18", "pgbouncer")
+DEFAULT = ("postgres", "mariadb")
+OTHERS = ("mysql", "postgres18", "pgbouncer")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from tests.database.observing import Sql
 
 only_mariadb = pytest.mark.only("mariadb")
+pytestmark = pytest.mark.filterwarnings("ignore:'INFORMATION_SCHEMA.PROCESSLIST' is deprecated")
 
 
 def database_of(queue: JobQueue) -> Any:

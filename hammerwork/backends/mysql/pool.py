@@ -122,6 +122,8 @@ class Pool:
 async def say_good_bye(connection: Any) -> None:
     """Close a connection as the server likes it. TLS takes its time to end; the driver does not wait for it."""
     writer = connection._writer  # noqa: SLF001
+    if writer is None:
+        return  # the driver has closed it: the other end was gone
     with contextlib.suppress(OSError):  # some answer by breaking the connection
         await connection.ensure_closed()
         await writer.wait_closed()

@@ -171,7 +171,7 @@ CREATE TABLE IF NOT EXISTS hammerwork_statistics (
 
 -- Single jobs, for people: workers get whole pages. Limited by the server's JSON functions (MariaDB: 31 levels). The last
 -- statement: not every server that we support can leave a view alone that is there.
-CREATE VIEW hammerwork_jobs AS
+CREATE SQL SECURITY INVOKER VIEW /*M! IF NOT EXISTS */ /*!90100 IF NOT EXISTS */ hammerwork_jobs AS
     SELECT p.batch_id, p.lo + CAST(j.position AS SIGNED) - 1 AS idx, j.payload
     FROM hammerwork_pages p
     JOIN JSON_TABLE(CONCAT('[', p.payloads, ']'), '$[*]' COLUMNS (
