@@ -82,8 +82,8 @@ test-unit: $(VENV)/installed ## Tests that need no server
 	$(BIN)/pytest tests/unit
 
 .PHONY: test-database
-test-database: $(VENV)/installed ## Tests on real database servers
-	$(BIN)/pytest tests/database
+test-database: $(VENV)/installed ## Tests on real database servers (SERVERS=all|NAMES: on these; URL=postgresql://…|mysql://…: on yours)
+	$(BIN)/pytest tests/database $(if $(SERVERS),--servers '$(SERVERS)') $(if $(URL),--database-url '$(URL)')
 
 .PHONY: test-chaos
 test-chaos: $(VENV)/installed ## Workers, servers and networks fail: the short form, as part of `make test`

@@ -12,12 +12,12 @@ from urllib.parse import urlsplit
 
 import asyncpg
 
-from tests.database.postgres import postgres_server
+from tests.harness.servers.postgres import postgres_server
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from tests.database.postgres import PostgresServer
+    from tests.harness.servers.postgres import PostgresServer
 
 POSTGRES_SETTINGS = {
     "shared_buffers": "1GB",
@@ -108,7 +108,7 @@ class Postgres:
 
 
 class MariaDB:
-    """A MariaDB server, as `tests/database/mariadb.py` starts it."""
+    """A MariaDB server, as `tests/harness/servers/mariadb.py` starts it."""
 
     system = "hammerwork, MariaDB"
 
@@ -167,10 +167,11 @@ async def started_mariadb() -> AsyncIterator[MariaDB]:
     Raises:
         UnavailableServerError: The queue has no backend for it, or something is not installed.
     """
-    for module in ("hammerwork.backends.mysql", "aiomysql", "tests.database.mariadb"):
+    servers = "tests.harness.servers.mariadb"
+    for module in ("hammerwork.backends.mysql", "aiomysql", servers):
         if importlib.util.find_spec(module) is None:
             raise UnavailableServerError(f"MariaDB is left out: there is no module {module}")
-    mariadb_server: Callable[[dict[str, str]], Any] = importlib.import_module("tests.database.mariadb").mariadb_server
+    mariadb_server: Callable[[dict[str, str]], Any] = importlib.import_module(servers).mariadb_server
     if shutil.which("mariadbd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin") is None:
         raise UnavailableServerError("MariaDB is left out: there is no program mariadbd; install mariadb-server")
     with mariadb_server(MARIADB_SETTINGS) as server:

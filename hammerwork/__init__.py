@@ -13,6 +13,8 @@ from hammerwork.batch import (
 from hammerwork.errors import (
     BatchConflictError,
     BatchNotFoundError,
+    DatabaseError,
+    DatabaseRefusedError,
     DatabaseUnavailableError,
     HammerworkError,
     HandlerError,
@@ -32,6 +34,8 @@ __all__ = [
     "BatchNotFoundError",
     "BatchState",
     "BatchStatus",
+    "DatabaseError",
+    "DatabaseRefusedError",
     "DatabaseUnavailableError",
     "ErrorGroup",
     "HammerworkError",

@@ -10,7 +10,8 @@ from uuid import UUID
 
 import msgspec
 
-from hammerwork.errors import InvalidBatchError
+from hammerwork.errors import BatchConflictError, InvalidBatchError
+from hammerwork.ids import new_batch_id, part_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -19,6 +20,7 @@ MAX_JOBS_IN_MEMORY = 10_000
 MAX_BATCH_SIZE = 1_000
 DEFAULT_BATCH_SIZE = 100
 MAX_PAYLOAD_BYTES = 1024 * 1024
+MAX_PAYLOAD_DEPTH = 500
 MAX_ATTEMPTS = 101
 DEFAULT_MAX_ATTEMPTS = 4
 MAX_NAME_LENGTH = 253
@@ -32,6 +34,9 @@ QUEUE_PATTERN = r"^[A-Za-z0-9]([-_.A-Za-z0-9]{0,61}[A-Za-z0-9])?$"
 """A queue's name also has to fit a Kubernetes label value: at most 63 characters."""
 
 _QUEUE = re.compile(QUEUE_PATTERN)
+
+_OWN_FIELDS = {"name", "jobs", "metadata", "_given", "_streamed"}
+"""What the parts of a batch do not share with it."""
 
 
 class Priority(enum.IntEnum):
@@ -175,9 +180,14 @@ class JobBatch:
         batch = JobBatch("welcome_emails").with_jobs(jobs).with_batch_size(100)
 
     A batch that is given to `JobQueue.enqueue_stream` carries the settings only; its jobs come from the stream.
+
+    The object is the batch: enqueued twice, as after a connection that broke, it is stored once. A second batch with
+    the same jobs or settings is a second object.
     """
 
     def __init__(self, name: str, *, queue: str | None = None) -> None:
+        self.id = new_batch_id()
+        """What the batch is called in the database, unless it is enqueued with another id."""
         self.name = name
         self.jobs: list[Job] = []
         self.batch_size = DEFAULT_BATCH_SIZE
@@ -188,6 +198,10 @@ class JobBatch:
         self.suspended = False
         self._queue = queue
         self._max_attempts: int | None = None
+        self._given: list[Job] | None = None
+        """The jobs that it was enqueued with."""
+        self._streamed = False
+        """Whether jobs from a stream were stored, to the last one."""
 
     @property
     def queue(self) -> str:
@@ -256,7 +270,8 @@ class JobBatch:
     def split(self, jobs_per_part: int) -> list[JobBatch]:
         """Cut a large batch into parts of at most `jobs_per_part` jobs.
 
-        Each part is called ``NAME_part_I`` and has the metadata ``parent_batch`` and ``part``.
+        Each part is called ``NAME_part_I``, has the metadata ``parent_batch`` and ``part``, and an id that follows from
+        this batch's, the size and its number: cut again in the same way, the parts are the same batches.
         """
         if not 1 <= jobs_per_part <= MAX_JOBS_IN_MEMORY:
             raise InvalidBatchError(
@@ -266,12 +281,31 @@ class JobBatch:
         for number, start in enumerate(range(0, len(self.jobs), jobs_per_part)):
             part = JobBatch(f"{self.name}_part_{number}", queue=self._queue)
             part.__dict__.update(
-                {k: v for k, v in self.__dict__.items() if k not in {"name", "jobs", "metadata"}},
+                {k: v for k, v in self.__dict__.items() if k not in _OWN_FIELDS},
+                id=part_id(self.id, jobs_per_part, number),
                 jobs=self.jobs[start : start + jobs_per_part],
                 metadata={**self.metadata, "parent_batch": self.name, "part": str(number)},
             )
             parts.append(part)
         return parts
+
+    def note_enqueued(self) -> None:
+        """Remember what is about to be enqueued, since other jobs under the same id would be dropped without a word.
+
+        Raises:
+            BatchConflictError: The object was enqueued with other jobs before.
+        """
+        if self._streamed or (self._given is not None and self._given != self.jobs):
+            before = "from a stream" if self._streamed else "with other jobs"
+            raise BatchConflictError(
+                f"batch {self.name!r} ({self.id}): this JobBatch was enqueued {before} before; "
+                "make a JobBatch for each batch"
+            )
+        self._given = list(self.jobs)
+
+    def note_streamed(self) -> None:
+        """Remember that a stream was stored to its end: what comes now is another one."""
+        self._streamed = True
 
     def validate(self) -> None:
         """Raise `InvalidBatchError` unless the batch can be enqueued as it is."""

@@ -6,6 +6,8 @@ import time
 import traceback
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from hammerwork.backends.protocol import Failure, Settlement
 from hammerwork.batch import PartialFailureMode
 from hammerwork.errors import JobFailedError
@@ -13,10 +15,13 @@ from hammerwork.errors import JobFailedError
 if TYPE_CHECKING:
     from hammerwork.backends.protocol import Claim, Span
 
-MAX_MESSAGE_LENGTH = 1_000
-MAX_TRACEBACK_LENGTH = 8_000
+MAX_TYPE_BYTES = 200
+MAX_MESSAGE_BYTES = 1_000
+MAX_TRACEBACK_BYTES = 8_000
+MAX_REPORT_TRACEBACK_BYTES = 2 * 1024 * 1024
+"""Of all tracebacks in one report; failures beyond that have none. Bounds reports, and what a failing batch keeps."""
 
-_WAITING, _RUNNING, _ENDED = 0, 1, 2
+_ENDED = 1
 
 
 class HeldClaim:
@@ -24,7 +29,7 @@ class HeldClaim:
 
     def __init__(self, claim: Claim) -> None:
         self.claim = claim
-        self.size = claim.hi - claim.lo + 1
+        self.size = len(claim.indexes)
         self.cursor = 0
         """Offset of the next job to start."""
         self.open = self.size
@@ -40,6 +45,7 @@ class HeldClaim:
         self._completed = 0
         self._failed = 0
         self._failures: list[Failure] = []
+        self._traceback_bytes = 0
         self._retries: list[int] = []
         self._released: list[int] = []
 
@@ -52,7 +58,6 @@ class HeldClaim:
         """Take the next job; returns its offset."""
         offset = self.cursor
         self.cursor = offset + 1
-        self._fates[offset] = _RUNNING
         return offset
 
     def complete(self, offset: int) -> None:
@@ -67,21 +72,24 @@ class HeldClaim:
         final = isinstance(error, JobFailedError) or claim.attempt >= claim.max_attempts
         collect = claim.failure_mode is PartialFailureMode.COLLECT_ERRORS
         if final or collect:
+            trace = b""
+            if collect and self._traceback_bytes < MAX_REPORT_TRACEBACK_BYTES:
+                trace = _storable(_trace(error))[-MAX_TRACEBACK_BYTES:]  # the end tells most
+                self._traceback_bytes += len(trace)
             self._failures.append(
                 Failure(
-                    idx=claim.lo + offset,
+                    idx=claim.indexes[offset],
                     attempt=claim.attempt,
                     final=final,
-                    error_type=type(error).__name__,
-                    message=_storable(_message(error))[:MAX_MESSAGE_LENGTH],
-                    # The end of a traceback tells most.
-                    traceback=_storable(_trace(error))[-MAX_TRACEBACK_LENGTH:] if collect else None,
+                    error_type=_cut(_storable(type(error).__name__), MAX_TYPE_BYTES),
+                    message=_cut(_storable(_message(error)), MAX_MESSAGE_BYTES),
+                    traceback=trace.decode(errors="ignore") or None,
                 )
             )
         if final:
             self._failed += 1
         else:
-            self._retries.append(claim.lo + offset)
+            self._retries.append(claim.indexes[offset])
         self._fates[offset] = _ENDED
         self.open -= 1
         return final
@@ -89,7 +97,7 @@ class HeldClaim:
     def release(self, offset: int) -> None:
         """Give a job back that was started but must not be counted as run."""
         self._fates[offset] = _ENDED
-        self._released.append(self.claim.lo + offset)
+        self._released.append(self.claim.indexes[offset])
         self.open -= 1
 
     def release_waiting(self) -> int:
@@ -106,20 +114,32 @@ class HeldClaim:
     def report(self) -> Settlement:
         """Return the outcomes since the last confirmed report. The same report again until it is confirmed."""
         if self._report is None:
-            delay = self.claim.retry_policy.delay(self.claim.attempt) if self._retries else 0.0
             self._report = Settlement(
-                claim_id=self.claim.id,
+                claim=self.claim.id,
                 open=self._reported_open,
                 completed=self._completed,
                 failed=self._failed,
-                failures=self._failures,
-                retries=[(lo, hi, delay) for lo, hi in _spans(self._retries)],
-                released=_spans(self._released),
+                failures=self._failures or None,
+                retries=_spans(self._retries) or None,
+                delay=self.claim.retry_policy.delay(self.claim.attempt) if self._retries else 0.0,
+                released=_spans(self._released) or None,
                 remaining=self._remaining() if self.open else None,
             )
             self._reported_open = self.open
             self._clear()
         return self._report
+
+    def simplify(self, reason: str) -> bool:
+        """Leave out of the report what the database may refuse, the errors' texts; False if there are none."""
+        report = self.report()
+        if not report.failures or all(failure.error_type == "Unstorable" for failure in report.failures):
+            return False
+        text = _cut(_storable(f"the error could not be stored: {reason}").decode("ascii", "replace").encode(), 500)
+        report.failures = [
+            msgspec.structs.replace(failure, error_type="Unstorable", message=text, traceback=None)
+            for failure in report.failures
+        ]
+        return True
 
     def confirm(self) -> bool:
         """Note that the last report has arrived; returns whether the claim has ended with it."""
@@ -129,7 +149,8 @@ class HeldClaim:
         return ended
 
     def _remaining(self) -> list[Span]:
-        return _spans([self.claim.lo + offset for offset, fate in enumerate(self._fates) if fate != _ENDED])
+        indexes = self.claim.indexes
+        return _spans([indexes[offset] for offset, fate in enumerate(self._fates) if fate != _ENDED])
 
 
 def _spans(indexes: list[int]) -> list[Span]:
@@ -154,6 +175,11 @@ def _trace(error: BaseException) -> str:
     return "".join(traceback.format_exception(error))
 
 
-def _storable(text: str) -> str:
-    """Return text that any database takes: no NUL, no lone surrogates."""
-    return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()
+def _storable(text: str) -> bytes:
+    """Return text that any database takes, as UTF-8: no NUL, no lone surrogates."""
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace")
+
+
+def _cut(text: bytes, most: int) -> str:
+    """Return the beginning of a text, at most so many bytes of it."""
+    return text[:most].decode(errors="ignore")

@@ -28,12 +28,30 @@ class BatchConflictError(HammerworkError):
     """The id is taken by a batch with another content, or the operation does not fit the batch's state."""
 
 
-class DatabaseUnavailableError(HammerworkError, ConnectionError):
+class DatabaseError(HammerworkError):
+    """The database, or the way to it, failed. What the driver said is in the message and is the `__cause__`.
+
+    `code` is the server's: five characters (SQLSTATE) from PostgreSQL, a number from MySQL and MariaDB; None if the
+    server has not said anything.
+    """
+
+    code: str | int | None = None
+
+
+class DatabaseUnavailableError(DatabaseError, ConnectionError):
     """The database did not answer, or the connection broke. The operation may be tried again."""
 
 
-class UnsupportedDatabaseError(HammerworkError, ValueError):
-    """The database URL names a kind of database that is not supported, or whose driver is not installed."""
+class DatabaseRefusedError(DatabaseError):
+    """The database refuses, and waiting does not help: a right, a schema, a password, an option, a certificate."""
+
+
+class UnsupportedDatabaseError(DatabaseRefusedError, ValueError):
+    """The URL cannot be used, its driver is not installed, or the server or the database is of a kind not supported."""
+
+
+class IncompatibleDatabaseError(DatabaseRefusedError):
+    """The tables in the database are of a version that this one cannot work with."""
 
 
 class HandlerError(HammerworkError):
@@ -42,6 +60,10 @@ class HandlerError(HammerworkError):
 
 class JobFailedError(HammerworkError):
     """Raised by a handler to fail its job for good: no further attempt is made."""
+
+
+class PayloadMissingError(JobFailedError):
+    """The database has not as many payloads as jobs; somebody has removed rows. The jobs have failed for good."""
 
 
 class JobTimeoutError(HammerworkError, TimeoutError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib
 import importlib.util
@@ -38,16 +39,51 @@ def is_batch_handler(handler: object) -> bool:
     return bool(getattr(handler, "hammerwork_batch_handler", False))
 
 
-def is_async(handler: Handler) -> bool:
-    """Whether calling the handler gives something to await."""
-    return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(getattr(handler, "__call__", None))  # noqa: B004
+def is_async(handler: object) -> bool:
+    """Whether calling the handler gives a coroutine."""
+    return inspect.iscoroutinefunction(_function(handler))
+
+
+def handler_name(handler: object) -> str:
+    """Return what messages call the handler: its module and name, for an object those of its class."""
+    while isinstance(handler, functools.partial):
+        handler = handler.func
+    named = handler if hasattr(handler, "__qualname__") else type(handler)
+    return f"{getattr(named, '__module__', None) or '?'}:{getattr(named, '__qualname__', '?')}"
+
+
+def check_handler(handler: object, name: str | None = None) -> None:
+    """Refuse what looks as if it ran when it is called, and does not.
+
+    Args:
+        handler: Function, method, `functools.partial`, or object that can be called.
+        name: What the message calls it; by default its module and name.
+
+    Raises:
+        HandlerError: It holds a ``yield``, so that a call only makes a generator.
+    """
+    function = _function(handler)
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise HandlerError(
+            f"handler {name or handler_name(handler)!r}: it has a 'yield' in it, so a call would make a generator and "
+            "run nothing; take the 'yield' out"
+        )
+
+
+def _function(handler: object) -> object:
+    """Return the function whose code runs when the handler is called, as far as that can be seen."""
+    while isinstance(handler, functools.partial):
+        handler = handler.func
+    if inspect.isroutine(handler) or inspect.isclass(handler):
+        return handler
+    return getattr(type(handler), "__call__", handler)  # noqa: B004 (not whether, but which)
 
 
 def load_function(spec: str) -> Handler:
     """Return the function that ``module:function`` or ``path/to/file.py:function`` names.
 
     Raises:
-        HandlerError: Nothing is there, or it cannot be called with one job.
+        HandlerError: Nothing is there, it cannot be called with one job, or a call would run nothing.
     """
     place, separator, name = spec.rpartition(":")
     if not (separator and place and name):
@@ -65,6 +101,7 @@ def load_function(spec: str) -> Handler:
         raise HandlerError(f"handler {spec!r}: must take one argument, the job: {error}") from error
     except ValueError:
         pass  # written in C: no signature to check
+    check_handler(target, spec)
     return target  # type: ignore[no-any-return]
 
 
@@ -78,6 +115,10 @@ def _import_module(spec: str, name: str) -> ModuleType:
         ) from error
     except Exception as error:
         raise HandlerError(f"handler {spec!r}: importing {name!r} raised {type(error).__name__}: {error}") from error
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        raise HandlerError(_gave_up(spec, repr(name), error)) from error
 
 
 def _import_file(spec: str, path: Path) -> ModuleType:
@@ -92,7 +133,21 @@ def _import_file(spec: str, path: Path) -> ModuleType:
     sys.modules[name] = module  # dataclasses and pickle look the module up there
     try:
         module_spec.loader.exec_module(module)
-    except Exception as error:
+    except BaseException as error:
         del sys.modules[name]
+        if isinstance(error, KeyboardInterrupt):
+            raise
+        if not isinstance(error, Exception):
+            raise HandlerError(_gave_up(spec, str(path), error)) from error
         raise HandlerError(f"handler {spec!r}: importing {path} raised {type(error).__name__}: {error}") from error
     return module
+
+
+def _gave_up(spec: str, place: str, error: BaseException) -> str:
+    """Say what ended an import that would have ended the process, with an exit code of its own choice."""
+    if isinstance(error, SystemExit):
+        return (
+            f"handler {spec!r}: importing {place} called sys.exit({error.code!r}); put what only a program of its own "
+            "should do under: if __name__ == '__main__'"
+        )
+    return f"handler {spec!r}: importing {place} raised {type(error).__name__}: {error}"

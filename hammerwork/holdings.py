@@ -6,6 +6,8 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING
 
+from hammerwork.errors import PayloadMissingError
+
 if TYPE_CHECKING:
     from collections.abc import Collection
     from uuid import UUID
@@ -16,7 +18,8 @@ CLAIM_AHEAD_SECONDS = 0.5
 """A claim takes about as many jobs as the worker finishes in this time, so that slow jobs spread over all workers."""
 PREFETCH_SECONDS = 0.05
 """The next claim is fetched when less work than this is left."""
-MAX_CLAIM_JOBS = 1_000
+MAX_CLAIM_JOBS = 4_000
+"""In one exchange, whatever their number of claims."""
 
 
 class Holdings:
@@ -31,10 +34,10 @@ class Holdings:
         self.changed = asyncio.Event()
         """Set when the pump should look again."""
         self._suspect: HeldClaim | None = None
+        """A job that may kill its worker, until it is the only one and the queue knows that it begins."""
         self._failing: set[HeldClaim] = set()
         """Claims of FailFast batches with a failure that the queue has not heard of yet."""
         self._idle: deque[asyncio.Future[None]] = deque()
-        self._batch_size = 0
 
     async def work(self) -> None:
         """Return when there may be a job to start."""
@@ -45,15 +48,46 @@ class Holdings:
 
     def install(self, held: HeldClaim) -> None:
         """Let lanes have the jobs of a new claim. One that may kill its worker waits until it is the only one."""
+        known = self.claims.get(held.claim.id)
+        if known is not None:  # the database has lost its last commits and gives numbers away again
+            self.lose(known)
         self.claims[held.claim.id] = held
-        self._batch_size = held.claim.batch_size
         if any(failing.claim.batch_id == held.claim.batch_id for failing in self._failing):
             self._release(held)
             self.tell(held)
-        elif held.claim.alone and len(self.claims) > 1:
+        elif len(held.claim.payloads) != held.size:
+            fault = PayloadMissingError(
+                f"{len(held.claim.payloads)} payloads are stored for the {held.size} jobs of claim {held.claim.id}"
+            )
+            while held.waiting:
+                held.fail(held.start(), fault)
+            self.tell(held)
+        elif held.claim.alone:
             self._suspect = held
         else:
             self._offer(held)
+
+    def refuse(self, held: HeldClaim) -> None:
+        """Give a claim back as a whole that has just arrived."""
+        self.claims[held.claim.id] = held
+        self._release(held)
+        self.tell(held)
+
+    @property
+    def suspect(self) -> HeldClaim | None:
+        """The job that may kill its worker, once it is the only one here."""
+        return self._suspect if len(self.claims) == 1 else None
+
+    def start_suspect(self) -> None:
+        """Let a lane have it."""
+        suspect, self._suspect = self._suspect, None
+        if suspect is not None:
+            self._offer(suspect)
+
+    def lose(self, held: HeldClaim) -> None:
+        """Forget a claim that is not this worker's any more; outcomes of jobs that run are dropped."""
+        held.lost = True
+        self.drop(held)
 
     def _offer(self, held: HeldClaim) -> None:
         self.startable.append(held)
@@ -99,10 +133,9 @@ class Holdings:
         self._failing.discard(held)
         if held in self.news:
             self.news.remove(held)
-        del self.claims[held.claim.id]
-        if self._suspect is not None and len(self.claims) == 1:
-            suspect, self._suspect = self._suspect, None
-            self._offer(suspect)
+        if self.claims.get(held.claim.id) is held:
+            del self.claims[held.claim.id]
+        self.changed.set()
 
     def _release(self, held: HeldClaim) -> None:
         held.release_waiting()
@@ -125,6 +158,6 @@ class Holdings:
         free = lanes - busy
         rate = lanes / average_seconds if average_seconds else 0.0
         # Whole jobs only: with slow ones, nothing waits here that an idle worker could start.
-        if waiting >= max(free, min(int(rate * PREFETCH_SECONDS), 2 * self._batch_size)):
+        if waiting >= max(free, min(int(rate * PREFETCH_SECONDS), MAX_CLAIM_JOBS)):
             return 0
         return min(MAX_CLAIM_JOBS, max(1, free - waiting, round(rate * CLAIM_AHEAD_SECONDS)))

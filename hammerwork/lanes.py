@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from hammerwork.batch import Job, PartialFailureMode
-from hammerwork.errors import HandlerError, JobTimeoutError
-from hammerwork.handlers import is_async, is_batch_handler
+from hammerwork.calls import VALUES, in_context, timed, whole
+from hammerwork.errors import HandlerError
+from hammerwork.handlers import handler_name, is_async, is_batch_handler
+from hammerwork.seldom import Seldom
+from hammerwork.threads import HandlerThreads
+from hammerwork.turns import HELD_SECONDS, Turns
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -27,6 +31,8 @@ logger = logging.getLogger("hammerwork.worker")
 
 SLICE_SECONDS = 0.001
 """Handlers that never wait must let the event loop turn this often, so that the next claim is fetched meanwhile."""
+TOLD_SECONDS = 1.0
+"""An async handler that keeps the event loop from turning for this long is named in the log."""
 
 
 class WorkerStats(msgspec.Struct):
@@ -63,10 +69,15 @@ class Lanes:
         """Duration of a job lately; None before the first one."""
         self._holdings = holdings
         self._queue_name = queue_name
-        self._executor = None if is_async(handler) else ThreadPoolExecutor(count, "hammerwork")
-        self._call = handler if self._executor is None else self._in_thread(handler, self._executor)
-        self._hung: set[asyncio.Future[Any]] = set()
-        """Threads that go on though their job has timed out; each keeps a lane busy."""
+        self._handler = handler
+        self._context = copy_context()
+        """What each job finds set: what was set where `Worker.run` was called."""
+        self._threads = None if is_async(handler) else HandlerThreads(handler, count, self._context, self._add_busy)
+        self._call: Callable[[Any], Awaitable[Any]] = handler if self._threads is None else self._threads.call
+        self._turns = Turns(self._looked)
+        self._ran = (0, 0)
+        """Jobs started, and running, at the last look at the loop."""
+        self._seldom = Seldom()
         self._ending = False
         self._run = self._batch_lane if is_batch_handler(handler) else self._lane
         self.count = count
@@ -74,54 +85,76 @@ class Lanes:
 
     def start(self) -> None:
         """Open the lanes."""
-        self.tasks = [asyncio.create_task(self._run()) for _ in range(self.count)]
+        self._turns.start()
+        self.tasks = [asyncio.create_task(self._run(), context=self._context.copy()) for _ in range(self.count)]
 
     def cancel(self) -> None:
         """Cut running jobs short and give them back. A handler's thread cannot be cut short; its outcome is ignored."""
         self._ending = True
+        if self._threads is not None:
+            self._threads.ending = True
         for task in self.tasks:
             task.cancel()
 
     def close(self) -> None:
         """Let go of the threads."""
-        for thread in self._hung:
-            thread.cancel()
-        if self._executor is not None:
-            self._executor.shutdown(wait=False, cancel_futures=True)
+        self._turns.stop()
+        if self._threads is not None:
+            self._threads.close()
 
-    async def _lane(self) -> None:  # noqa: C901, PLR0915 (hot: a call costs a tenth of what a no-op job does)
+    @property
+    def hung(self) -> int:
+        """Threads that go on though their job has timed out."""
+        return self._threads.hung if self._threads is not None else 0
+
+    @property
+    def stuck(self) -> bool:
+        """Whether no job can start any more because of them."""
+        return self._threads is not None and self._threads.stuck
+
+    async def _lane(self) -> None:  # noqa: C901, PLR0912, PLR0915 (hot: a call costs a tenth of what a no-op job does)
         clock = time.perf_counter
-        holdings, stats, call = self._holdings, self.stats, self._call
+        holdings, stats, call, threads, turns = self._holdings, self.stats, self._call, self._threads, self._turns
         startable = holdings.startable
         queue_name = self._queue_name
         current: HeldClaim | None = None
+        apart = self._apart
+        clean = copy_context()
+        shares = threads is None
+        """Whether jobs run in the lane's own context, which is so until one of them has left something in it."""
         self._turned_at = started = clock()
         while True:
             if not startable:
                 await holdings.work()
+                await turns.settled()
                 self._turned_at = started = clock()
                 continue
-            if self._hung and self.busy >= self.count:
-                await self._thread_free()
+            if threads is not None and threads.hung and self.busy >= self.count:
+                await threads.one_ends()
                 self._turned_at = started = clock()
                 continue
             held = startable[0]
             if held is not current:  # what all jobs of a claim share is looked up once
                 current = held
                 claim = held.claim
-                payloads, priority, batch_id, lo = claim.payloads, claim.priority, claim.batch_id, claim.lo
+                payloads, priority, batch_id, indexes = claim.payloads, claim.priority, claim.batch_id, claim.indexes
                 attempt, max_attempts, timeout = claim.attempt, claim.max_attempts, claim.timeout_seconds
-            offset = held.start()
-            if held.cursor == held.size:
+                last = held.size - 1
+            held.cursor = (offset := held.cursor) + 1  # held.start()
+            if offset == last:
                 startable.popleft()
-            job = Job(queue_name, payloads[offset], priority, batch_id, lo + offset, attempt, max_attempts)
+            job = Job(queue_name, payloads[offset], priority, batch_id, indexes[offset], attempt, max_attempts)
             self.busy += 1
             self._starts = this_start = self._starts + 1
             try:
                 if timeout is None:
-                    await call(job)
+                    result = await call(job)
+                    if result is not None and type(result) not in VALUES:
+                        await whole(result, self._handler)
+                elif call is apart:
+                    await apart(job, timeout, f"the job ran longer than {timeout:g} s")
                 else:
-                    await _timed(call(job), timeout, f"the job ran longer than {timeout:g} s")
+                    await timed(self._whole(call, job), timeout, f"the job ran longer than {timeout:g} s")
             except BaseException as error:
                 if self._ends_lane(error):
                     held.release(offset)
@@ -131,6 +164,13 @@ class Lanes:
             else:
                 held.complete(offset)
                 stats.jobs_completed += 1
+            if shares:
+                try:
+                    shares = copy_context() == clean
+                except Exception:  # noqa: BLE001 (values that cannot be compared)
+                    shares = False
+                if not shares:
+                    call = apart
             ended = clock()
             self.busy -= 1
             seconds = ended - started
@@ -141,23 +181,29 @@ class Lanes:
             if held.open == 0:
                 holdings.tell(held)
             started = ended
-            # Another lane has started a job meanwhile: the handler waited, so the loop has had its turn.
-            if self._starts == this_start and ended - self._turned_at > SLICE_SECONDS:
-                await asyncio.sleep(0)
+            if ended - self._turned_at > SLICE_SECONDS:
+                if self._starts == this_start:
+                    await asyncio.sleep(0)
+                elif ended - turns.turned_at < HELD_SECONDS:
+                    # Another lane has started a job meanwhile: the handler waited, so the loop has had its turn.
+                    continue
+                await turns.settled()
                 self._turned_at = started = clock()
 
     async def _batch_lane(self) -> None:
         holdings = self._holdings
         while True:
+            await self._turns.settled()
             if not holdings.startable:
                 await holdings.work()
                 continue
-            if self._hung and self.busy >= self.count:
-                await self._thread_free()
+            if self._threads is not None and self._threads.hung and self.busy >= self.count:
+                await self._threads.one_ends()
                 continue
             held, offsets = holdings.start_all()
             jobs = [self._job(held, offset) for offset in offsets]
             self.busy += 1
+            self._starts += 1
             started = time.perf_counter()
             try:
                 outcomes = await self._call_batch(held, jobs)
@@ -179,14 +225,16 @@ class Lanes:
 
     async def _call_batch(self, held: HeldClaim, jobs: list[Job]) -> Sequence[BaseException | None]:
         """Return the outcome of each job; raises only what ends the lane."""
-        call: Callable[[Any], Awaitable[Any]] = self._call
-        timeout = held.claim.timeout_seconds
+        each = held.claim.timeout_seconds
+        limit = None if each is None else each * len(jobs)
+        message = f"{len(jobs)} jobs ran longer than {limit or 0:g} s together"
         try:
-            if timeout is None:
-                outcomes = await call(jobs)
+            if self._threads is None:
+                outcomes = await self._apart(jobs, limit, message)
+            elif limit is None:
+                outcomes = await self._call(jobs)
             else:
-                limit = timeout * len(jobs)
-                outcomes = await _timed(call(jobs), limit, f"{len(jobs)} jobs ran longer than {limit:g} s together")
+                outcomes = await timed(self._call(jobs), limit, message)
         except BaseException as error:
             if self._ends_lane(error):
                 raise
@@ -203,7 +251,7 @@ class Lanes:
             claim.payloads[offset],
             claim.priority,
             claim.batch_id,
-            claim.lo + offset,
+            claim.indexes[offset],
             claim.attempt,
             claim.max_attempts,
         )
@@ -222,7 +270,7 @@ class Lanes:
         logger.info(
             "job %s/%d: attempt %d of %d failed%s: %s: %s",
             claim.batch_id,
-            claim.lo + offset,
+            claim.indexes[offset],
             claim.attempt,
             claim.max_attempts,
             "" if final else ", will be tried again",
@@ -241,52 +289,38 @@ class Lanes:
             return False
         return isinstance(error, asyncio.CancelledError | KeyboardInterrupt | GeneratorExit)
 
-    def _in_thread(self, handler: Handler, executor: ThreadPoolExecutor) -> Callable[[Any], Awaitable[Any]]:
-        def run(argument: Any) -> Any:
-            try:
-                return handler(argument)
-            except StopIteration as error:  # which no future can carry
-                raise RuntimeError("the handler raised StopIteration") from error
+    async def _whole(self, call: Callable[[Any], Awaitable[Any]], argument: Any) -> Any:
+        result = await call(argument)
+        return result if type(result) in VALUES else await whole(result, self._handler)
 
-        async def call(argument: Any) -> Any:
-            thread = executor.submit(run, argument)
-            try:
-                result = await asyncio.wrap_future(thread)
-            except asyncio.CancelledError:
-                if thread.running():
-                    self._leave_behind(asyncio.wrap_future(thread))
-                raise
-            return await result if inspect.isawaitable(result) else result
+    async def _apart(self, argument: Any, timeout: float | None = None, message: str = "") -> Any:
+        """Call an async handler in a context that nothing else runs in, for `timeout` seconds."""
+        return await in_context(self._context.copy(), partial(self._call_alone, argument, timeout, message))
 
-        return call
+    async def _call_alone(self, argument: Any, timeout: float | None, message: str) -> Any:
+        # Of several tasks made in one turn of the loop, the first may have held it since.
+        await self._turns.settled()
+        running = self._whole(self._handler, argument)
+        return await (running if timeout is None else timed(running, timeout, message))
 
-    def _leave_behind(self, thread: asyncio.Future[Any]) -> None:
-        def ended(thread: asyncio.Future[Any]) -> None:
-            self.busy -= 1
-            self._hung.discard(thread)
-            self._holdings.changed.set()
-            if not thread.cancelled():
-                thread.exception()  # has been seen
+    def _add_busy(self, lanes: int) -> None:
+        """Note that so many more lanes, or fewer, have no thread to run a job in."""
+        self.busy += lanes
+        self._holdings.changed.set()
 
-        self.busy += 1
-        self._hung.add(thread)
-        thread.add_done_callback(ended)
-
-    async def _thread_free(self) -> None:
-        """Return when one of the threads has ended that were left behind."""
-        await asyncio.wait(self._hung, return_when=asyncio.FIRST_COMPLETED)
-        await asyncio.sleep(0)  # for its lane to be set free
-
-
-async def _timed(running: Awaitable[Any], seconds: float, message: str) -> Any:
-    timer = asyncio.timeout(seconds)
-    try:
-        async with timer:
-            return await running
-    except TimeoutError as error:
-        if timer.expired():
-            raise JobTimeoutError(message) from error
-        raise
+    def _looked(self, held: float) -> None:
+        """Say so when the loop has not turned for long while jobs ran on it."""
+        starts, running = self._ran
+        self._ran = (self._starts, self.busy)
+        if held < TOLD_SECONDS or self._threads is not None or (not running and starts == self._starts):
+            return
+        if self._seldom.due():
+            logger.warning(
+                "handler %s: nothing else on the event loop went on for %.1f s while it ran. An async function must "
+                "await whatever takes long; make it a plain function, which runs in a thread, or use asyncio.to_thread",
+                handler_name(self._handler),
+                held,
+            )
 
 
 def _wrong_outcomes(outcomes: object, count: int) -> str | None:

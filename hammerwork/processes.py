@@ -11,8 +11,10 @@ import sys
 
 import msgspec
 
+from hammerwork.errors import HandlerError
 from hammerwork.handlers import load_function
 from hammerwork.queue import JobQueue
+from hammerwork.threads import any_left
 from hammerwork.worker import Worker
 
 logger = logging.getLogger("hammerwork.worker")
@@ -36,6 +38,10 @@ class WorkerSettings(msgspec.Struct, kw_only=True):
     pool: str = ""
     instance: str = ""
     log_level: str = "INFO"
+
+    def __repr__(self) -> str:
+        # Without the URL, which holds a password.
+        return f"WorkerSettings(queue={self.queue!r}, handler={self.handler!r})"
 
 
 class WorkerProcesses:
@@ -107,8 +113,12 @@ class WorkerProcesses:
         return ended.result()
 
 
-async def run_worker(settings: WorkerSettings) -> None:
-    """Run one worker in this process until SIGTERM or SIGINT, or until standard input ends with the parent process."""
+async def run_worker(settings: WorkerSettings, parent: int) -> None:
+    """Run one worker in this process until SIGTERM or SIGINT, or until the pipe `parent` ends with the parent process.
+
+    Raises:
+        HandlerError: The handler cannot be loaded.
+    """
     handler = load_function(settings.handler)
     async with await JobQueue.connect(settings.database_url) as queue:
         worker = (
@@ -123,24 +133,43 @@ async def run_worker(settings: WorkerSettings) -> None:
             loop.add_signal_handler(number, worker.stop)
 
         def parent_is_gone() -> None:
-            if not os.read(sys.stdin.fileno(), 1):
-                loop.remove_reader(sys.stdin.fileno())
+            if not os.read(parent, 1):
+                loop.remove_reader(parent)
                 worker.stop()
 
-        loop.add_reader(sys.stdin.fileno(), parent_is_gone)
+        loop.add_reader(parent, parent_is_gone)
         await worker.run()
 
 
-def _main() -> None:
+def _keep_standard_input() -> int:
+    """Move the parent's pipe out of the handler's reach; it and its children find nothing on standard input."""
+    parent = os.dup(0)  # closed in whatever is executed
+    with open(os.devnull, "rb") as nothing:  # noqa: PTH123 (a device)
+        os.dup2(nothing.fileno(), 0)
+    return parent
+
+
+def _main() -> int:
     settings = msgspec.json.decode(sys.stdin.buffer.readline(), type=WorkerSettings)
+    parent = _keep_standard_input()
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(process)d %(message)s")
     try:
         import uvloop as loops  # noqa: PLC0415 (an extra; the standard loop does as well, more slowly)
     except ModuleNotFoundError:
-        asyncio.run(run_worker(settings))
+        run = asyncio.run
     else:
-        loops.run(run_worker(settings))
+        run = loops.run
+    try:
+        run(run_worker(settings, parent))
+    except HandlerError as error:
+        logger.error("%s", error)  # noqa: TRY400 (the message says it all)
+        return 2
+    if any_left():
+        logger.warning("a handler is still running; its job goes back to the queue")
+        logging.shutdown()
+        os._exit(0)
+    return 0
 
 
 if __name__ == "__main__":
-    _main()
+    sys.exit(_main())

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import os
-import time
-import uuid
 from datetime import timedelta
 from typing import TYPE_CHECKING, Self
 
 from hammerwork.backends import connect_backend
 from hammerwork.errors import BatchNotFoundError, InvalidBatchError
+from hammerwork.ids import batch_id_for as batch_id_for  # noqa: PLC0414 (its old place)
+from hammerwork.ids import new_batch_id as new_batch_id  # noqa: PLC0414
+from hammerwork.timing import UPKEEP_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Awaitable, Callable, Collection, Iterable
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
     from hammerwork.batch import Job, JobBatch, JobStatus
     from hammerwork.reports import BatchStatus, ErrorGroup, JobRecord, QueueDepth, QueueStatistics, WorkerInfo
 
-LEASE_SECONDS = 30.0
-"""A worker that has not been heard of for this long is taken for dead, and its jobs go back to the queue."""
 MAX_FINGERPRINT_LENGTH = 128
 
 
@@ -31,6 +28,8 @@ class JobQueue:
     """A queue in a database. One object serves a whole program; all methods may be called concurrently.
 
     Every method raises `DatabaseUnavailableError` when the database cannot be reached; it may then be called again.
+    What waiting does not cure is a `DatabaseRefusedError`, anything else that the database or its driver says a
+    `DatabaseError`, the base of both.
     """
 
     def __init__(self, backend: Backend) -> None:
@@ -46,7 +45,9 @@ class JobQueue:
             connect_timeout: Seconds to wait for each connection.
 
         Raises:
-            UnsupportedDatabaseError: The scheme is unknown, or its driver is not installed.
+            UnsupportedDatabaseError: The URL cannot be used, its driver is not installed, or the server is of a kind or
+                version, or the database of an encoding, that is not supported.
+            DatabaseRefusedError: The server does not let this user in, or not with these options.
             DatabaseUnavailableError: No connection within the time.
         """
         return cls(await connect_backend(url, max_connections=max_connections, connect_timeout=connect_timeout))
@@ -78,18 +79,20 @@ class JobQueue:
 
         Args:
             batch: The batch; it is not changed.
-            batch_id: Makes the call idempotent: enqueueing the same id again stores nothing. Default: a new id.
+            batch_id: The batch's id: enqueueing the same id again stores nothing. Default: `JobBatch.id`, so the same
+                object may be enqueued again after a `DatabaseUnavailableError`, and is stored once.
             fingerprint: Any text of at most 128 characters that tells the batch's content.
 
         Raises:
             InvalidBatchError: The batch breaks a rule.
-            BatchConflictError: `batch_id` is taken by a batch with another fingerprint.
+            BatchConflictError: `batch_id` is taken by a batch with another fingerprint, or the object was enqueued with
+                other jobs before.
         """
         batch.validate()
         _check_fingerprint(batch, fingerprint)
-        return await self.backend.enqueue(
-            batch, batch.jobs, batch_id=batch_id or new_batch_id(), fingerprint=fingerprint
-        )
+        if batch_id is None:
+            batch.note_enqueued()
+        return await self.backend.enqueue(batch, batch.jobs, batch_id=batch_id or batch.id, fingerprint=fingerprint)
 
     async def enqueue_stream(
         self,
@@ -109,23 +112,28 @@ class JobQueue:
         Args:
             batch: The settings; it must have a queue and no jobs.
             jobs: The jobs, in an order that is the same each time.
-            batch_id: Makes the call idempotent, see `enqueue_batch`.
+            batch_id: See `enqueue_batch`. A second stream with the same settings needs a `JobBatch` of its own.
             fingerprint: See `enqueue_batch`.
             progress: Awaited after each slice with the number of jobs stored so far.
 
         Raises:
             InvalidBatchError: The settings or a job break a rule.
             BatchConflictError: `batch_id` is taken by a batch with another fingerprint, or the batch was cancelled or
-                deleted meanwhile, or loaded from another stream.
+                deleted meanwhile, or loaded from another stream; or the object has been stored from a stream before.
         """
         if batch.jobs:
             raise InvalidBatchError(
                 f"batch {batch.name!r}: jobs: {len(batch.jobs):,} jobs beside the stream; give all jobs in the stream"
             )
         _check_fingerprint(batch, fingerprint)
-        return await self.backend.enqueue_stream(
-            batch, jobs, batch_id=batch_id or new_batch_id(), fingerprint=fingerprint, progress=progress
+        if batch_id is None:
+            batch.note_enqueued()
+        stored = await self.backend.enqueue_stream(
+            batch, jobs, batch_id=batch_id or batch.id, fingerprint=fingerprint, progress=progress
         )
+        if batch_id is None:
+            batch.note_streamed()
+        return stored
 
     async def get_batch_status(self, batch_id: UUID) -> BatchStatus:
         """Return the exact counts of a batch; raises `BatchNotFoundError`."""
@@ -234,9 +242,21 @@ class JobQueue:
         """Return the workers of a queue, or of all queues."""
         return await self.backend.workers(queue)
 
-    async def release_lost_claims(self, *, lease_seconds: float = LEASE_SECONDS) -> int:
-        """Give the jobs of dead workers back to the queue; return how many jobs. Workers do this on their own too."""
-        return await self.backend.reap(lease_seconds)
+    async def release_lost_claims(self) -> int:
+        """Give the jobs of lost workers back to their queues; return how many jobs. Workers see to that themselves too.
+
+        A worker is lost when the upkeep has seen nothing of it for its lease. Time in which nobody does the upkeep, as
+        while the database cannot be reached, does not count.
+        """
+        return await self.backend.reap()
+
+    async def upkeep(self) -> None:
+        """Do what somebody must do each second for the queues of this database, if nobody has just done it.
+
+        Due retries become ready, the jobs of lost workers go back to their queues, deletions and retries that were cut
+        off go on. Workers see to it by themselves; this is for programs that follow batches without workers.
+        """
+        await self.backend.upkeep(UPKEEP_SECONDS)
 
 
 def _check_fingerprint(batch: JobBatch, fingerprint: str | None) -> None:
@@ -245,19 +265,3 @@ def _check_fingerprint(batch: JobBatch, fingerprint: str | None) -> None:
             f"batch {batch.name!r}: fingerprint: {len(fingerprint)} characters; at most {MAX_FINGERPRINT_LENGTH}, "
             "without NUL"
         )
-
-
-def batch_id_for(*parts: str) -> UUID:
-    """Return the id that belongs to these strings: the same strings give the same id on every machine."""
-    octets = bytearray(hashlib.sha256("\0".join(parts).encode()).digest()[:16])
-    octets[6] = octets[6] & 0x0F | 0x80  # version 8, RFC 9562: made in a way of our own
-    octets[8] = octets[8] & 0x3F | 0x80
-    return uuid.UUID(bytes=bytes(octets))
-
-
-def new_batch_id() -> UUID:
-    """Return a fresh id that sorts by time (UUID version 7, RFC 9562), which keeps the end of the jobs' index hot."""
-    octets = bytearray(int(time.time() * 1000).to_bytes(6, "big") + os.urandom(10))
-    octets[6] = octets[6] & 0x0F | 0x70
-    octets[8] = octets[8] & 0x3F | 0x80
-    return uuid.UUID(bytes=bytes(octets))

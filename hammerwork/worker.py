@@ -6,30 +6,30 @@ import asyncio
 import logging
 import time
 import uuid
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import msgspec
 
-from hammerwork.backends.protocol import Settled, WorkerRecord
-from hammerwork.claims import HeldClaim
-from hammerwork.errors import DatabaseUnavailableError
+from hammerwork.backends.protocol import WorkerRecord
+from hammerwork.errors import HammerworkError
+from hammerwork.handlers import check_handler
 from hammerwork.holdings import Holdings
 from hammerwork.lanes import Lanes, WorkerStats
-from hammerwork.queue import LEASE_SECONDS
+from hammerwork.pulse import Pulse
+from hammerwork.pump import Pump
+from hammerwork.timing import LEASE_SECONDS, POLL_SECONDS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
-
-    from hammerwork.errors import HammerworkError
+    from hammerwork.backends.protocol import Heard
     from hammerwork.handlers import Handler
     from hammerwork.queue import JobQueue
 
 logger = logging.getLogger("hammerwork.worker")
 
-HEARTBEATS_PER_LEASE = 6
-UPKEEP_SECONDS = 1.0
-BUSY_RETRY_SECONDS = 0.002
-_BACKOFF_SECONDS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+TURN_SECONDS = 15.0
+"""A worker that runs no job has stopped working if its event loop has not turned for this long."""
+HELD_SECONDS = 600.0
+"""The same while jobs run: handlers should not hold the event loop, but to end the worker only repeats its jobs."""
 
 
 class Worker:
@@ -42,8 +42,8 @@ class Worker:
         pool: Name of the group that the worker belongs to, for statistics.
         instance: Identity of the place that the worker runs in, if only one process can be there at a time, such as the
             UID of a Pod: what an earlier process there held is free again as soon as this one starts.
-        lease_seconds: A worker not heard of for this long is taken for dead. It must be the same for all workers of a
-            database, and far above what the network and the server may take at their slowest.
+        lease_seconds: This worker is taken for dead when it is not heard of for this long while others are. It should
+            be far above what the network and the server may take at their slowest.
     """
 
     def __init__(
@@ -58,6 +58,7 @@ class Worker:
     ) -> None:
         if lease_seconds <= 0:
             raise ValueError(f"worker of queue {queue_name!r}: lease of {lease_seconds} s: must be more than 0")
+        check_handler(handler)
         self.id = uuid.uuid4()
         self.queue_name = queue_name
         self._backend = queue.backend
@@ -65,19 +66,31 @@ class Worker:
         self._pool = pool
         self._instance = instance
         self._lease = lease_seconds
-        self._heartbeat = lease_seconds / HEARTBEATS_PER_LEASE
         self._lane_count = 10
-        self._poll_interval = 0.1
         self._batch_processing = True
         self._grace_period = 30.0
         self._holdings = Holdings()
         self._lanes: Lanes | None = None
         self._stopping = asyncio.Event()
-        self._ask_at = 0.0
         self._stalled_at = -1
-        """Jobs processed when all lanes were last seen not to get on."""
-        self._heard_at = 0.0
+        """Jobs processed when all lanes were last seen stuck."""
         self._moved_at = time.monotonic()
+        self._pump = Pump(
+            queue.backend,
+            self._holdings,
+            worker_id=self.id,
+            queue_name=queue_name,
+            wanted=self._wanted,
+            notified=lambda: self._pulse.notified,
+            poll_interval=POLL_SECONDS,
+        )
+        self._pulse = Pulse(
+            queue.backend,
+            record=self._record,
+            held=lambda: list(self._holdings.claims),
+            heard=self._heard,
+            wake=self._pump.ask_now,
+        )
 
     def with_concurrency(self, lanes: int) -> Self:
         """Run up to `lanes` jobs at a time (default 10)."""
@@ -87,10 +100,13 @@ class Worker:
         return self
 
     def with_poll_interval(self, seconds: float) -> Self:
-        """Look for work at least this often while idle (default 0.1 s); notifications make it faster than that."""
+        """Look for work this often while idle (default 0.1 s), where the database does not notify of new jobs.
+
+        Without work the interval grows, to a second at most, or stays as it is if it is longer than that.
+        """
         if seconds <= 0:
             raise ValueError(f"worker of queue {self.queue_name!r}: poll interval {seconds} s: must be more than 0")
-        self._poll_interval = seconds
+        self._pump.poll_interval = seconds
         return self
 
     def with_batch_processing_enabled(self, enabled: bool) -> Self:
@@ -114,13 +130,16 @@ class Worker:
 
     @property
     def healthy(self) -> bool:
-        """Whether the worker's loop has moved in the last 15 seconds."""
-        return time.monotonic() - self._moved_at < 15
+        """Whether the worker can go on: its loop turns (a handler may hold it for ten minutes) and threads are left."""
+        if self._lanes is not None and self._lanes.stuck:
+            return False
+        patience = HELD_SECONDS if self.busy_lanes else TURN_SECONDS
+        return time.monotonic() - self._moved_at < patience
 
     @property
     def ready(self) -> bool:
         """Whether the database answered the last heartbeats."""
-        return time.monotonic() - self._heard_at < 3 * self._heartbeat
+        return time.monotonic() - self._pulse.heard_at < 3 * self._pulse.interval
 
     def stop(self) -> None:
         """Shut down: claim nothing more, give back what has not started, finish what runs. `run` returns then."""
@@ -128,28 +147,32 @@ class Worker:
         self._holdings.changed.set()
 
     async def run(self) -> None:
-        """Work until `stop`. Trouble with the database is waited out, with growing pauses, for as long as it takes."""
+        """Work until `stop`. Trouble with the database is waited out, with growing pauses, for as long as it takes.
+
+        Cancelled, it cuts running jobs short, gives back all it holds, and deregisters, within a few seconds.
+        """
         if self._stopping.is_set():
             return
         lanes = self._lanes = Lanes(self._handler, self._holdings, queue_name=self.queue_name, count=self._lane_count)
-        pulse = asyncio.create_task(self._pulse())
+        self._pulse.start()
         try:
-            await self._until_available("register", self._register)
             await self._work(lanes)
         finally:
-            pulse.cancel()
+            await self._pulse.stop()
 
     async def _work(self, lanes: Lanes) -> None:
         lanes.start()
-        pump = asyncio.create_task(self._pump(lanes))
-        service = [asyncio.create_task(job) for job in (self._beat(), self._upkeep(lanes), self._listen())]
+        pump = asyncio.create_task(self._pump.run())
         stopped = asyncio.create_task(self._stopping.wait())
-        tasks = [stopped, pump, *service, *lanes.tasks]
+        tasks = [stopped, pump, asyncio.create_task(self._upkeep(lanes)), *lanes.tasks]
         try:
             # Nothing but stop() ends one of them; an error that does is a bug and must not go unseen.
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             if self._stopping.is_set():
-                await self._shut_down(lanes, pump)
+                await self._shut_down(lanes, pump, grace_period=self._grace_period)
+        except asyncio.CancelledError:
+            await self._shut_down(lanes, pump, grace_period=0)
+            raise
         finally:
             lanes.cancel()
             for task in tasks:
@@ -162,69 +185,14 @@ class Worker:
         if not self._stopping.is_set():
             raise RuntimeError(f"worker of queue {self.queue_name!r}: the handler cancelled a task of the worker")
 
-    async def _pump(self, lanes: Lanes) -> None:
-        """Report outcomes and fetch claims, in one round trip where both are due, until stopped and nothing is held."""
-        holdings = self._holdings
-        failures = 0
-        while not (self._stopping.is_set() and not holdings.claims):
-            holdings.changed.clear()
-            held = holdings.news.popleft() if holdings.news else None
-            if held is not None and not held.has_news():
-                continue
-            now = time.monotonic()
-            wanted = self._wanted(lanes)
-            if held is None and (wanted == 0 or now < self._ask_at):
-                await self._change(within=self._ask_at - now if wanted else None)
-                continue
-            report = held.report() if held is not None else None
-            try:
-                answer = await self._backend.exchange(self.id, self.queue_name, report, wanted)
-            except DatabaseUnavailableError as error:
-                if held is not None:
-                    holdings.news.appendleft(held)
-                await self._pause("claim and report", error, failures)
-                failures += 1
-                continue
-            failures = 0
-            if held is not None:
-                self._settled(held, answer.settled)
-            if answer.claim is not None:
-                holdings.install(HeldClaim(answer.claim))
-                if self._stopping.is_set():
-                    holdings.give_back(None)
-            elif wanted:
-                self._ask_at = now + (BUSY_RETRY_SECONDS if answer.busy else self._poll_interval)
-
-    def _wanted(self, lanes: Lanes) -> int:
-        if not self.ready:
+    def _wanted(self) -> int:
+        lanes = self._lanes
+        if lanes is None or not self.ready:
             return 0  # the lease may be over, as after a pause of the process; what it claimed now would be taken away
-        if self._stopping.is_set() or (lanes.stats.jobs_processed == self._stalled_at and lanes.busy == lanes.count):
+        if lanes.stats.jobs_processed == self._stalled_at and lanes.busy == lanes.count:
             return 0
         wanted = self._holdings.wanted(self._lane_count, lanes.busy, lanes.average_seconds)
         return wanted if self._batch_processing else min(wanted, 1)
-
-    async def _change(self, *, within: float | None) -> None:
-        try:
-            async with asyncio.timeout(within):
-                await self._holdings.changed.wait()
-        except TimeoutError:
-            pass
-
-    def _settled(self, held: HeldClaim, settled: Settled | None) -> None:
-        claim = held.claim
-        if settled is Settled.LOST:
-            logger.warning("claim %d of batch %s: lost; its jobs went back to the queue", claim.id, claim.batch_id)
-            held.lost = True
-            self._holdings.drop(held)
-            return
-        ended = held.confirm()
-        self._holdings.heard(held)
-        if ended:
-            self._holdings.drop(held)
-        if settled is Settled.STOPPED:
-            self._holdings.give_back({claim.batch_id})
-        if held.open == 0 and held.has_news():
-            self._holdings.tell(held)
 
     def _record(self) -> WorkerRecord:
         stats = self.get_batch_stats()
@@ -234,119 +202,60 @@ class Worker:
             pool=self._pool,
             instance=self._instance,
             lanes=self._lane_count,
+            lease_seconds=self._lease,
             processed=stats.jobs_processed,
             failed=stats.jobs_failed,
             busy_ms=round(stats.busy_seconds * 1000),
         )
 
-    async def _register(self) -> None:
-        await self._backend.heartbeat(self._record())
-        if self._instance:
-            await self._backend.retire(self.id, instance=self._instance)
-        await self._backend.reap(self._lease)
-        self._heard_at = time.monotonic()
+    def _heard(self, heard: Heard) -> None:
+        for claim_id in heard.unknown:
+            held = self._holdings.claims.get(claim_id)
+            if held is not None and held.open:  # else only the answer to its last report is on its way
+                self._pump.lost(held)
+        if heard.ready:
+            self._pump.ask_now()
+        self._holdings.changed.set()
 
-    async def _beat(self) -> None:
-        while True:
-            await asyncio.sleep(self._heartbeat if self.ready else min(1.0, self._heartbeat))
-            try:
-                await self._backend.heartbeat(self._record())
-                self._heard_at = time.monotonic()
-                self._holdings.changed.set()
-            except DatabaseUnavailableError as error:
-                logger.warning("heartbeat: %s", error)
-                if time.monotonic() - self._heard_at > self._lease * 0.8:
-                    # Others will soon take this worker for dead; what has not started here may start there.
-                    self._holdings.give_back(None)
-
-    async def _pulse(self) -> None:
-        """Show that the event loop turns; the database has no part in that."""
+    async def _upkeep(self, lanes: Lanes) -> None:
+        """Each second: report from long claims, give back what others could start sooner, learn of stopped batches."""
+        processed = 0
         while True:
             self._moved_at = time.monotonic()
             await asyncio.sleep(1)
-
-    async def _upkeep(self, lanes: Lanes) -> None:
-        """Each second: report from long claims, learn of stopped batches, make due retries ready; now and then reap."""
-        turn = 0
-        processed = 0
-        while True:
-            await asyncio.sleep(UPKEEP_SECONDS)
-            turn += 1
             now = time.monotonic()
             for held in self._holdings.claims.values():
-                if now - held.since >= UPKEEP_SECONDS and held.has_news():
+                if now - held.since >= 1 and held.has_news():
                     self._holdings.tell(held)
             if processed == lanes.stats.jobs_processed and lanes.busy == lanes.count:
                 # Jobs take longer than they did when these were fetched; others may be idle.
                 self._stalled_at = processed
                 self._holdings.give_back(None)
             processed = lanes.stats.jobs_processed
+            if now - self._pulse.heard_at > self._lease * 0.8:
+                # Others will soon take this worker for dead; what has not started here may start there.
+                self._holdings.give_back(None)
             waiting = {held.claim.batch_id for held in self._holdings.claims.values() if held.waiting}
             try:
                 if waiting:
                     self._holdings.give_back(await self._backend.stopped_batches(waiting))
-                await self._backend.tick(self.queue_name)
-                if turn % max(1, round(self._heartbeat)) == 0:
-                    await self._backend.reap(self._lease)
-            except DatabaseUnavailableError as error:
+            except HammerworkError as error:
                 logger.debug("upkeep: %s", error)
 
-    async def _listen(self) -> None:
-        """Be woken as soon as jobs are there. Without it (no such connection, a pooler in between) polling goes on."""
-        failures = 0
-        while True:
-            broken = asyncio.Event()
-
-            def wake(queue: str, broken: asyncio.Event = broken) -> None:
-                if not queue:
-                    broken.set()
-                elif queue == self.queue_name:
-                    self._ask_at = 0.0
-                    self._holdings.changed.set()
-
-            try:
-                end = await self._backend.listen(wake)
-            except DatabaseUnavailableError as error:
-                await self._pause("listen", error, failures)
-                failures += 1
-                continue
-            failures = 0
-            try:
-                await broken.wait()
-            finally:
-                await end()
-
-    async def _shut_down(self, lanes: Lanes, pump: asyncio.Task[None]) -> None:
+    async def _shut_down(self, lanes: Lanes, pump: asyncio.Task[None], *, grace_period: float) -> None:
         logger.info("queue %s: shutting down, %d jobs are running", self.queue_name, lanes.busy)
+        self._pump.stopping = True
         self._holdings.give_back(None)
         self._holdings.changed.set()
-        await asyncio.wait([pump], timeout=self._grace_period)
+        if grace_period:
+            await asyncio.wait([pump], timeout=grace_period)
         if not pump.done():
             lanes.cancel()
             await asyncio.wait(lanes.tasks)
             for held in self._holdings.claims.values():
                 self._holdings.tell(held)
+            self._holdings.changed.set()
             await asyncio.wait([pump], timeout=5)
-        try:
-            await self._backend.heartbeat(self._record())
-            await self._backend.retire(self.id)
-        except DatabaseUnavailableError as error:
-            logger.warning("could not sign off, the lease will end by itself: %s", error)
-
-    async def _until_available(self, what: str, operation: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        failures = 0
-        while not self._stopping.is_set():
-            try:
-                return await operation()
-            except DatabaseUnavailableError as error:
-                await self._pause(what, error, failures)
-                failures += 1
-        return None
-
-    async def _pause(self, what: str, error: HammerworkError, failures: int) -> None:
-        pause = _BACKOFF_SECONDS[min(failures, len(_BACKOFF_SECONDS) - 1)]
-        logger.warning("%s: %s; again in %.1f s", what, error, pause)
-        await asyncio.sleep(pause)
 
 
 class WorkerPool:

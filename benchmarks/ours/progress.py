@@ -29,14 +29,15 @@ DECLARE
     v_worker uuid := '{worker}';
     v_held bigint;
 BEGIN
-    SELECT claim_id INTO v_held FROM hammerwork_claim(v_worker, '{queue}', 1);
+    SELECT claim_id INTO v_held FROM hammerwork_exchange_1(v_worker, '{queue}', 1, 1, NULL);
     FOR i IN 1 .. {claims} LOOP
         COMMIT;
         SELECT claim_id INTO v_held
-            FROM hammerwork_exchange(v_worker, v_held, 1, 1, 0, NULL, NULL, NULL, NULL, '{queue}', 1);
+            FROM hammerwork_exchange_1(v_worker, '{queue}', 1, 1, json_build_array(json_build_object(
+                'claim', v_held, 'open', 1, 'completed', 1, 'failed', 0)));
         WHILE v_held IS NULL LOOP  -- another session is at the chunk
             COMMIT;
-            SELECT claim_id INTO v_held FROM hammerwork_claim(v_worker, '{queue}', 1);
+            SELECT claim_id INTO v_held FROM hammerwork_exchange_1(v_worker, '{queue}', 1, 1, NULL);
         END LOOP;
     END LOOP;
 END $$

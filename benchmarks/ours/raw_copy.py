@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 async def raw_copy(load: Load) -> dict[str, float]:
-    """Copy rows from a buffer that is ready into a table of the same definition as that of the jobs."""
+    """Copy rows, one for each job, from a buffer that is ready."""
     server = load.server
     assert isinstance(server, Postgres)
     url = await server.fresh_database()
@@ -28,7 +28,7 @@ async def raw_copy(load: Load) -> dict[str, float]:
         await queue.create_tables()
     rows = io.BytesIO(_binary_rows(load.jobs))
     async with server.connection(url) as connection:
-        await connection.execute("CREATE TABLE raw (LIKE hammerwork_jobs INCLUDING ALL)")
+        await connection.execute("CREATE TABLE raw (batch_id uuid, idx int, payload json, PRIMARY KEY (batch_id, idx))")
         started = time.perf_counter()
         await connection.copy_to_table("raw", source=rows, columns=["batch_id", "idx", "payload"], format="binary")
         seconds = time.perf_counter() - started

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
+from hammerwork.backends.urls import parse_url
 from hammerwork.errors import UnsupportedDatabaseError
 
 if TYPE_CHECKING:
-    from hammerwork.backends.mysql import MysqlBackend
+    from hammerwork.backends.mysql.backend import MysqlBackend
     from hammerwork.backends.postgres import PostgresBackend
     from hammerwork.backends.protocol import Backend
 
@@ -17,7 +17,7 @@ _EXTRAS = {"postgresql": "postgres", "postgres": "postgres", "mysql": "mysql", "
 
 async def connect_backend(url: str, *, max_connections: int, connect_timeout: float) -> Backend:
     """Open the backend for `url`; see `JobQueue.connect`."""
-    scheme = _scheme(url)
+    scheme = parse_url(url).scheme
     extra = _EXTRAS.get(scheme)
     if extra is None:
         raise UnsupportedDatabaseError(
@@ -34,19 +34,10 @@ async def connect_backend(url: str, *, max_connections: int, connect_timeout: fl
     return await backend.connect(url, max_connections=max_connections, connect_timeout=connect_timeout)
 
 
-def _scheme(url: str) -> str:
-    try:
-        parts = urlsplit(url)
-        parts.port  # noqa: B018 (raises if it is no number)
-    except ValueError as error:
-        raise UnsupportedDatabaseError(f"database URL: {error}") from error
-    return parts.scheme
-
-
 def _backend(extra: str) -> type[PostgresBackend] | type[MysqlBackend]:
     # Imported when asked for: their drivers are extras.
     if extra == "mysql":
-        from hammerwork.backends.mysql import MysqlBackend  # noqa: PLC0415
+        from hammerwork.backends.mysql.backend import MysqlBackend  # noqa: PLC0415
 
         return MysqlBackend
     from hammerwork.backends.postgres import PostgresBackend  # noqa: PLC0415

@@ -20,14 +20,17 @@ if TYPE_CHECKING:
 Span = tuple[int, int]
 """A run of jobs by index: first and last, both included."""
 
+MAX_CLAIMS = 100
+"""In one exchange."""
+
 
 class Claim(msgspec.Struct, kw_only=True):
-    """A run of jobs that a worker holds, with what it has to know of their batch."""
+    """Jobs that a worker holds, with what it has to know of their batch."""
 
     id: int
     batch_id: UUID
-    lo: int
-    hi: int
+    indexes: range | list[int]
+    """The jobs, in ascending order."""
     attempt: int
     priority: Priority
     alone: bool
@@ -38,7 +41,7 @@ class Claim(msgspec.Struct, kw_only=True):
     retry_policy: RetryPolicy
     batch_size: int
     payloads: list[Any]
-    """Decoded payloads of the jobs lo..hi."""
+    """Decoded payloads of the jobs, one for each index; another number when the batch is damaged."""
 
 
 class Failure(msgspec.Struct, kw_only=True):
@@ -55,17 +58,20 @@ class Failure(msgspec.Struct, kw_only=True):
 class Settlement(msgspec.Struct, kw_only=True):
     """Outcomes of a claim since the last report. With `remaining` None, nothing is left and the claim ends."""
 
-    claim_id: int
+    claim: int
+    """Its id."""
     open: int
     """Jobs of the claim that had no outcome before this report; makes a repeated report harmless."""
     completed: int = 0
     failed: int = 0
     """Jobs that failed for good."""
-    failures: list[Failure] = []
+    failures: list[Failure] | None = None
     """What is to be recorded; may include attempts that are retried."""
-    retries: list[tuple[int, int, float]] = []
-    """Spans to be tried again, each with the delay in seconds."""
-    released: list[Span] = []
+    retries: list[Span] | None = None
+    """Spans to be tried again."""
+    delay: float = 0.0
+    """Seconds until then."""
+    released: list[Span] | None = None
     """Spans that were not started and go back."""
     remaining: list[Span] | None = None
 
@@ -83,8 +89,9 @@ class Settled(enum.Enum):
 class Exchange(msgspec.Struct, kw_only=True):
     """The answer to one round trip of a worker."""
 
-    settled: Settled | None = None
-    claim: Claim | None = None
+    settled: dict[int, Settled] = {}
+    """The answers to the reports, by claim."""
+    claims: list[Claim] = []
     busy: bool = False
     """No claim, but only since others are taking some at this moment: ask again at once."""
 
@@ -97,9 +104,67 @@ class WorkerRecord(msgspec.Struct, kw_only=True):
     pool: str
     instance: str
     lanes: int
+    lease_seconds: float
     processed: int = 0
     failed: int = 0
     busy_ms: int = 0
+
+
+class Heard(msgspec.Struct, kw_only=True):
+    """The queue's answer to a heartbeat."""
+
+    unknown: set[int] = set()
+    """Claims that the worker holds and the queue knows nothing of (any more)."""
+    undelivered: bool = False
+    """The queue knows claims of this worker that it does not hold; see `Lifeline.recover`."""
+    ready: bool = False
+    """Something of the worker's queue can be claimed."""
+    upkeep_idle: float = 0.0
+    """Seconds since somebody did the upkeep."""
+
+
+class Upkeep(msgspec.Struct, kw_only=True):
+    """What was done for the queues of a database."""
+
+    turn: bool
+    """Whether it was the caller's turn."""
+    released: int = 0
+    """Jobs of lost workers that went back to their queues."""
+
+
+class Lifeline(Protocol):
+    """A connection of its own for the heartbeats of one worker, its notifications and the upkeep."""
+
+    notified: bool
+    """Whether notifications arrive on this connection."""
+
+    async def heartbeat(self, worker: WorkerRecord, known: WorkerRecord | None, held: Sequence[int]) -> Heard:
+        """Register the worker, or show that it lives.
+
+        Args:
+            worker: What it has done so far.
+            known: The same at its last heartbeat that was answered; None before the first one.
+            held: Ids of the claims that it holds.
+        """
+        ...
+
+    async def recover(self, worker_id: UUID, held: Sequence[int], *, older_than: float) -> int:
+        """Give back the worker's claims but those it holds, if they are older than this; return the number of jobs."""
+        ...
+
+    async def retire(self, worker_id: UUID) -> None:
+        """Forget a worker that has ended and given back what it held."""
+        ...
+
+    async def replace(self, worker_id: UUID, instance: str) -> None:
+        """Forget all other workers that ran at `instance`; the upkeep frees what they held."""
+        ...
+
+    async def upkeep(self, seconds: float) -> Upkeep:
+        """Do the upkeep if it is due; see `Backend.upkeep`."""
+        ...
+
+    async def close(self) -> None: ...
 
 
 class Backend(Protocol):
@@ -140,33 +205,32 @@ class Backend(Protocol):
     async def workers(self, queue: str | None) -> list[WorkerInfo]: ...
     async def queue_depths(self) -> dict[str, QueueDepth]: ...
 
-    async def exchange(self, worker_id: UUID, queue: str, settlement: Settlement | None, limit: int) -> Exchange:
-        """Settle, then claim up to `limit` jobs (0: none), in one round trip."""
+    async def exchange(
+        self, worker_id: UUID, queue: str, settlements: Sequence[Settlement], limit: int, *, claims: int = MAX_CLAIMS
+    ) -> Exchange:
+        """Settle, then take up to `limit` jobs (0: none) in up to `claims` claims; one round trip, one transaction."""
         ...
 
-    async def heartbeat(self, worker: WorkerRecord) -> None:
-        """Register the worker, or show that it lives."""
-        ...
-
-    async def retire(self, worker_id: UUID, *, instance: str = "") -> None:
-        """Forget a worker that has ended; with `instance`, forget all others that ran there and free what they hold."""
+    async def begin(self, worker_id: UUID, claim_id: int) -> bool:
+        """Note that a worker begins to run a job that may kill it; False: the claim is not the worker's any more."""
         ...
 
     async def stopped_batches(self, batch_ids: Collection[UUID]) -> set[UUID]:
         """Return those of these batches of which no further job may start."""
         ...
 
-    async def tick(self, queue: str) -> None:
-        """Make due retries claimable, and end stopped batches that nobody works on."""
-        ...
+    async def upkeep(self, seconds: float) -> Upkeep:
+        """Do what somebody must do every `seconds`, if nobody else has done it.
 
-    async def reap(self, lease_seconds: float) -> int:
-        """Free the claims of all workers not heard of for this long; return the number of jobs."""
-        ...
-
-    async def listen(self, wake: Callable[[str], None]) -> Callable[[], Awaitable[None]]:
-        """Call `wake` with a queue's name when jobs of it become ready; return what ends the listening.
-
-        Raises `DatabaseUnavailableError` where the connection cannot listen; polling goes on then.
+        Make due retries claimable, free the claims of lost workers, and end what was cut off: deletions, retries,
+        stopped batches that nobody works on.
         """
+        ...
+
+    async def reap(self) -> int:
+        """Free the claims of lost workers; return the number of jobs."""
+        ...
+
+    async def lifeline(self, queue: str, wake: Callable[[], None]) -> Lifeline:
+        """Open a connection outside of the pool; `wake` is called when jobs of `queue` become ready."""
         ...

@@ -6,27 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from hammerwork.backends.listing import STOPPED
 from hammerwork.backends.protocol import Claim
-from hammerwork.batch import BatchState, JobStatus, PartialFailureMode, Priority, RetryPolicy
+from hammerwork.batch import BatchState, PartialFailureMode, Priority, RetryPolicy
 from hammerwork.errors import BatchConflictError
 from hammerwork.reports import BatchStatus, JobError, QueueDepth, QueueStatistics, WorkerInfo
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
-    from hammerwork.backends.protocol import Span
+    from collections.abc import Mapping
 
     Row = Mapping[str, Any]
-
-MAX_PAGE = 10_000
-MAX_BATCHES = 1_000
-STOPPED = {BatchState.FAILED, BatchState.CANCELLED}
-
-
-def check_limit(what: str, limit: int, most: int, unit: str) -> None:
-    """Raise ValueError unless `limit` is a page of 1 to `most`."""
-    if not 1 <= limit <= most:
-        raise ValueError(f"{what}: limit {limit} must be 1 to {most:,} {unit} a page")
 
 
 def batch_status(row: Row) -> BatchStatus:
@@ -71,18 +60,15 @@ def job_error(row: Row, *, attempt: int) -> JobError:
     )
 
 
-def attempts_begun(attempt: int, status: JobStatus) -> int:
-    """Return how many attempts of a job have begun when `attempt` is the one that runs, comes next or ended last."""
-    return attempt - 1 if status in {JobStatus.PENDING, JobStatus.SCHEDULED, JobStatus.CANCELLED} else attempt
-
-
 def claim(row: Row, payloads: list[Any]) -> Claim:
     """Return a claim from the answer to a request for one."""
+    indexes: range | list[int] = range(row["lo"], row["hi"] + 1)
+    if row["spans"] is not None:
+        indexes = [index for lo, hi in msgspec.json.decode(row["spans"]) for index in range(lo, hi + 1)]
     return Claim(
         id=row["claim_id"],
         batch_id=row["batch_id"],
-        lo=row["lo"],
-        hi=row["hi"],
+        indexes=indexes,
         attempt=row["attempt"],
         priority=Priority(row["priority"]),
         alone=bool(row["alone"]),
@@ -135,37 +121,3 @@ def worker_info(row: Row) -> WorkerInfo:
         jobs_failed=row["failed"],
         average_processing_time_ms=row["busy_ms"] / row["processed"] if row["processed"] else 0.0,
     )
-
-
-def waiting_status(state: str, *, stopped: bool) -> JobStatus:
-    """Return the status of a job that is not handed out, from the state of its chunk."""
-    if stopped or state == "cancelled":
-        return JobStatus.CANCELLED
-    return JobStatus.SCHEDULED if state == "scheduled" else JobStatus.PENDING
-
-
-def waiting_spans(status: JobStatus, waiting: Iterable[Row], first: int, *, total: int, stopped: bool) -> list[Span]:
-    """Return where jobs can be that have this status and are not in the hands of workers.
-
-    Args:
-        status: Completed, or one of those that a job has that is not handed out.
-        waiting: Runs of jobs that are not handed out, with the state of their chunk, in order.
-        first: Least index of interest.
-        total: Jobs of the batch.
-        stopped: Whether the batch was cancelled or has failed.
-    """
-    if status is JobStatus.COMPLETED:
-        return _gaps([(row["lo"], row["hi"]) for row in waiting], first, total - 1)
-    return [(row["lo"], row["hi"]) for row in waiting if waiting_status(row["state"], stopped=stopped) is status]
-
-
-def _gaps(spans: Iterable[Span], lo: int, hi: int) -> list[Span]:
-    """Return what of lo..hi is in none of the spans, which are in order."""
-    gaps = []
-    for start, end in spans:
-        if start > lo:
-            gaps.append((lo, start - 1))
-        lo = max(lo, end + 1)
-    if lo <= hi:
-        gaps.append((lo, hi))
-    return gaps

@@ -3,38 +3,52 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from hammerwork.batch import MAX_PAYLOAD_BYTES, Priority
+from hammerwork.batch import MAX_PAYLOAD_BYTES, MAX_PAYLOAD_DEPTH, Priority
 from hammerwork.errors import InvalidBatchError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Iterator, Sequence
 
     from hammerwork.batch import Job, JobBatch
 
 MAX_CHUNK_JOBS = 1_000
+MIN_CHUNK_JOBS = 10
+CHUNKS_PER_BATCH = 32
+"""A small batch is cut into about as many chunks, so that as many workers can claim and report side by side."""
+PAGE_JOBS = 100
+PAGE_BYTES = 128 * 1024
 SLICE_JOBS = 10_000
 SLICE_BYTES = 8 * 1024 * 1024
 
 _encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder().decode
 _PRIORITIES = frozenset(int(priority) for priority in Priority)
 
 
 class Slice(msgspec.Struct):
-    """Jobs lo, lo + 1, … of a batch: their payloads as JSON text, and the chunks that they form."""
+    """Jobs lo, lo + 1, … of a batch: their payloads as JSON texts, and the chunks and pages that they form."""
 
     lo: int
     payloads: list[bytes]
     chunks: list[tuple[int, int, int]]
     """(lo, hi, priority) of each chunk."""
+    pages: list[tuple[int, int]]
+    """(lo, hi) of each page; none is in two chunks."""
 
     @property
     def end(self) -> int:
         """Index after the last job."""
         return self.lo + len(self.payloads)
+
+    def texts(self) -> Iterator[bytes]:
+        """Yield what is stored of each page: its payloads with commas between them."""
+        for lo, hi in self.pages:
+            yield b",".join(self.payloads[lo - self.lo : hi - self.lo + 1])
 
 
 def encode_slice(batch: JobBatch, jobs: Sequence[Job], lo: int) -> Slice:
@@ -44,34 +58,99 @@ def encode_slice(batch: JobBatch, jobs: Sequence[Job], lo: int) -> Slice:
         InvalidBatchError: A payload is not JSON, or too large, or a priority is unknown; the message names the job by
             its position in `jobs`, counted from `lo`.
     """
-    return _arrange(
-        batch,
-        [job.priority for job in jobs],
-        [_encode_payload(batch, job.payload, position) for position, job in enumerate(jobs, lo)],
-        lo,
-    )
+    payloads = [job.payload for job in jobs]
+    texts = [_encode_payload(batch, payload, position) for position, payload in enumerate(payloads, lo)]
+    _check(batch, payloads, texts, lo)
+    return _arrange(batch, [job.priority for job in jobs], texts, lo, whole=lo == 0)
 
 
-def _arrange(batch: JobBatch, priorities: Sequence[int], payloads: Sequence[bytes], lo: int) -> Slice:
+def _arrange(batch: JobBatch, priorities: Sequence[int], payloads: list[bytes], lo: int, *, whole: bool) -> Slice:
     """Put jobs into running order: by priority, highest first; jobs of one priority keep their order."""
-    order = sorted(range(len(payloads)), key=lambda position: -priorities[position])
-    chunks: list[tuple[int, int, int]] = []
-    start = 0
-    for place, position in enumerate(order):
-        if place - start == MAX_CHUNK_JOBS or priorities[position] != priorities[order[start]]:
-            chunks.append((lo + start, lo + place - 1, _checked_priority(batch, priorities, order[start], lo)))
-            start = place
-    chunks.append((lo + start, lo + len(order) - 1, _checked_priority(batch, priorities, order[start], lo)))
-    return Slice(lo, [payloads[position] for position in order], chunks)
+    runs = []
+    for priority in sorted(set(priorities), reverse=True):
+        if priority not in _PRIORITIES:
+            raise InvalidBatchError(
+                f"batch {batch.name!r}: jobs[{lo + priorities.index(priority)}].priority: {priority!r} is not one of "
+                f"0 to {max(_PRIORITIES)}"
+            )
+        runs.append((int(priority), priorities.count(priority)))
+    if len(runs) > 1:
+        order = sorted(range(len(payloads)), key=lambda position: -priorities[position])
+        payloads = [payloads[position] for position in order]
+    part = Slice(lo, payloads, [], [])
+    size = chunk_jobs(batch.batch_size, len(payloads) if whole else None)
+    for priority, count in runs:
+        for start in range(lo, lo + count, size):
+            end = min(start + size, lo + count)
+            part.chunks.append((start, end - 1, priority))
+            part.pages += _pages(part, start, end, batch.batch_size)
+        lo += count
+    return part
 
 
-def _checked_priority(batch: JobBatch, priorities: Sequence[int], position: int, lo: int) -> int:
-    priority = priorities[position]
-    if priority not in _PRIORITIES:
-        raise InvalidBatchError(
-            f"batch {batch.name!r}: jobs[{lo + position}].priority: {priority!r} is not one of 0 to {max(_PRIORITIES)}"
-        )
-    return int(priority)
+def chunk_jobs(batch_size: int, jobs: int | None) -> int:
+    """Return how many jobs a chunk gets: whole claims of `batch_size`, and fewer in a batch of which `jobs` are all."""
+    most = MAX_CHUNK_JOBS // batch_size * batch_size
+    if jobs is None:
+        return most
+    share = max(MIN_CHUNK_JOBS, -(-jobs // CHUNKS_PER_BATCH))
+    return min(most, -(-share // batch_size) * batch_size)
+
+
+def _pages(part: Slice, start: int, end: int, batch_size: int) -> Iterator[tuple[int, int]]:
+    """Cut a chunk into pages that end where claims end, as far as the sizes allow."""
+    jobs = PAGE_JOBS // batch_size * batch_size or -(-batch_size // -(-batch_size // PAGE_JOBS))
+    claim_end = start
+    while start < end:
+        if start == claim_end:
+            claim_end = min(end, start + max(batch_size, jobs))
+        stop = min(start + jobs, claim_end)
+        sizes = list(map(len, part.payloads[start - part.lo : stop - part.lo]))
+        if sum(sizes) > PAGE_BYTES:
+            stop, size = start + 1, sizes[0]
+            while stop < claim_end and stop - start < jobs and size + sizes[stop - start] <= PAGE_BYTES:
+                size += sizes[stop - start]
+                stop += 1
+        yield start, stop - 1
+        start = stop
+
+
+def _check(batch: JobBatch, payloads: Sequence[Any], texts: Sequence[bytes], lo: int) -> None:
+    """Raise InvalidBatchError for what JSON would change without a word, or what readers of JSON may refuse.
+
+    What comes back from the text as it was is right; only the rest is looked at in Python.
+    """
+    for start in range(0, len(texts), PAGE_JOBS):
+        some = texts[start : start + PAGE_JOBS]
+        text = b"[%b]" % b",".join(some)
+        flat = text.count(b"[") + text.count(b"{") < MAX_PAYLOAD_DEPTH
+        if not flat or _decode(text) != payloads[start : start + PAGE_JOBS]:
+            for position, payload in enumerate(payloads[start : start + PAGE_JOBS], start):
+                wrong = _fault(payload, "payload", 1)
+                if wrong:
+                    raise InvalidBatchError(f"batch {batch.name!r}: jobs[{lo + position}].{wrong}")
+
+
+def _fault(value: Any, where: str, depth: int) -> str | None:
+    if isinstance(value, float) and not math.isfinite(value):
+        return f"{where}: {value} is not JSON; pass null or a text instead"
+    if isinstance(value, dict):
+        keys = {str(key): key for key in value}
+        if len(keys) < len(value):
+            double = next(key for key in value if keys[str(key)] != key or type(keys[str(key)]) is not type(key))
+            return f"{where}: the keys {double!r} and {keys[str(double)]!r} are the same in JSON, where keys are texts"
+        members: Iterable[tuple[str, Any]] = ((f"{where}[{key!r}]", member) for key, member in value.items())
+    elif isinstance(value, list | tuple | set | frozenset):
+        members = ((f"{where}[{place}]", member) for place, member in enumerate(value))
+    else:
+        return None
+    if depth > MAX_PAYLOAD_DEPTH:
+        return f"payload: nested more than {MAX_PAYLOAD_DEPTH} deep, the limit"
+    for name, member in members:
+        wrong = _fault(member, name, depth + 1)
+        if wrong:
+            return wrong
+    return None
 
 
 def _encode_payload(batch: JobBatch, payload: Any, index: int) -> bytes:
@@ -109,23 +188,33 @@ async def slices(
 
 async def _cut(batch: JobBatch, jobs: Iterable[Job] | AsyncIterable[Job], skip: int) -> AsyncGenerator[Slice, None]:
     lo = skip
+    queue = batch.queue
     priorities: list[int] = []
-    payloads: list[bytes] = []
+    payloads: list[Any] = []
+    texts: list[bytes] = []
     size = 0
+
+    def part(*, last: bool) -> Slice:
+        _check(batch, payloads, texts, lo)
+        return _arrange(batch, priorities, texts, lo, whole=last and lo == 0)
+
     async for position, job in _numbered(jobs):
         if position < skip:
             continue
-        batch.check_queue_of(job, position)
-        payload = _encode_payload(batch, job.payload, position)
-        size += len(payload)
-        if len(payloads) == SLICE_JOBS or (size > SLICE_BYTES and payloads):
-            yield _arrange(batch, priorities, payloads, lo)
+        if job.queue != queue:
+            batch.check_queue_of(job, position)
+        payload = job.payload
+        text = _encode_payload(batch, payload, position)
+        size += len(text)
+        if len(texts) == SLICE_JOBS or (size > SLICE_BYTES and texts):
+            yield part(last=False)
             lo = position
-            priorities, payloads, size = [], [], len(payload)
+            priorities, payloads, texts, size = [], [], [], len(text)
         priorities.append(job.priority)
         payloads.append(payload)
-    if payloads:
-        yield _arrange(batch, priorities, payloads, lo)
+        texts.append(text)
+    if texts:
+        yield part(last=True)
 
 
 async def _numbered(jobs: Iterable[Job] | AsyncIterable[Job]) -> AsyncIterator[tuple[int, Job]]:

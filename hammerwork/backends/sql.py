@@ -22,6 +22,11 @@ def read_queries(package: str, path: str) -> dict[str, str]:
     return {name: text.strip() for name, text in zip(parts[::2], parts[1::2], strict=True)}
 
 
+def read_preamble(package: str, path: str) -> str:
+    """Return what stands in a file before its first named statement."""
+    return _NAME.split(read_sql(package, path))[0]
+
+
 @cache
 def list_sql(package: str, folder: str) -> tuple[str, ...]:
     """Return the paths of the .sql files in a folder of `package`, in order of their names."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from hammerwork.cli.expansion import enqueue
 from hammerwork.cli.report import BatchReport, Ending, RunReport, report_batch
-from hammerwork.errors import DatabaseUnavailableError
+from hammerwork.errors import DatabaseError, DatabaseUnavailableError
 from hammerwork.worker import Worker, WorkerPool
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ class LocalRun:
             raise error
 
     async def _cancel_all(self) -> None:
-        with contextlib.suppress(DatabaseUnavailableError):
+        with contextlib.suppress(DatabaseError):
             for batch_id in await self._queue.get_batch_statuses(list(self._ids)):
                 await self._queue.cancel_batch(batch_id)
 

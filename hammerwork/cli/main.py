@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 from typing import NoReturn
 
 
@@ -29,8 +28,10 @@ def main() -> NoReturn:
 
 def _leave(code: object) -> NoReturn:
     """End the process, also while a handler's thread hangs: Python itself would wait for it."""
+    from hammerwork.threads import any_left  # noqa: PLC0415 (not before it is known what is missing)
+
     status = code if isinstance(code, int) else int(code is not None)
-    if any(thread.name.startswith("hammerwork_") for thread in threading.enumerate()):
+    if any_left():
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)

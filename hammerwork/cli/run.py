@@ -27,7 +27,7 @@ from hammerwork.cli.report import (
     encode,
     print_tables,
 )
-from hammerwork.errors import DatabaseUnavailableError, HammerworkError
+from hammerwork.errors import DatabaseError, DatabaseRefusedError, HammerworkError
 from hammerwork.queue import JobQueue
 
 if TYPE_CHECKING:
@@ -98,7 +98,9 @@ def run(  # noqa: PLR0917 (typer names the options)
         handlers = {pool.label: load_handler(pool, handler) for pool in manifests.pools}
         with _termination_raises(), _database(database_url, keep_data) as url:
             report = run_loop(_run(url, manifests, handlers, notes, timeout))
-    except DatabaseUnavailableError as error:
+    except DatabaseRefusedError as error:
+        fail(str(error))
+    except DatabaseError as error:
         fail(str(error), EXIT_FAILED)
     except HammerworkError as error:
         fail(str(error))

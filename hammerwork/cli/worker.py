@@ -11,6 +11,7 @@ import typer
 
 from hammerwork.cli.console import DatabaseURL, fail, run_loop, with_queue
 from hammerwork.errors import HandlerError
+from hammerwork.init import leave_init_behind
 from hammerwork.processes import WorkerProcesses, WorkerSettings
 
 
@@ -27,6 +28,7 @@ def worker(  # noqa: PLR0917 (typer names the options)
     ] = 30.0,
 ) -> None:
     """Run the jobs of a queue until SIGTERM or Ctrl-C; processes that die are started again."""
+    leave_init_behind()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     settings = WorkerSettings(
         database_url=database_url,

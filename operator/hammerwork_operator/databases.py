@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from hammerwork import JobQueue
-from hammerwork.errors import DatabaseUnavailableError, HammerworkError, UnsupportedDatabaseError
+from hammerwork.errors import DatabaseError, HammerworkError, UnsupportedDatabaseError
 from hammerwork_operator import conditions
 from hammerwork_operator.database_secret import SecretProblemError, read_database_secret
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from hammerwork_operator.metrics import Metrics
 
 POLL_SECONDS = 1.0
-REAP_SECONDS = 5.0
 SECRET_SECONDS = 30.0
 """How long the URL that a Secret held is used before the Secret is read again."""
 RETRY_SECONDS = 2.0
@@ -45,7 +44,6 @@ class Database:
         self.statuses: dict[UUID, BatchStatus] = {}
         self._wakes: dict[UUID, Callable[[], None]] = {}
         self._failures = 0
-        self._reaped_at = 0.0
         self.used_at = time.monotonic()
 
     def follow(self, batch_id: UUID, wake: Callable[[], None]) -> None:
@@ -75,9 +73,9 @@ class Database:
             await asyncio.sleep(min(POLL_SECONDS * 2.0 ** min(self._failures, 4), 10.0))
             try:
                 await self._poll()
-            except DatabaseUnavailableError as error:
+            except DatabaseError as error:
                 self._failed(str(error))
-            except HammerworkError as error:
+            except Exception as error:
                 _LOGGER.exception("poll of a database failed")
                 self._failed(str(error))
 
@@ -86,9 +84,7 @@ class Database:
         if wakes:
             self.used_at = time.monotonic()
             self._changed(wakes, await self.queue.get_batch_statuses(list(wakes)))
-            if self.used_at - self._reaped_at >= REAP_SECONDS:
-                await self.queue.release_lost_claims()
-                self._reaped_at = self.used_at
+            await self.queue.upkeep()
         elif self.error is not None:
             await self.queue.ping()
         self._failures = 0
@@ -148,18 +144,22 @@ class Databases:
 
         Raises:
             SecretProblemError: Only the Secret's owner can cure it.
-            DatabaseUnavailableError: The database does not answer.
+            DatabaseError: The database does not answer, or it refuses.
             ApiError: The API server does not answer.
         """
         if self._sweeper is None:
             self._sweeper = asyncio.create_task(self._drop_idle_forever(), name="drop idle databases")
         url = await self._url(namespace, ref)
         slot = self._slots.setdefault(url, _Slot())
-        if slot.failure is not None and slot.lock.locked():
-            raise slot.failure[1]  # somebody is trying again; not everybody has to wait for the outcome
-        async with slot.lock:
-            if slot.database is None:
-                await self._connect(url, slot, f"Secret {namespace}/{ref.name}, key {ref.key!r}")
+        try:
+            if slot.failure is not None and slot.lock.locked():
+                raise slot.failure[1]  # somebody is trying again; not everybody has to wait for the outcome
+            async with slot.lock:
+                if slot.database is None:
+                    await self._connect(url, slot)
+        except UnsupportedDatabaseError as error:
+            origin = f"Secret {namespace}/{ref.name}, key {ref.key!r}"
+            raise SecretProblemError(conditions.INVALID_DATABASE_URL, f"{origin}: {error}") from error
         assert slot.database is not None
         slot.database.used_at = time.monotonic()
         return slot.database
@@ -211,7 +211,7 @@ class Databases:
         if slot is not None and slot.database is None and unused and not slot.lock.locked():
             del self._slots[url]
 
-    async def _connect(self, url: str, slot: _Slot, origin: str) -> None:
+    async def _connect(self, url: str, slot: _Slot) -> None:
         if slot.failure and time.monotonic() - slot.failure[0] < RETRY_SECONDS:
             raise slot.failure[1]
         try:
@@ -221,8 +221,6 @@ class Databases:
             except BaseException:
                 await queue.close()
                 raise
-        except UnsupportedDatabaseError as error:
-            raise SecretProblemError(conditions.INVALID_DATABASE_URL, f"{origin}: {error}") from error
         except HammerworkError as error:
             slot.failure = (time.monotonic(), error)
             raise

@@ -18,7 +18,7 @@ from tests.apiserver.kubectl import Kubectl, KubectlError
 from tests.apiserver.operator_process import OperatorUnderTest, secret, service_account_kubeconfig, without_finalizers
 from tests.cluster.binaries import binaries_folder
 from tests.cluster.settings import control_plane
-from tests.database.postgres import PostgresServer, postgres_server
+from tests.harness.servers.postgres import PostgresServer, postgres_server
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

@@ -14,7 +14,7 @@ from tests.apiserver.barrier import loading_stops_at
 from tests.apiserver.kubectl import condition
 from tests.apiserver.operator_process import OperatorUnderTest, jobbatch, secret
 from tests.apiserver.workers import worker
-from tests.database.postgres import postgres_server
+from tests.harness.servers.postgres import postgres_server
 
 if TYPE_CHECKING:
     from pathlib import Path

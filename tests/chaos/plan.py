@@ -10,7 +10,7 @@ from uuid import UUID
 import msgspec
 
 from hammerwork import Job, JobBatch, PartialFailureMode, Priority, RetryPolicy
-from hammerwork.queue import batch_id_for
+from hammerwork.ids import batch_id_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

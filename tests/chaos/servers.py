@@ -6,8 +6,8 @@ import contextlib
 import re
 from typing import TYPE_CHECKING, Protocol
 
-from tests.database.mariadb import MariadbServer, mariadb_server
-from tests.database.postgres import PostgresServer, postgres_server
+from tests.harness.servers.mariadb import MariadbServer, mariadb_server
+from tests.harness.servers.postgres import PostgresServer, postgres_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

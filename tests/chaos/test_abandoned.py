@@ -10,7 +10,7 @@ import pytest
 
 from hammerwork import Job, JobBatch, JobQueue
 from hammerwork.backends.postgres import connection as postgres_connection
-from hammerwork.queue import new_batch_id
+from hammerwork.ids import new_batch_id
 from tests.chaos.network import Network
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import threading
 from typing import TYPE_CHECKING
 
 from hammerwork import Job, JobBatch, JobQueue, Worker
@@ -10,9 +10,9 @@ from tests.database.observing import finished, happens, running, sql
 from tests.database.steered import SteeredWorker
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
-    from hammerwork.backends.protocol import WorkerRecord
+    from hammerwork.backends.protocol import Heard, Lifeline, WorkerRecord
 
 
 async def test_a_worker_that_is_not_heard_of_claims_nothing(database_url: str) -> None:
@@ -26,26 +26,33 @@ async def test_a_worker_that_is_not_heard_of_claims_nothing(database_url: str) -
 
     async with await JobQueue.connect(database_url) as queue, await JobQueue.connect(database_url) as own:
         await queue.create_tables()
-        beat, may_beat = own.backend.heartbeat, asyncio.Event()
+        open_lifeline, may_beat = own.backend.lifeline, threading.Event()
         may_beat.set()
 
-        async def heartbeat(worker: WorkerRecord) -> None:
-            await may_beat.wait()
-            await beat(worker)
+        async def lifeline(name: str, wake: Callable[[], None]) -> Lifeline:
+            line = await open_lifeline(name, wake)
+            beat = line.heartbeat
 
-        own.backend.heartbeat = heartbeat  # type: ignore[method-assign]
-        batch = JobBatch("mail").with_jobs(Job("q", n) for n in range(5))
+            async def heartbeat(worker: WorkerRecord, known: WorkerRecord | None, held: Sequence[int]) -> Heard:
+                await happens(may_beat.is_set)
+                return await beat(worker, known, held)
+
+            line.heartbeat = heartbeat  # type: ignore[method-assign]
+            return line
+
+        own.backend.lifeline = lifeline  # type: ignore[method-assign, assignment]
+        jobs = [Job("q", n) for n in range(5)]
         unheard = Worker(own, "q", handler("unheard"), lease_seconds=1.0)
         async with running(unheard):
             await happens(lambda: unheard.ready)
             may_beat.clear()
             await happens(lambda: not unheard.ready)
-            first = await queue.enqueue_batch(batch)
+            first = await queue.enqueue_batch(JobBatch("mail").with_jobs(jobs))
             async with running(Worker(queue, "q", handler("other"), lease_seconds=1.0)):
                 await finished(queue, first)
             assert ran == ["other"] * 5
             may_beat.set()
-            await finished(queue, await queue.enqueue_batch(batch))
+            await finished(queue, await queue.enqueue_batch(JobBatch("mail").with_jobs(jobs)))
             assert ran[5:] == ["unheard"] * 5
 
 
@@ -61,7 +68,10 @@ async def test_a_suspect_that_was_still_waiting_is_not_to_blame(database_url: st
             if waiting:
                 other = await queue.enqueue_batch(JobBatch("other").with_jobs([Job("q", None).as_critical()]))
                 assert (await worker.take()).claim.batch_id == other
-            assert (await worker.take()).claim.batch_id == suspect
+            held = await worker.take()
+            assert held.claim.batch_id == suspect
+            if held.claim.alone and not waiting:
+                await worker.begin(held)
             await worker.vanish(connection)
             await queue.release_lost_claims()
             if waiting:

@@ -20,7 +20,9 @@ from tests.chaos.ledger import LedgerWriter
 from tests.chaos.plan import QUEUE, Deed, WorkerPlan
 
 if TYPE_CHECKING:
-    from hammerwork.backends.protocol import WorkerRecord
+    from collections.abc import Callable, Sequence
+
+    from hammerwork.backends.protocol import Heard, Lifeline, WorkerRecord
 
 NO_DATABASE = 75
 """Exit code: the database could not be reached at the start."""
@@ -86,14 +88,22 @@ async def _watch_standstills(ledger: LedgerWriter) -> None:
 
 
 def _record_heartbeats(queue: JobQueue, ledger: LedgerWriter) -> None:
-    beat = queue.backend.heartbeat
+    open_lifeline = queue.backend.lifeline
 
-    async def heartbeat(worker: WorkerRecord) -> None:
-        sent = time.monotonic()
-        await beat(worker)
-        ledger.heartbeat(sent)
+    async def lifeline(name: str, wake: Callable[[], None]) -> Lifeline:
+        line = await open_lifeline(name, wake)
+        beat = line.heartbeat
 
-    queue.backend.heartbeat = heartbeat  # type: ignore[method-assign]
+        async def heartbeat(worker: WorkerRecord, known: WorkerRecord | None, held: Sequence[int]) -> Heard:
+            sent = time.monotonic()
+            heard = await beat(worker, known, held)
+            ledger.heartbeat(sent)
+            return heard
+
+        line.heartbeat = heartbeat  # type: ignore[method-assign]
+        return line
+
+    queue.backend.lifeline = lifeline  # type: ignore[method-assign, assignment]
 
 
 async def _run(order: WorkerOrder) -> int:

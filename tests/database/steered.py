@@ -5,13 +5,15 @@ from __future__ import annotations
 import uuid
 from typing import TYPE_CHECKING
 
-from hammerwork.backends.protocol import Settled, WorkerRecord
+from hammerwork.backends.protocol import MAX_CLAIMS, Settled, WorkerRecord
 from hammerwork.claims import HeldClaim
+from hammerwork.timing import LEASE_SECONDS, RECOVER_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from hammerwork import JobQueue
+    from hammerwork.backends.protocol import Heard
     from tests.database.observing import Sql
 
 
@@ -23,15 +25,41 @@ class SteeredWorker:
         self.queue = queue
         self.queue_name = queue_name
 
-    async def register(self, *, instance: str = "") -> None:
-        backend = self.queue.backend
-        await backend.heartbeat(WorkerRecord(id=self.id, queue=self.queue_name, pool="", instance=instance, lanes=1))
-        if instance:
-            await backend.retire(self.id, instance=instance)
+    async def register(self, *, instance: str = "", lease_seconds: float = LEASE_SECONDS) -> None:
+        await self.heartbeat([], instance=instance, lease_seconds=lease_seconds)
+
+    async def heartbeat(
+        self, held: Iterable[HeldClaim], *, instance: str = "", lease_seconds: float = LEASE_SECONDS
+    ) -> Heard:
+        """Show that the worker lives and holds these claims."""
+        record = WorkerRecord(
+            id=self.id, queue=self.queue_name, pool="", instance=instance, lanes=1, lease_seconds=lease_seconds
+        )
+        line = await self.queue.backend.lifeline(self.queue_name, lambda: None)
+        try:
+            heard = await line.heartbeat(record, None, [claim.claim.id for claim in held])
+            if instance:
+                await line.replace(self.id, instance)
+        finally:
+            await line.close()
+        return heard
+
+    async def recover(self, held: Iterable[HeldClaim]) -> int:
+        """Have those claims given back that never arrived here; return the number of jobs."""
+        line = await self.queue.backend.lifeline(self.queue_name, lambda: None)
+        try:
+            ids = [claim.claim.id for claim in held]
+            return await line.recover(self.id, ids, older_than=RECOVER_SECONDS)
+        finally:
+            await line.close()
 
     async def claim(self, limit: int = 1_000) -> HeldClaim | None:
-        exchange = await self.queue.backend.exchange(self.id, self.queue_name, None, limit)
-        return HeldClaim(exchange.claim) if exchange.claim is not None else None
+        claims = await self.claims(limit, claims=1)
+        return claims[0] if claims else None
+
+    async def claims(self, limit: int = 1_000, *, claims: int = MAX_CLAIMS) -> list[HeldClaim]:
+        exchange = await self.queue.backend.exchange(self.id, self.queue_name, [], limit, claims=claims)
+        return [HeldClaim(claim) for claim in exchange.claims]
 
     async def take(self, limit: int = 1_000) -> HeldClaim:
         """Claim where there must be something to claim."""
@@ -39,19 +67,25 @@ class SteeredWorker:
         assert held is not None, "nothing to claim"
         return held
 
-    async def report(self, held: HeldClaim) -> Settled:
-        settled = (await self.queue.backend.exchange(self.id, self.queue_name, held.report(), 0)).settled
-        assert settled is not None
-        if settled is not Settled.LOST:
-            held.confirm()
-        return settled
+    async def begin(self, held: HeldClaim) -> None:
+        """Let the queue know that a job begins that may kill its worker."""
+        assert await self.queue.backend.begin(self.id, held.claim.id)
+
+    async def report(self, *helds: HeldClaim) -> Settled:
+        """Report what is known of claims; return the answer to the first one's report."""
+        reports = [held.report() for held in helds]
+        settled = (await self.queue.backend.exchange(self.id, self.queue_name, reports, 0)).settled
+        for held in helds:
+            if settled[held.claim.id] is not Settled.LOST:
+                held.confirm()
+        return settled[helds[0].claim.id]
 
     async def end(self, held: HeldClaim, *, failing: Iterable[int] = (), error: BaseException | None = None) -> Settled:
         """Run all jobs of a claim that have not started: those with an index in `failing` fail, the others complete."""
         failing = set(failing)
         while held.waiting:
             offset = held.start()
-            if held.claim.lo + offset in failing:
+            if held.claim.indexes[offset] in failing:
                 held.fail(offset, error or ValueError("no"))
             else:
                 held.complete(offset)
@@ -64,4 +98,4 @@ class SteeredWorker:
 
 def run_of(held: HeldClaim) -> list[int]:
     """Indexes of the jobs of a claim."""
-    return list(range(held.claim.lo, held.claim.hi + 1))
+    return list(held.claim.indexes)

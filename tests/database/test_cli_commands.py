@@ -23,11 +23,17 @@ if TYPE_CHECKING:
 
 HAMMERWORK = str(Path(sys.executable).with_name("hammerwork"))
 HANDLERS = """
-import asyncio, pathlib
+import asyncio, os, pathlib, subprocess, sys
 async def append(job):
     with open(job.payload["ledger"], "a") as ledger:
         ledger.write(f"{job.index}\\n")
     await asyncio.sleep(0.01)
+def look_around(job):
+    path = pathlib.Path(job.payload["ledger"])
+    child = subprocess.run(["ls", "-l", "/proc/self/fd"], capture_output=True, text=True, check=True)
+    asked = subprocess.run(["cat"], capture_output=True, timeout=30, check=True)
+    path.with_name("own").write_text(os.readlink("/proc/self/fd/0") + sys.stdin.read())
+    path.with_name("child").write_text(child.stdout)
 async def fail(job):
     raise ValueError("no such luck")
 """
@@ -94,7 +100,7 @@ async def test_a_killed_worker_process_is_started_again_and_everything_completes
         # What the dead one held comes back when its lease ends.
         async with asyncio.timeout(90):
             while not (await queue.get_batch_status(batch_id)).finished:
-                await queue.release_lost_claims(lease_seconds=7)
+                await queue.release_lost_claims()
                 await asyncio.sleep(0.1)
     status = await queue.get_batch_status(batch_id)
     assert (status.state, status.completed_jobs) == (BatchState.COMPLETED, jobs)
@@ -130,6 +136,42 @@ async def test_a_batch_with_failures_is_found_looked_at_and_retried(
         status = await queue.wait(batch_id, timeout=60)
     assert (status.state, status.completed_jobs) == (BatchState.COMPLETED, 3)
     assert sorted(ledger.read_text().split()) == ["0", "1", "2"]
+
+
+@only_postgres
+async def test_handlers_and_their_children_find_nothing_on_standard_input(
+    queue: JobQueue, database_url: str, tmp_path: Path
+) -> None:
+    (tmp_path / "handlers.py").write_text(HANDLERS)
+    batch = JobBatch("b").with_jobs([Job("q", {"ledger": str(tmp_path / "ledger")})]).with_max_attempts(1)
+    batch_id = await queue.enqueue_batch(batch)
+    async with worker(database_url, "q", f"{tmp_path}/handlers.py:look_around"):
+        status = await queue.wait(batch_id, timeout=60)
+    assert status.state is BatchState.COMPLETED, await queue.get_batch_errors(batch_id)
+    assert (tmp_path / "own").read_text() == "/dev/null"
+    seen = (tmp_path / "child").read_text()
+    assert "0 -> /dev/null" in seen
+    assert "socket:" not in seen
+
+
+@only_postgres
+async def test_worker_processes_end_with_their_parent(queue: JobQueue, database_url: str, tmp_path: Path) -> None:
+    (tmp_path / "handlers.py").write_text(HANDLERS)
+    command = [HAMMERWORK, "worker", "--queue", "q", "--handler", f"{tmp_path}/handlers.py:append", "--processes", "2"]
+    parent = await asyncio.create_subprocess_exec(*command, env={**os.environ, "HAMMERWORK_DATABASE_URL": database_url})
+    await workers_of(queue, 2)
+    children = psutil.Process(parent.pid).children()
+    parent.kill()
+    await parent.wait()
+    gone, alive = await asyncio.to_thread(psutil.wait_procs, children, timeout=60)
+    assert (len(gone), alive) == (2, [])
+
+
+@only_postgres
+async def test_a_handler_whose_import_exits_ends_the_worker_with_2(database_url: str, tmp_path: Path) -> None:
+    (tmp_path / "leaving.py").write_text("import sys\nsys.exit(0)\n")
+    said = await cli(database_url, "worker", "--queue", "q", "--handler", f"{tmp_path}/leaving.py:run", code=2)
+    assert "leaving.py called sys.exit(0); put what only a program of its own should do" in said.replace("\n", " ")
 
 
 @only_postgres

@@ -46,6 +46,7 @@ async def claimable(queue: JobQueue) -> int:
 
 
 @pytest.mark.parametrize("count", [1, 999, 1_000, 1_001, 10_000])
+@pytest.mark.every_server
 async def test_a_batch_is_stored_as_it_was_given(queue: JobQueue, count: int) -> None:
     batch_id = await queue.enqueue_batch(batch(count))
     status = await queue.get_batch_status(batch_id)
@@ -74,6 +75,7 @@ async def test_a_batch_keeps_its_settings(queue: JobQueue) -> None:
     assert await claimable(queue) == 0
 
 
+@pytest.mark.every_server
 async def test_a_stream_of_any_size_is_stored_in_slices(queue: JobQueue) -> None:
     stored: list[int] = []
 
@@ -92,6 +94,7 @@ async def test_a_stream_of_any_size_is_stored_in_slices(queue: JobQueue) -> None
     assert all(job.priority == job.payload["n"] % 5 for job in jobs)
 
 
+@pytest.mark.every_server
 async def test_critical_jobs_at_the_end_of_a_stream_run_before_the_rest_of_it(queue: JobQueue) -> None:
     jobs = [Job("q", n, Priority.CRITICAL if n >= 12_000 else Priority.LOW) for n in range(12_010)]
     batch_id = await queue.enqueue_stream(JobBatch("big", queue="q"), jobs)
@@ -105,6 +108,7 @@ async def test_critical_jobs_at_the_end_of_a_stream_run_before_the_rest_of_it(qu
     assert ran == [*range(12_000, 12_010), *range(12_000)]
 
 
+@pytest.mark.every_server
 async def test_async_streams_are_taken_too(queue: JobQueue) -> None:
     async def jobs() -> AsyncIterator[Job]:
         for job in stream(15):
@@ -132,6 +136,7 @@ def broken_stream(fault: str) -> Iterator[Job]:
         ("queue", InvalidBatchError, r"jobs\[25000\]\.queue: 'other'"),
     ],
 )
+@pytest.mark.every_server
 async def test_a_fault_at_job_25_000_leaves_nothing_behind(
     queue: JobQueue, sql: Sql, fault: str, error: type[Exception], message: str
 ) -> None:
@@ -141,6 +146,7 @@ async def test_a_fault_at_job_25_000_leaves_nothing_behind(
 
 
 @pytest.mark.parametrize("count", [10, 2_000])
+@pytest.mark.every_server
 async def test_a_bad_payload_in_a_batch_leaves_nothing_behind(queue: JobQueue, sql: Sql, count: int) -> None:
     bad = batch(count).add_job(Job("q", object(), Priority.CRITICAL))
     with pytest.raises(InvalidBatchError, match=rf"jobs\[{count}\]\.payload: not JSON"):
@@ -156,6 +162,7 @@ async def test_a_bad_payload_in_a_batch_leaves_nothing_behind(queue: JobQueue, s
         (batch(3).with_queue("q"), "batch 'mail': jobs: 3 jobs beside the stream; give all jobs in the stream"),
     ],
 )
+@pytest.mark.every_server
 async def test_a_stream_needs_a_queue_and_jobs_of_its_own(
     queue: JobQueue, sql: Sql, settings: JobBatch, message: str
 ) -> None:
@@ -169,6 +176,7 @@ async def test_a_stream_needs_a_queue_and_jobs_of_its_own(
 
 
 @pytest.mark.parametrize("count", [5, 3_000])
+@pytest.mark.every_server
 async def test_enqueueing_an_id_again_adds_nothing(queue: JobQueue, sql: Sql, count: int) -> None:
     batch_id = uuid.uuid4()
     assert await queue.enqueue_batch(batch(count), batch_id=batch_id, fingerprint="a") == batch_id
@@ -229,6 +237,7 @@ asyncio.run(main())
 
 
 @pytest.mark.parametrize("hang_in", ["slice", "progress"])
+@pytest.mark.every_server
 async def test_what_a_killed_enqueuer_began_is_completed_by_the_next(
     queue: JobQueue, database_url: str, hang_in: str
 ) -> None:
@@ -292,6 +301,7 @@ async def test_a_second_enqueuer_that_fails_leaves_the_batch_of_the_first_alone(
     assert (await queue.get_batch_status(batch_id)).state is BatchState.PENDING
 
 
+@pytest.mark.every_server
 async def test_a_longer_stream_cannot_add_to_a_batch_that_is_sealed(queue: JobQueue) -> None:
     batch_id = uuid.uuid4()
 
@@ -314,7 +324,7 @@ async def test_a_batch_can_be_cancelled_while_it_loads(queue: JobQueue) -> None:
         if jobs == 20_000:
             await queue.cancel_batch(batch_id)
 
-    with pytest.raises(BatchConflictError, match="it is Cancelled while its jobs were loaded"):
+    with pytest.raises(BatchConflictError, match="it became Cancelled while its jobs were being loaded"):
         await queue.enqueue_stream(JobBatch("big", queue="q"), stream(50_000), batch_id=batch_id, progress=progress)
     status = await queue.get_batch_status(batch_id)
     assert status.finished
@@ -330,7 +340,7 @@ async def test_a_batch_can_be_deleted_while_it_loads(queue: JobQueue, sql: Sql) 
         if jobs == 20_000:
             assert await queue.delete_batch(batch_id)
 
-    with pytest.raises(BatchConflictError, match="it was deleted while its jobs were loaded"):
+    with pytest.raises(BatchConflictError, match="it was deleted while its jobs were being loaded"):
         await queue.enqueue_stream(JobBatch("big", queue="q"), stream(50_000), batch_id=batch_id, progress=progress)
     assert await sql.stored_rows() == {}
 
@@ -376,6 +386,7 @@ async def test_payloads_can_be_queried(queue: JobQueue, sql: Sql) -> None:
     assert await sql.value(f"SELECT idx FROM hammerwork_jobs WHERE {sql.json_text('payload', 'n')} = '7'") == 7
 
 
+@pytest.mark.every_server
 async def test_large_payloads_go_in_slices_of_bounded_size(queue: JobQueue) -> None:
     text = "x" * 1_000_000
     stored: list[int] = []

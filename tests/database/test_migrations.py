@@ -42,8 +42,8 @@ async def test_a_database_without_tables_is_told(database_url: str) -> None:
 @only_postgres
 async def test_changed_functions_replace_the_old_ones(queue: JobQueue, database_url: str) -> None:
     async with observing.sql(database_url) as sql:
-        await sql.run("UPDATE hammerwork_migrations SET checksum = 'old' WHERE name = 'functions.sql'")
-        await sql.run("DROP FUNCTION hammerwork_tick(text)")
+        await sql.run("UPDATE hammerwork_migrations SET checksum = 'old' WHERE name = 'functions'")
+        await sql.run("DROP FUNCTION hammerwork_tick_1(int)")
         await queue.create_tables()
-        await queue.backend.tick("q")
-        assert await sql.value("SELECT checksum FROM hammerwork_migrations WHERE name = 'functions.sql'") != "old"
+        await queue.backend.upkeep(0.0)
+        assert await sql.value("SELECT checksum FROM hammerwork_migrations WHERE name = 'functions'") != "old"

@@ -12,7 +12,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import aiomysql
 import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -20,6 +19,8 @@ from hypothesis import strategies as st
 
 from hammerwork import (
     BatchState,
+    DatabaseError,
+    DatabaseRefusedError,
     DatabaseUnavailableError,
     InvalidBatchError,
     Job,
@@ -30,22 +31,24 @@ from hammerwork import (
     UnsupportedDatabaseError,
     Worker,
 )
-from hammerwork.backends.mysql.connection import Connection, Database, connection_options
-from hammerwork.backends.mysql.loading import insert_texts
+from hammerwork.backends.mysql.connection import Connection, Database
+from hammerwork.backends.mysql.options import connection_options, open_connection
 from hammerwork.backends.mysql.statements import literal
-from hammerwork.backends.protocol import Failure, Settled, Settlement, WorkerRecord
+from hammerwork.backends.mysql.storing import insert_texts
+from hammerwork.backends.protocol import Failure, Settled, Settlement
 from hammerwork.backends.slices import Slice
 from tests.database import observing
-from tests.database.mariadb import mariadb_server
 from tests.database.observing import all_jobs, eventually, finished, running
 from tests.database.steered import SteeredWorker, run_of
+from tests.harness.servers.mariadb import mariadb_server
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from uuid import UUID
 
-    from tests.database.mariadb import MariadbServer
     from tests.database.observing import Sql
+    from tests.harness.servers import Server
+    from tests.harness.servers.mariadb import MariadbServer
 
 NASTY = [
     "",
@@ -67,33 +70,18 @@ NASTY = [
 nasty = st.sampled_from(NASTY) | st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
 
 
-@pytest.fixture
-async def url(mariadb: MariadbServer) -> AsyncIterator[str]:
-    """URL of an empty database."""
-    name = f"test_{uuid.uuid4().hex}"
-    async with observing.sql(mariadb.url()) as connection:
-        await connection.run(f"CREATE DATABASE {name}")
-        yield mariadb.url(name)
-        await connection.run(f"DROP DATABASE {name}")
+pytestmark = pytest.mark.only("mysql")
 
 
 @pytest.fixture
-async def queue(url: str) -> AsyncIterator[JobQueue]:
-    async with await JobQueue.connect(url) as queue:
-        await queue.create_tables()
-        yield queue
-
-
-@pytest.fixture
-async def sql(queue: JobQueue, url: str) -> AsyncIterator[Sql]:  # noqa: ARG001 (its tables are needed)
-    async with observing.sql(url) as connection:
-        yield connection
+def url(database_url: str) -> str:
+    return database_url
 
 
 @contextlib.asynccontextmanager
 async def transaction(url: str) -> AsyncIterator[Any]:
     """A cursor whose locks are held during the block."""
-    connection = await aiomysql.connect(**connection_options(url))
+    connection = await open_connection(**connection_options(url))
     try:
         await connection.begin()
         async with connection.cursor() as cursor:
@@ -117,6 +105,11 @@ async def status_of(sql: Sql, variable: str) -> int:
     return int(value)
 
 
+async def deadlocks(sql: Sql) -> int:
+    """Deadlocks of the whole server since its start."""
+    return int(await sql.value("SELECT count FROM information_schema.innodb_metrics WHERE name = 'lock_deadlocks'"))
+
+
 # -- literals
 
 
@@ -131,9 +124,9 @@ _SCALARS = (
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(values=st.lists(_SCALARS, min_size=1, max_size=10))
-def test_values_come_back_as_they_went(mariadb: MariadbServer, values: list[Any]) -> None:
+def test_values_come_back_as_they_went(url: str, values: list[Any]) -> None:
     async def there_and_back() -> list[Any]:
-        database = await Database.connect(mariadb.url(), max_connections=1, connect_timeout=10)
+        database = await Database.connect(url, max_connections=1, connect_timeout=10)
         try:
             text = b",".join(b"%b AS c%d" % (literal(value), number) for number, value in enumerate(values))
             ((row,),) = await database.run(b"SELECT " + text)
@@ -152,7 +145,7 @@ def test_values_without_a_literal_are_refused() -> None:
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(texts=st.lists(nasty, min_size=1, max_size=20), keys=st.dictionaries(nasty, nasty, max_size=5))
-def test_nasty_texts_are_stored_exactly(mariadb: MariadbServer, texts: list[str], keys: dict[str, str]) -> None:
+def test_nasty_texts_are_stored_exactly(url: str, texts: list[str], keys: dict[str, str]) -> None:
     async def check(url: str) -> None:
         async with await JobQueue.connect(url) as queue:
             await queue.create_tables()
@@ -178,8 +171,8 @@ def test_nasty_texts_are_stored_exactly(mariadb: MariadbServer, texts: list[str]
                 Failure(idx=index, attempt=1, final=True, error_type="E" + text, message=text, traceback=text * 3)
                 for index, text in enumerate(stored)
             ]
-            report = Settlement(claim_id=held.claim.id, open=len(texts), failed=len(texts), failures=failures)
-            assert (await queue.backend.exchange(worker.id, "q", report, 0)).settled is Settled.OK
+            report = Settlement(claim=held.claim.id, open=len(texts), failed=len(texts), failures=failures)
+            assert (await queue.backend.exchange(worker.id, "q", [report], 0)).settled == {held.claim.id: Settled.OK}
             found = [
                 (job.error.type, job.error.message, job.error.traceback)
                 for job in await all_jobs(queue, batch_id)
@@ -191,7 +184,7 @@ def test_nasty_texts_are_stored_exactly(mariadb: MariadbServer, texts: list[str]
             }
             assert await queue.delete_batch(batch_id)
 
-    asyncio.run(check(mariadb.url()))
+    asyncio.run(check(url))
 
 
 async def test_long_error_texts_are_kept(queue: JobQueue) -> None:
@@ -199,8 +192,8 @@ async def test_long_error_texts_are_kept(queue: JobQueue) -> None:
     batch_id = await queue.enqueue_batch(batch(1).with_partial_failure_handling(PartialFailureMode.COLLECT_ERRORS))
     held = await worker.take()
     failure = Failure(idx=0, attempt=1, final=True, error_type="E", message="🧀" * 1_000, traceback="🧀" * 8_000)
-    report = Settlement(claim_id=held.claim.id, open=1, failed=1, failures=[failure])
-    await queue.backend.exchange(worker.id, "q", report, 0)
+    report = Settlement(claim=held.claim.id, open=1, failed=1, failures=[failure])
+    await queue.backend.exchange(worker.id, "q", [report], 0)
     (job,) = await all_jobs(queue, batch_id)
     assert job.error is not None
     assert (job.error.message, job.error.traceback) == ("🧀" * 1_000, "🧀" * 8_000)
@@ -223,7 +216,7 @@ async def test_a_claim_has_all_its_payloads_however_long_they_are(queue: JobQueu
     batch_id = await queue.enqueue_stream(stored, [Job("q", payload) for payload in payloads])
     worker = SteeredWorker(queue)
     while (held := await worker.claim()) is not None:  # in slices of 8 MiB
-        assert held.claim.payloads == payloads[held.claim.lo : held.claim.hi + 1]
+        assert held.claim.payloads == [payloads[index] for index in held.claim.indexes]
         await worker.end(held, failing=run_of(held))
     assert await queue.retry_failed(batch_id) == 1_000
     held = await worker.take()
@@ -245,6 +238,7 @@ async def test_names_differ_by_case(queue: JobQueue) -> None:
     assert await SteeredWorker(queue, "MAIL").claim() is None
 
 
+@pytest.mark.own_server
 async def test_a_server_that_takes_short_packets_only_gets_short_ones() -> None:
     with mariadb_server({"max_allowed_packet": "1M"}) as server:
         async with await JobQueue.connect(server.url()) as queue:
@@ -259,8 +253,9 @@ async def test_a_server_that_takes_short_packets_only_gets_short_ones() -> None:
 
 @given(payloads=st.lists(nasty, min_size=1, max_size=40), limit=st.integers(1, 400))
 def test_statements_are_cut_at_the_limit(payloads: list[str], limit: int) -> None:
-    part = Slice(7, [msgspec.json.encode(payload) for payload in payloads], [])
-    head = b"INSERT INTO hammerwork_jobs (batch_id, idx, payload) VALUES "
+    pages = [(lo, min(lo + 2, 6 + len(payloads))) for lo in range(7, 7 + len(payloads), 3)]
+    part = Slice(7, [msgspec.json.encode(payload) for payload in payloads], [], pages)
+    head = b"INSERT INTO hammerwork_pages (batch_id, lo, hi, payloads) VALUES "
     rows = []
     for text in insert_texts(uuid.UUID(int=1), part, limit):
         assert text.startswith(head)
@@ -268,8 +263,8 @@ def test_statements_are_cut_at_the_limit(payloads: list[str], limit: int) -> Non
         assert len(here) <= limit or here.count(b"(x'00000000000000000000000000000001',") == 1
         rows.append(here)
     expected = b",".join(
-        b"(%b,%d,%b)" % (literal(uuid.UUID(int=1)), index, literal(payload.decode()))
-        for index, payload in enumerate(part.payloads, 7)
+        b"(%b,%d,%d,%b)" % (literal(uuid.UUID(int=1)), lo, hi, literal(page.decode()))
+        for (lo, hi), page in zip(pages, part.texts(), strict=True)
     )
     assert b",".join(rows) == expected
 
@@ -328,39 +323,45 @@ async def test_locked_rows_are_told_as_busy(queue: JobQueue, url: str) -> None:
     await queue.enqueue_batch(batch(10))
     async with transaction(url) as cursor:
         await cursor.execute("SELECT id FROM hammerwork_chunks FOR UPDATE")
-        exchange = await queue.backend.exchange(uuid.uuid4(), "q", None, 10)
-        assert (exchange.claim, exchange.busy) == (None, True)
-    exchange = await queue.backend.exchange(uuid.uuid4(), "other", None, 10)
-    assert (exchange.claim, exchange.busy) == (None, False)
+        exchange = await queue.backend.exchange(uuid.uuid4(), "q", [], 10)
+        assert (exchange.claims, exchange.busy) == ([], True)
+    exchange = await queue.backend.exchange(uuid.uuid4(), "other", [], 10)
+    assert (exchange.claims, exchange.busy) == ([], False)
 
 
-async def test_a_stopped_batch_does_not_end_while_a_chunk_is_locked(queue: JobQueue, url: str) -> None:
+async def test_a_batch_is_stopped_after_the_claims_that_are_being_taken(queue: JobQueue, url: str, sql: Sql) -> None:
     batch_id = await queue.enqueue_batch(batch(10))
     async with transaction(url) as cursor:
-        await cursor.execute("SELECT id FROM hammerwork_chunks FOR UPDATE")  # as a claim does that has not committed
-        status = await queue.cancel_batch(batch_id)
-        assert (status.state, status.finished_at) == (BatchState.CANCELLED, None)
-    await queue.backend.tick("q")
-    assert (await queue.get_batch_status(batch_id)).finished
+        await cursor.execute("SELECT queue FROM hammerwork_ready LOCK IN SHARE MODE")  # as a claim does
+        cancelling = asyncio.create_task(queue.cancel_batch(batch_id))
+        await eventually(lambda: status_of(sql, "Innodb_row_lock_current_waits"), bool)
+        assert not cancelling.done()
+    status = await cancelling
+    assert (status.state, status.cancelled_jobs, status.finished) == (BatchState.CANCELLED, 10, True)
+    assert await SteeredWorker(queue).claim() is None
 
 
+@pytest.mark.administrator
 async def test_a_deadlock_is_run_again(queue: JobQueue, url: str, sql: Sql) -> None:
     """Two transactions lock a claim and a batch in opposite order; the server rolls back the one that wrote less."""
     await queue.enqueue_batch(batch(10))
     worker = SteeredWorker(queue)
     held = await worker.take()
-    deadlocks = await status_of(sql, "Innodb_deadlocks")
+    before = await deadlocks(sql)
     async with transaction(url) as cursor:
         await cursor.execute("UPDATE hammerwork_batches SET name = 'other'")
         # Much written: not to be the victim.
         await cursor.execute(
-            "INSERT INTO hammerwork_jobs SELECT x'00000000000000000000000000000001', seq, '1' FROM seq_1_to_5000"
+            "INSERT INTO hammerwork_pages "
+            "WITH RECURSIVE numbers (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM numbers WHERE n < 69) "
+            "SELECT x'00000000000000000000000000000001', 70 * a.n + b.n, 70 * a.n + b.n, '1' "
+            "FROM numbers a JOIN numbers b"
         )
         ending = asyncio.create_task(worker.end(held))
         await eventually(lambda: status_of(sql, "Innodb_row_lock_current_waits"), bool)
         await cursor.execute("UPDATE hammerwork_claims SET open = open")
     assert await ending is Settled.OK
-    assert await status_of(sql, "Innodb_deadlocks") > deadlocks
+    assert await deadlocks(sql) > before
     (status,) = await queue.list_batches()
     assert (status.completed_jobs, status.state) == (10, BatchState.COMPLETED)
 
@@ -385,11 +386,12 @@ async def test_a_lock_timeout_is_run_again(
     assert await ending is Settled.OK
     (status,) = await queue.list_batches()
     assert (status.completed_jobs, status.state) == (10, BatchState.COMPLETED)
-    assert await sql.stored_rows() == {"batches": 1, "jobs": 10}
+    assert await sql.stored_rows() == {"batches": 1, "pages": 1}
 
 
+@pytest.mark.administrator
 async def test_many_workers_meet_no_deadlock(queue: JobQueue, url: str, sql: Sql) -> None:
-    deadlocks = await status_of(sql, "Innodb_deadlocks")
+    before = await deadlocks(sql)
 
     async def handler(job: Job) -> None:
         if job.index % 5 == job.attempt:
@@ -407,39 +409,16 @@ async def test_many_workers_meet_no_deadlock(queue: JobQueue, url: str, sql: Sql
             await queue.resume_batch(ids[0])
             statuses = [await finished(queue, batch_id) for batch_id in ids[:3]]
     assert [status.completed_jobs for status in statuses[:2]] == [1_500, 1_500]
-    assert await status_of(sql, "Innodb_deadlocks") == deadlocks
+    assert await deadlocks(sql) == before
 
 
 # -- connections
 
 
-async def test_a_claim_whose_answer_was_lost_is_given_again(queue: JobQueue, monkeypatch: pytest.MonkeyPatch) -> None:
-    batch_id = await queue.enqueue_batch(batch(20).with_batch_size(10))
-    worker = SteeredWorker(queue)
-    held = await worker.take()
-    run = Connection.run
-
-    async def cut(connection: Connection, text: bytes) -> Any:
-        await run(connection, text)
-        raise ConnectionResetError("the answer was lost")
-
-    with monkeypatch.context() as patched:
-        patched.setattr(Connection, "run", cut)
-        with pytest.raises(DatabaseUnavailableError, match="the answer was lost"):
-            await worker.take()
-    assert (await queue.get_batch_status(batch_id)).running_jobs == 20
-    assert run_of(again := await worker.take()) == list(range(10, 20))
-    assert await worker.end(held) is Settled.OK
-    assert await worker.end(again) is Settled.OK
-    assert (await queue.get_batch_status(batch_id)).state is BatchState.COMPLETED
-
-
 async def test_broken_connections_are_replaced(queue: JobQueue, sql: Sql) -> None:
     await asyncio.gather(*(queue.ping() for _ in range(5)))
-    own = await sql.value("SELECT CONNECTION_ID()")
-    for (number,) in await sql.rows("SELECT id FROM information_schema.processlist WHERE db = DATABASE()"):
-        if number != own:
-            await sql.run(f"KILL {number}")
+    for number in await sql.connections():
+        await sql.end_connection(number)
 
     async def works() -> bool:
         with contextlib.suppress(DatabaseUnavailableError):
@@ -451,13 +430,14 @@ async def test_broken_connections_are_replaced(queue: JobQueue, sql: Sql) -> Non
     await queue.enqueue_batch(batch(3))
 
 
-async def test_what_is_wrong_is_told(mariadb: MariadbServer) -> None:
-    port = mariadb.port
+@pytest.mark.administrator
+async def test_what_is_wrong_is_told(server: Server) -> None:
+    port = server.port
     with pytest.raises(DatabaseUnavailableError, match=r"mysql://127\.0\.0\.1:1/x"):
         await JobQueue.connect("mysql://root:secret@127.0.0.1:1/x", connect_timeout=5)
-    with pytest.raises(DatabaseUnavailableError, match="Unknown database 'nowhere'"):
+    with pytest.raises(DatabaseRefusedError, match="Unknown database 'nowhere'"):
         await JobQueue.connect(f"mysql://root@127.0.0.1:{port}/nowhere")
-    with pytest.raises(DatabaseUnavailableError, match="Access denied") as caught:
+    with pytest.raises(DatabaseRefusedError, match="Access denied") as caught:
         await JobQueue.connect(f"mysql://root:secret@127.0.0.1:{port}/mysql")
     assert "secret" not in str(caught.value)
     with pytest.raises(UnsupportedDatabaseError, match="names no database"):
@@ -497,7 +477,9 @@ def tls_server() -> Iterator[tuple[MariadbServer, str]]:
 @pytest.mark.parametrize(
     ("options", "encrypted"),
     [
-        ("", False),
+        ("", True),
+        ("?ssl_mode=PREFERRED", True),
+        ("?ssl_mode=DISABLED", False),
         ("?ssl_mode=REQUIRED", True),
         ("?ssl_ca={ca}", True),
         ("?ssl_mode=VERIFY_CA&ssl_ca={ca}", True),
@@ -512,8 +494,17 @@ async def test_tls(tls_server: tuple[MariadbServer, str], options: str, encrypte
 
 async def test_tls_refuses_a_stranger(tls_server: tuple[MariadbServer, str]) -> None:
     server, _ = tls_server
-    with pytest.raises(DatabaseUnavailableError, match="certificate verify failed"):
+    with pytest.raises(DatabaseRefusedError, match="certificate verify failed"):
         await JobQueue.connect(server.url() + "?ssl_mode=VERIFY_CA")
+
+
+@pytest.mark.only("mariadb")  # MySQL's server makes itself certificates
+@pytest.mark.parametrize("mode", ["REQUIRED", "VERIFY_CA", "VERIFY_IDENTITY"])
+async def test_a_server_without_tls_gets_no_password_where_tls_is_demanded(url: str, mode: str) -> None:
+    with pytest.raises(DatabaseRefusedError, match="the server has no TLS"):
+        await JobQueue.connect(f"{url}?ssl_mode={mode}")
+    async with await JobQueue.connect(f"{url}?ssl_mode=PREFERRED") as queue:
+        await queue.ping()
 
 
 async def test_tables_that_are_missing_are_waited_for(url: str) -> None:
@@ -522,6 +513,7 @@ async def test_tables_that_are_missing_are_waited_for(url: str) -> None:
             await queue.enqueue_batch(batch(1))
 
 
+@pytest.mark.own_server
 async def test_a_worker_goes_on_after_the_server_was_killed() -> None:
     with mariadb_server() as server:
         async with await JobQueue.connect(server.url(), connect_timeout=2) as queue:
@@ -579,15 +571,17 @@ async def test_tables_are_made_once_by_many(url: str) -> None:
         assert names == ["", "migrations/001_tables.sql"]
 
 
-async def test_a_user_needs_no_privilege_but_those_on_the_tables(mariadb: MariadbServer, url: str) -> None:
+@pytest.mark.administrator
+@pytest.mark.filterwarnings("ignore:User .* is referenced as a definer account")
+async def test_a_user_needs_no_privilege_but_those_on_the_tables(server: Server, url: str) -> None:
     name = url.rsplit("/", 1)[1]
     user = f"u{uuid.uuid4().hex[:12]}"
-    async with observing.sql(mariadb.url()) as root:
+    async with observing.sql(server.url()) as root:
         await root.run(f"CREATE USER {user}@'127.0.0.1'")
         await root.run(f"CREATE USER {user}@localhost")
         for host in ("'127.0.0.1'", "localhost"):
-            await root.run(f"GRANT SELECT, INSERT, UPDATE, DELETE, CREATE ON {name}.* TO {user}@{host}")
-        async with await JobQueue.connect(mariadb.url(name, user=user)) as queue:
+            await root.run(f"GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, CREATE VIEW ON {name}.* TO {user}@{host}")
+        async with await JobQueue.connect(server.url(name, user=user)) as queue:
             await queue.create_tables()
             done: list[int] = []
 
@@ -603,46 +597,19 @@ async def test_a_user_needs_no_privilege_but_those_on_the_tables(mariadb: Mariad
             await root.run(f"DROP USER {user}@{host}")
 
 
-async def test_servers_without_compound_statements_get_the_same_texts(queue: JobQueue, sql: Sql) -> None:
-    """As MySQL does: several statements in one round trip, each answered by itself."""
-    database_of(queue)._has_blocks = False
-    await queue.backend.heartbeat(WorkerRecord(id=uuid.uuid4(), queue="q", pool="", instance="", lanes=1))
-    at_once = RetryPolicy(initial_seconds=0, max_seconds=0)
-    batch_id = await queue.enqueue_batch(batch(60).with_batch_size(7).with_retry_policy(at_once).with_max_attempts(2))
-    worker = SteeredWorker(queue)
-    await worker.register()
-    lost = await worker.take(3)
-    await worker.vanish(sql)
-    assert await queue.release_lost_claims() == 3
-    assert await worker.end(lost) is Settled.LOST
-    while (held := await worker.claim()) is not None:
-        failing = {index for index in run_of(held) if index % 10 == 0}
-        assert await worker.end(held, failing=failing) is Settled.OK
-    status = await queue.get_batch_status(batch_id)
-    assert (status.completed_jobs, status.failed_jobs, status.state) == (54, 6, BatchState.COMPLETED_WITH_ERRORS)
-    assert await queue.retry_failed(batch_id) == 6
-    await queue.suspend_batch(batch_id)
-    assert await worker.claim() is None
-    await queue.resume_batch(batch_id)
-    await worker.end(await worker.take(1))
-    status = await queue.cancel_batch(batch_id)
-    assert (status.completed_jobs, status.cancelled_jobs, status.finished) == (55, 5, True)
-    await queue.backend.tick("q")
-
-
 async def test_two_settlements_of_one_claim_count_once(queue: JobQueue) -> None:
     await queue.enqueue_batch(batch(10))
     worker = SteeredWorker(queue)
     held = await worker.take()
-    report = Settlement(claim_id=held.claim.id, open=10, completed=4, remaining=[(4, 9)])
+    report = Settlement(claim=held.claim.id, open=10, completed=4, remaining=[(4, 9)])
     for _ in range(2):
-        assert (await queue.backend.exchange(worker.id, "q", report, 0)).settled is Settled.OK
+        assert (await queue.backend.exchange(worker.id, "q", [report], 0)).settled == {held.claim.id: Settled.OK}
     wrong = msgspec.structs.replace(report, completed=5, open=9, remaining=[(9, 9)])
-    with pytest.raises(ValueError, match="6 are open"):
-        await queue.backend.exchange(worker.id, "q", wrong, 0)
-    with pytest.raises(ValueError, match="7 outcomes reported for 6 open jobs"):
-        await queue.backend.exchange(worker.id, "q", msgspec.structs.replace(report, completed=7, open=6), 0)
-    stranger = await queue.backend.exchange(uuid.uuid4(), "q", msgspec.structs.replace(report, open=6), 0)
-    assert stranger.settled is Settled.LOST
+    with pytest.raises(DatabaseError, match="6 are open"):
+        await queue.backend.exchange(worker.id, "q", [wrong], 0)
+    with pytest.raises(DatabaseError, match="7 outcomes reported for 6 open jobs"):
+        await queue.backend.exchange(worker.id, "q", [msgspec.structs.replace(report, completed=7, open=6)], 0)
+    stranger = await queue.backend.exchange(uuid.uuid4(), "q", [msgspec.structs.replace(report, open=6)], 0)
+    assert stranger.settled == {held.claim.id: Settled.LOST}
     (status,) = await queue.list_batches()
     assert (status.completed_jobs, status.running_jobs) == (4, 6)

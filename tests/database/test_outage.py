@@ -13,18 +13,18 @@ import pytest
 
 from hammerwork import BatchState, DatabaseUnavailableError, Job, JobBatch, JobQueue, RetryPolicy, RetryStrategy, Worker
 from tests.database import observing
-from tests.database.mariadb import MariadbServer, mariadb_server
 from tests.database.observing import DEADLINE_SECONDS, all_jobs, eventually, finished, happens, running
-from tests.database.postgres import PostgresServer, postgres_server
 from tests.database.proxy import proxy
 from tests.database.steered import SteeredWorker, run_of
+from tests.harness.servers.mariadb import mariadb_server
+from tests.harness.servers.postgres import postgres_server
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
     from tests.database.observing import Sql
+    from tests.harness.servers import OwnServer
 
-Server = PostgresServer | MariadbServer
 AT_ONCE = RetryPolicy(strategy=RetryStrategy.FIXED, initial_seconds=0, max_seconds=0)
 
 
@@ -53,25 +53,25 @@ class Runs:
 
 
 @pytest.fixture(params=[postgres_server, mariadb_server])
-def own_server(request: pytest.FixtureRequest) -> Iterator[Server]:
+def own_server(request: pytest.FixtureRequest) -> Iterator[OwnServer]:
     """A server that the test may stop."""
     with request.param() as server:
         yield server
 
 
 @pytest.fixture
-async def own_queue(own_server: Server) -> AsyncIterator[JobQueue]:
+async def own_queue(own_server: OwnServer) -> AsyncIterator[JobQueue]:
     async with await JobQueue.connect(own_server.url()) as queue:
         await queue.create_tables()
         yield queue
 
 
-async def restart(server: Server) -> None:
+async def restart(server: OwnServer) -> None:
     await asyncio.to_thread(server.stop, "immediate")
     await asyncio.to_thread(server.start)
 
 
-async def test_workers_outlast_crashes_of_the_database(own_server: Server, own_queue: JobQueue) -> None:
+async def test_workers_outlast_crashes_of_the_database(own_server: OwnServer, own_queue: JobQueue) -> None:
     batch_id = await own_queue.enqueue_batch(batch(4_000))
     runs = Runs()
     workers = [Worker(own_queue, "q", runs).with_concurrency(4) for _ in range(2)]
@@ -89,7 +89,7 @@ async def test_workers_outlast_crashes_of_the_database(own_server: Server, own_q
     runs.check(4_000)
 
 
-async def test_a_worker_waits_for_a_database_that_is_not_there_yet(own_server: Server, own_queue: JobQueue) -> None:
+async def test_a_worker_waits_for_a_database_that_is_not_there_yet(own_server: OwnServer, own_queue: JobQueue) -> None:
     batch_id = await own_queue.enqueue_batch(batch(10))
     await asyncio.to_thread(own_server.stop)
     runs = Runs()
@@ -105,7 +105,7 @@ async def test_a_worker_waits_for_a_database_that_is_not_there_yet(own_server: S
     assert status.completed_jobs == 10
 
 
-async def test_a_worker_can_be_stopped_while_the_database_is_away(own_server: Server, own_queue: JobQueue) -> None:
+async def test_a_worker_can_be_stopped_while_the_database_is_away(own_server: OwnServer, own_queue: JobQueue) -> None:
     batch_id = await own_queue.enqueue_batch(batch(10))
     runs = Runs(seconds=0.2)
     worker = Worker(own_queue, "q", runs).with_concurrency(2).with_shutdown_grace_period(1)
@@ -115,13 +115,13 @@ async def test_a_worker_can_be_stopped_while_the_database_is_away(own_server: Se
     worker.stop()
     await asyncio.wait_for(task, DEADLINE_SECONDS)
     await asyncio.to_thread(own_server.start)
-    await own_queue.release_lost_claims(lease_seconds=0)
+    await own_queue.release_lost_claims()
     async with running(Worker(own_queue, "q", runs)):
         status = await finished(own_queue, batch_id)
     assert status.completed_jobs == 10
 
 
-async def test_enqueueing_goes_on_after_a_crash_of_the_database(own_server: Server, own_queue: JobQueue) -> None:
+async def test_enqueueing_goes_on_after_a_crash_of_the_database(own_server: OwnServer, own_queue: JobQueue) -> None:
     batch_id = uuid.uuid4()
     crashes = {10_000, 30_000}
 
@@ -147,7 +147,7 @@ async def test_enqueueing_goes_on_after_a_crash_of_the_database(own_server: Serv
 
 @pytest.mark.parametrize("how", ["end_connection", "end_statement"])
 async def test_connections_and_statements_broken_at_random_cost_nothing(
-    own_queue: JobQueue, own_server: Server, how: str
+    own_queue: JobQueue, own_server: OwnServer, how: str
 ) -> None:
     batch_id = await own_queue.enqueue_batch(batch(3_000).with_batch_size(20))
     runs = Runs()
@@ -156,7 +156,7 @@ async def test_connections_and_statements_broken_at_random_cost_nothing(
         workers = [Worker(workers_queue, "q", runs).with_concurrency(4) for _ in range(3)]
         async with running(*workers), observing.sql(own_server.url()) as sql:
             broken = 0
-            until = time.monotonic() + DEADLINE_SECONDS
+            until = time.monotonic() + 3 * DEADLINE_SECONDS
             while runs.runs.total() < 2_900:
                 assert time.monotonic() < until, f"{runs.runs.total()} runs after {broken} breaks"
                 if connections := await sql.connections():
@@ -188,6 +188,11 @@ async def test_a_claim_whose_answer_was_lost_is_free_again(queue: JobQueue, sql:
         with pytest.raises(DatabaseUnavailableError):
             await lost
         again = await worker.take(1_000)
+        assert run_of(again) == [7, 8, 9]
+        assert not (await worker.heartbeat([first, again])).undelivered, "it may still be on its way"
+        await sql.age_claims()
+        assert (await worker.heartbeat([first, again])).undelivered
+        assert await worker.recover([first, again]) == 4
         seen = run_of(first) + run_of(again)
         await worker.end(first)
         await worker.end(again)

@@ -46,7 +46,7 @@ class ModelBatch:
         self.jobs = dict.fromkeys(range(jobs), JobStatus.PENDING)
         self.attempts = dict.fromkeys(range(jobs), 1)
         self.losses = dict.fromkeys(range(jobs), 0)
-        """Workers that vanished while they ran this job alone."""
+        """Workers that vanished while they ran this job and nothing else."""
         self.stopped: BatchState | None = None
         self.suspended = False
 
@@ -63,8 +63,8 @@ class ModelBatch:
                 if status is JobStatus.PENDING:
                     self.jobs[other] = JobStatus.CANCELLED
 
-    def lose(self, index: int, *, suspect: bool, started: bool) -> None:
-        self.losses[index] = self.losses[index] + started if suspect else 0
+    def lose(self, index: int, *, started: bool) -> None:
+        self.losses[index] += started
         if self.losses[index] == 3 and started and self.stopped is None:
             self.fail(index)
         else:
@@ -94,8 +94,9 @@ class ModelClaim:
         self.batch_id = held.claim.batch_id
         self.running: dict[int, None] = {}
         """Offsets of jobs that have started and not ended."""
+        self.begun = False
         self.unreported: list[tuple[int, str]] = []
-        self.open = {held.claim.lo + offset for offset in range(held.size)}
+        self.open = set(held.claim.indexes)
         """Jobs that the queue takes for running."""
 
 
@@ -170,6 +171,9 @@ class Driver:
 
     async def start(self) -> None:
         claim = self.random.choice(self.claims)
+        if claim.held.claim.alone and claim.held.waiting:
+            claim.begun = await claim.worker.queue.backend.begin(claim.worker.id, claim.held.claim.id)
+            assert claim.begun == (claim.batch_id in self.batches)
         for _ in range(min(claim.held.waiting, self.random.choice([1, 2, 50]))):
             claim.running[claim.held.start()] = None
 
@@ -183,12 +187,12 @@ class Driver:
                 claim.held.complete(offset)
             elif not claim.held.fail(offset, JobFailedError("x") if fate == "failed for good" else ValueError("x")):
                 fate = "retried"
-            claim.unreported.append((claim.held.claim.lo + offset, fate))
+            claim.unreported.append((claim.held.claim.indexes[offset], fate))
 
     async def give_back(self) -> None:
         claim = self.random.choice(self.claims)
         waiting = range(claim.held.cursor, claim.held.size)
-        claim.unreported += [(claim.held.claim.lo + offset, "released") for offset in waiting]
+        claim.unreported += [(claim.held.claim.indexes[offset], "released") for offset in waiting]
         claim.held.release_waiting()
 
     async def report(self) -> None:
@@ -235,7 +239,7 @@ class Driver:
         self.workers[self.workers.index(worker)] = SteeredWorker(self.queue)
 
     def lose_claims(self, worker: SteeredWorker) -> int:
-        """Give back what a worker holds, the newest first; a suspect had not started if something older was there."""
+        """Give back what a worker holds; a suspect that had begun to run is blamed."""
         held = [claim for claim in self.claims if claim.worker is worker]
         self.claims = [claim for claim in self.claims if claim.worker is not worker]
         lost = [claim for claim in held if claim.batch_id in self.batches]
@@ -245,7 +249,7 @@ class Driver:
             self.late.append(claim)
             jobs += len(claim.open)
             for index in claim.open:
-                self.batches[claim.batch_id].lose(index, suspect=claim.held.claim.alone, started=not lost)
+                self.batches[claim.batch_id].lose(index, started=claim.begun)
         return jobs
 
     async def cancel(self) -> None:

@@ -54,7 +54,7 @@ async def test_a_stopped_batch_with_a_long_job_does_not_keep_others_from_ending(
     await queue.cancel_batch(first)
     await sql.run("UPDATE hammerwork_batches SET state = 'Cancelled' WHERE id = $1", second)
     assert not (await queue.get_batch_status(second)).finished
-    await queue.backend.tick("q")
+    await queue.backend.upkeep(0.0)
     status = await queue.get_batch_status(second)
     assert (status.finished, status.state, status.cancelled_jobs) == (True, BatchState.CANCELLED, 5)
     assert not (await queue.get_batch_status(first)).finished

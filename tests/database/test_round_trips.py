@@ -57,10 +57,10 @@ async def test_reporting_a_claim_and_taking_the_next_is_one_round_trip(queue: Jo
             while held.waiting:
                 held.complete(held.start())
             before = relay.bursts
-            answer = await own.backend.exchange(worker.id, "q", held.report(), 100)
+            answer = await own.backend.exchange(worker.id, "q", [held.report()], 100)
             assert held.confirm()
-            assert answer.claim is not None
-            held = type(held)(answer.claim)
+            (claim,) = answer.claims
+            held = type(held)(claim)
             if turn == 1:
                 assert relay.bursts - before == 1
 

@@ -281,10 +281,16 @@ def test_a_failed_batch_makes_the_exit_code_1(place: Place) -> None:
             "JobBatch default/work: spec.generate.payload: unknown placeholder",
         ),
         ({"pool": {"handler": {"python": {"function": "work:walk"}}}}, "'work' has no 'walk'"),
+        ({"pool": {"handler": {"python": {"function": "leaving:run"}}}}, "importing 'leaving' called sys.exit(0); put"),
+        ({"pool": {"handler": {"python": {"function": "leaving.py:run"}}}}, "leaving.py called sys.exit(0); put"),
+        ({"pool": {"handler": {"python": {"function": "yielding:run"}}}}, "it has a 'yield' in it"),
     ],
 )
 def test_bad_input_is_told_before_anything_is_started(place: Place, change: dict[str, Any], message: str) -> None:
-    done = place.run("run", place.add("def run(job):\n    pass\n", **change))
+    folder = place.add("def run(job):\n    pass\n", **change)
+    (folder / "leaving.py").write_text("import sys\nsys.exit(0)\n")
+    (folder / "yielding.py").write_text("async def run(job):\n    yield\n")
+    done = place.run("run", folder)
     assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr

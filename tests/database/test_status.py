@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
     from hammerwork import BatchStatus, JobQueue
 
+pytestmark = pytest.mark.every_server
+
 AT_ONCE = RetryPolicy(strategy=RetryStrategy.FIXED, initial_seconds=0, max_seconds=0)
 MUCH_LATER = RetryPolicy(strategy=RetryStrategy.FIXED, initial_seconds=3_600, max_seconds=3_600)
 

@@ -82,6 +82,7 @@ def failing_at(*indexes: int, error: type[Exception] = ValueError) -> Runs:
 # -- failure modes
 
 
+@pytest.mark.every_server
 async def test_continue_on_error_keeps_the_last_error_of_each_failed_job(queue: JobQueue) -> None:
     batch_id = await queue.enqueue_batch(batch(20).with_max_attempts(3))
     runs = failing_at(3, 8)
@@ -97,6 +98,7 @@ async def test_continue_on_error_keeps_the_last_error_of_each_failed_job(queue: 
     assert (group.type, group.count) == ("ValueError", 2)
 
 
+@pytest.mark.every_server
 async def test_collect_errors_keeps_the_error_of_every_attempt_with_its_traceback(queue: JobQueue, sql: Sql) -> None:
     batch_id = await queue.enqueue_batch(batch(5, PartialFailureMode.COLLECT_ERRORS).with_max_attempts(3))
     async with running(Worker(queue, "q", failing_at(2))):
@@ -108,6 +110,7 @@ async def test_collect_errors_keeps_the_error_of_every_attempt_with_its_tracebac
     assert all("in failing_at" in row[4] or "in then" in row[4] for row in rows)
 
 
+@pytest.mark.every_server
 async def test_fail_fast_fails_the_batch_and_cancels_the_rest(queue: JobQueue) -> None:
     batch_id = await queue.enqueue_batch(batch(3_000, PartialFailureMode.FAIL_FAST).with_batch_size(10))
     runs = failing_at(25)
@@ -162,7 +165,7 @@ async def test_fail_fast_stops_other_workers_within_seconds(queue: JobQueue, dat
         async with running(Worker(queue, "q", runs).with_concurrency(1)):
             await happens(lambda: runs.started.total() > 500)
             slow.set()
-            await failing.end(held, failing=[held.claim.lo], error=JobFailedError("no"))
+            await failing.end(held, failing=[held.claim.indexes[0]], error=JobFailedError("no"))
             started = runs.started.total()
             status = await finished(queue, batch_id)
     assert status.state is BatchState.FAILED
@@ -183,6 +186,7 @@ async def test_fail_fast_fails_a_batch_with_its_last_job_too(queue: JobQueue) ->
     )
 
 
+@pytest.mark.every_server
 async def test_fail_fast_with_retries_tries_again_before_it_goes_on(queue: JobQueue) -> None:
     batch_id = await queue.enqueue_batch(batch(200, PartialFailureMode.FAIL_FAST).with_max_attempts(3))
     runs = failing_at(0)
@@ -236,6 +240,7 @@ async def test_an_attempt_waits_for_its_pause(
         assert starts[n + 1] - starts[n] >= pause
 
 
+@pytest.mark.every_server
 async def test_a_job_that_succeeds_at_last_is_completed(queue: JobQueue) -> None:
     batch_id = await queue.enqueue_batch(batch(300).with_max_attempts(3).with_retry_policy(SOON))
 
@@ -251,6 +256,7 @@ async def test_a_job_that_succeeds_at_last_is_completed(queue: JobQueue) -> None
 # -- order and limits
 
 
+@pytest.mark.every_server
 async def test_higher_priorities_run_first_across_batches(queue: JobQueue) -> None:
     seen: list[tuple[str, Priority]] = []
     names = {}
@@ -292,8 +298,7 @@ async def test_a_claim_takes_at_most_the_batch_size(
 
     async def recording(*args: Any) -> Any:
         answer = await exchange(*args)
-        if answer.claim is not None:
-            sizes.append(answer.claim.hi - answer.claim.lo + 1)
+        sizes.extend(len(claim.indexes) for claim in answer.claims)
         return answer
 
     monkeypatch.setattr(queue.backend, "exchange", recording)
@@ -441,11 +446,10 @@ async def test_a_thread_that_hangs_fails_its_job_and_no_other(queue: JobQueue) -
             return await queue.get_batch_status(batch_id)
 
         await eventually(look, lambda status: status.failed_jobs == 1)
-        await asyncio.sleep(1)  # the thread hangs on for several times as long as a job may take
-        release.set()
         status = await finished(queue, batch_id)
+        release.set()
     assert (status.completed_jobs, status.failed_jobs) == (9, 1)
-    assert most == 1
+    assert most == 2, "the thread that hangs, and one in its place"
 
 
 async def test_a_batch_handler_gets_the_jobs_of_a_claim_and_tells_the_fate_of_each(queue: JobQueue) -> None:
@@ -466,6 +470,7 @@ async def test_a_batch_handler_gets_the_jobs_of_a_claim_and_tells_the_fate_of_ea
 # -- stopping
 
 
+@pytest.mark.every_server
 async def test_a_graceful_stop_loses_nothing_and_repeats_nothing(queue: JobQueue, database_url: str) -> None:
     batch_id = await queue.enqueue_batch(batch(2_000))
     runs = Runs()
@@ -508,7 +513,7 @@ async def test_jobs_that_had_not_started_are_back_at_once_after_a_stop(queue: Jo
     await eventually(look, lambda jobs: jobs == 2)
     others: list[int] = []
     while (held := await second.claim()) is not None:
-        others += range(held.claim.lo, held.claim.hi + 1)
+        others += held.claim.indexes
         await second.end(held)
     assert not task.done()
     gate.set()
@@ -519,6 +524,7 @@ async def test_jobs_that_had_not_started_are_back_at_once_after_a_stop(queue: Jo
     assert await sql.value("SELECT count(*) FROM hammerwork_workers WHERE id = $1", first.id) == 0
 
 
+@pytest.mark.every_server
 async def test_jobs_that_outlast_the_grace_period_are_given_back(queue: JobQueue) -> None:
     batch_id = await queue.enqueue_batch(batch(3))
     hang = True
@@ -562,6 +568,7 @@ async def test_a_pool_runs_its_workers_until_it_is_stopped(queue: JobQueue) -> N
 # -- steering a batch that runs
 
 
+@pytest.mark.every_server
 async def test_a_suspended_batch_starts_nothing_until_it_is_resumed(queue: JobQueue) -> None:
     batch_id = await queue.enqueue_batch(batch(500).with_batch_size(5))
     gate = asyncio.Event()
@@ -569,6 +576,7 @@ async def test_a_suspended_batch_starts_nothing_until_it_is_resumed(queue: JobQu
     async def then(job: Job) -> None:
         if job.index >= 50:
             await gate.wait()
+            await asyncio.sleep(0.01)  # else all that the worker has taken runs before it can hear of anything
 
     runs = Runs(then)
     async with running(Worker(queue, "q", runs).with_concurrency(5)):
@@ -651,6 +659,7 @@ async def test_cancelling_lets_running_jobs_finish_and_starts_nothing_more(queue
     assert status.cancelled_jobs == 500 - started
 
 
+@pytest.mark.every_server
 async def test_a_batch_can_be_deleted_while_it_runs(queue: JobQueue, sql: Sql) -> None:
     batch_id = await queue.enqueue_batch(batch(500))
     gate = asyncio.Event()
@@ -671,7 +680,7 @@ async def test_a_batch_can_be_deleted_while_it_runs(queue: JobQueue, sql: Sql) -
         gate.set()
         status = await finished(queue, other)
     assert status.completed_jobs == 300
-    assert (await sql.stored_rows()).keys() == {"batches", "jobs"}
+    assert (await sql.stored_rows()).keys() == {"batches", "pages"}
 
 
 async def test_a_worker_survives_the_loss_of_a_claim_whose_jobs_run_on(queue: JobQueue, sql: Sql) -> None:
@@ -702,6 +711,7 @@ async def test_a_worker_survives_the_loss_of_a_claim_whose_jobs_run_on(queue: Jo
 # -- statistics
 
 
+@pytest.mark.every_server
 async def test_a_worker_counts_attempts(queue: JobQueue) -> None:
     worker = Worker(queue, "q", failing_at(0, 1))
     assert worker.get_batch_stats().success_rate() == 1.0
@@ -731,7 +741,9 @@ async def test_settings_out_of_range_are_told(
         change(Worker(queue, "q", Runs()))
 
 
+@pytest.mark.every_server
 @only_postgres
+@pytest.mark.usefixtures("notifications")
 async def test_a_new_batch_wakes_an_idle_worker_without_polling(queue: JobQueue) -> None:
     runs = Runs()
     async with running(Worker(queue, "q", runs).with_poll_interval(3_600)):

@@ -15,21 +15,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
+import psutil
 import pytest
 
 from hammerwork import BatchState, Job, JobBatch, JobQueue
 from hammerwork_worker import environment
 from tests.database.observing import only_postgres
-from tests.database.postgres import PostgresServer
+from tests.harness.servers.postgres import PostgresServer
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
 
 COMMAND = [sys.executable, "-m", "hammerwork_worker"]
 DEADLINE_SECONDS = 60.0
 
 HANDLERS = """
-import asyncio, os, time
+import asyncio, os, subprocess, time
 from pathlib import Path
 
 async def quick(job):
@@ -40,6 +41,23 @@ async def slow(job):
     Path(f"started-{job.index}").touch()
     await asyncio.sleep(0.5)
     Path(f"finished-{job.index}").touch()
+
+async def block(job):
+    Path("started-0").touch()
+    deadline = time.monotonic() + 60
+    while not Path("go-on").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+
+async def leave_orphans(job):
+    # The shell ends at once; what it has started goes on without a parent.
+    subprocess.run(["sh", "-c", "sleep 0.01 & sleep 0.01 &"], check=True)
+    for _ in range(5):
+        try:
+            subprocess.run(["sh", "-c", "exit 7"], check=True)
+        except subprocess.CalledProcessError as error:
+            assert error.returncode == 7
+    process = await asyncio.create_subprocess_exec("sh", "-c", "exit 8")
+    assert await process.wait() == 8
 
 def hang(job):
     Path(f"started-{job.index}").touch()
@@ -64,9 +82,9 @@ class WorkerProcess:
         self.folder = folder
 
     @contextlib.contextmanager
-    def started(self) -> Iterator[subprocess.Popen[bytes]]:
+    def started(self, below: Sequence[str] = ()) -> Iterator[subprocess.Popen[bytes]]:
         with self.log_file.open("w") as log:
-            process = subprocess.Popen(COMMAND, cwd=self.folder, env=self.environment, stderr=log)
+            process = subprocess.Popen([*below, *COMMAND], cwd=self.folder, env=self.environment, stderr=log)
         with process:
             try:
                 yield process
@@ -202,6 +220,77 @@ async def test_a_handler_that_hangs_does_not_hold_the_process_beyond_the_grace_p
     assert (status.completed_jobs, status.failed_jobs, status.pending_jobs, status.running_jobs) == (0, 0, 3, 0)
 
 
+@only_postgres
+async def test_probes_and_metrics_answer_while_a_handler_blocks_the_event_loop(
+    folder: Path, queue: JobQueue, database_url: str
+) -> None:
+    worker = WorkerProcess(folder, database_url, **{environment.HANDLER: "handlers:block"})
+    batch_id = await queue.enqueue_batch(jobs(1))
+    with worker.started() as process:
+
+        async def blocked() -> bool:
+            return marks(folder, "started") == 1
+
+        await eventually(blocked, "the handler blocks the loop", worker.log)
+        assert await worker.get("/healthz") == (200, "ok\n")
+        assert (await worker.metrics())["hammerwork_worker_busy_lanes"] == 1
+        assert (await worker.get("/readyz"))[0] in {200, 503}
+        (folder / "go-on").touch()
+        assert (await queue.wait(batch_id, timeout=DEADLINE_SECONDS)).completed_jobs == 1
+        process.send_signal(signal.SIGTERM)
+        assert await ended(process) == 0, worker.log()
+
+
+as_process_1 = pytest.mark.skipif(os.getuid() != 0, reason="only root may make a process namespace")
+NAMESPACE = ("unshare", "--pid", "--fork", "--kill-child")
+
+
+@only_postgres
+@as_process_1
+async def test_process_1_reaps_orphans_and_takes_no_exit_status_from_handlers(
+    folder: Path, queue: JobQueue, database_url: str
+) -> None:
+    worker = WorkerProcess(folder, database_url, **{environment.HANDLER: "handlers:leave_orphans"})
+    batch_id = await queue.enqueue_batch(jobs(20))
+    with worker.started(NAMESPACE) as process:
+        status = await queue.wait(batch_id, timeout=DEADLINE_SECONDS)
+        assert status.completed_jobs == 20, await queue.get_batch_errors(batch_id)
+
+        def all_below() -> list[str]:
+            return [
+                f"{child.name()} {child.status()}" for child in psutil.Process(process.pid).children(recursive=True)
+            ]
+
+        async def alone() -> bool:
+            # The first process and the worker.
+            return len(all_below()) == 2
+
+        await eventually(alone, "no orphan is left", all_below)
+        (first,) = psutil.Process(process.pid).children()
+        first.send_signal(signal.SIGTERM)
+        assert await ended(process) == 0, worker.log()
+    assert worker.log()[-1]["message"] == "stopped"
+
+
+@only_postgres
+@as_process_1
+async def test_process_1_ends_with_a_code_that_tells_what_killed_the_worker(
+    folder: Path, queue: JobQueue, database_url: str
+) -> None:
+    worker = WorkerProcess(folder, database_url, **{environment.HANDLER: "handlers:hang"})
+    await queue.enqueue_batch(jobs(1))
+    with worker.started(NAMESPACE) as process:
+
+        async def started() -> bool:
+            return marks(folder, "started") == 1
+
+        await eventually(started, "the job has started", worker.log)
+        (first,) = psutil.Process(process.pid).children()
+        (itself,) = first.children()
+        itself.kill()
+        assert await ended(process) == 128 + signal.SIGKILL
+
+
 async def test_a_database_that_is_away_is_waited_for_while_the_probes_answer(folder: Path) -> None:
     place = Path(tempfile.mkdtemp(prefix="hammerwork-postgres-"))
     server = PostgresServer(place)
@@ -253,6 +342,12 @@ async def test_a_signal_ends_the_waiting_for_a_database_at_once(folder: Path) ->
         ({environment.CONCURRENCY: "0"}, "HAMMERWORK_CONCURRENCY: '0', must be a whole number, 1 to 10,000"),
         ({environment.HANDLER: "handlers:missing"}, "handler 'handlers:missing': 'handlers' has no 'missing'"),
         ({environment.HANDLER: "nowhere:run"}, "handler 'nowhere:run': no module 'nowhere'"),
+        (
+            {environment.HANDLER: "leaving:run"},
+            "handler 'leaving:run': importing 'leaving' called sys.exit(0); put what",
+        ),
+        ({environment.HANDLER: "leaving.py:run"}, "handler 'leaving.py:run': importing leaving.py called sys.exit(0)"),
+        ({environment.HANDLER: "yielding:run"}, "handler 'yielding:run': it has a 'yield' in it"),
         ({environment.LOG_FORMAT: "xml"}, "HAMMERWORK_LOG_FORMAT: 'xml', must be text or json"),
         ({environment.DATABASE_URL: "oracle://db"}, "oracle"),
     ],
@@ -260,6 +355,8 @@ async def test_a_signal_ends_the_waiting_for_a_database_at_once(folder: Path) ->
 def test_bad_configuration_ends_with_2_and_says_what_is_wrong(
     folder: Path, settings: dict[str, str], message: str
 ) -> None:
+    (folder / "leaving.py").write_text("import sys\nsys.exit(0)\n")
+    (folder / "yielding.py").write_text("async def run(job):\n    yield\n")
     worker = WorkerProcess(folder, "postgresql://h/d", **{environment.HANDLER: "handlers:quick", **settings})
     done = subprocess.run(
         COMMAND, cwd=folder, env=worker.environment, check=False, capture_output=True, text=True, timeout=60

@@ -9,17 +9,18 @@ import os
 import random
 import signal
 import sys
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import uvloop
 
-from hammerwork import DatabaseUnavailableError, HandlerError, JobQueue, UnsupportedDatabaseError, Worker
+from hammerwork import DatabaseError, HandlerError, JobQueue, UnsupportedDatabaseError, Worker
 from hammerwork.handlers import load_function
+from hammerwork.init import leave_init_behind
+from hammerwork.threads import any_left
 from hammerwork_worker import environment
 from hammerwork_worker.log import configure_logging
-from hammerwork_worker.web import Probes, start_server
+from hammerwork_worker.web import Probes, ProbeServer
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
@@ -77,6 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.parse_args(arguments)
+    leave_init_behind()
     configure_logging("text", "INFO")  # so that a wrong log format can be told at all
     try:
         settings = environment.read_settings(os.environ)
@@ -93,7 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _leave_threads(code: int) -> None:
     """End the process if a handler's thread outlasts the grace period: Python itself would wait for it."""
-    if any(thread.name.startswith("hammerwork_") for thread in threading.enumerate()):
+    if any_left():
         log.warning("a handler is still running; its job goes back to the queue")
         logging.shutdown()
         os._exit(code)
@@ -112,12 +114,13 @@ async def _work(settings: WorkerSettings, handler: Handler) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, _on_signal, number, stopping)
     probes = Probes(settings.queue, settings.pool)
+    server = ProbeServer(probes, settings.port)
     try:
-        server = await start_server(probes, settings.port)
+        port = server.start()
     except OSError as error:
         log.error("%s: %d cannot be served: %s", environment.PORT, settings.port, error)  # noqa: TRY400
         return EXIT_BAD_CONFIGURATION
-    log.info("serving /healthz, /readyz and /metrics on port %d", server.addresses[0][1])
+    log.info("serving /healthz, /readyz and /metrics on port %d", port)
     try:
         queue = await _first_of(_connect(settings.database_url), stopping)
         if queue is not None:
@@ -130,7 +133,7 @@ async def _work(settings: WorkerSettings, handler: Handler) -> int:
         log.error("%s: %s", environment.DATABASE_URL, error)  # noqa: TRY400
         return EXIT_BAD_CONFIGURATION
     finally:
-        await server.cleanup()
+        server.stop()
     log.info("stopped")
     return EXIT_CLEAN
 
@@ -146,7 +149,9 @@ async def _connect(url: str) -> JobQueue:
     while True:
         try:
             return await _open(url)
-        except DatabaseUnavailableError as error:
+        except UnsupportedDatabaseError:
+            raise
+        except DatabaseError as error:
             log.warning("the database cannot be reached, next try in %.1f s: %s", pause, error)
         await asyncio.sleep(pause * random.uniform(0.8, 1.0))  # noqa: S311 (spreads the tries of many Pods)
         pause = min(pause * 2, LONGEST_PAUSE_SECONDS)

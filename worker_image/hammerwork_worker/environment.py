@@ -56,6 +56,10 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     log_format: str = "text"
     log_level: str = "INFO"
 
+    def __repr__(self) -> str:
+        # Without the URL, which holds a password.
+        return f"WorkerSettings(queue={self.queue!r}, handler={self.handler!r})"
+
 
 def read_settings(environ: Mapping[str, str]) -> WorkerSettings:
     """Return the settings that `environ` holds; an empty variable counts as one that is not set.

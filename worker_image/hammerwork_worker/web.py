@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import concurrent.futures
+import threading
 from typing import TYPE_CHECKING
 
 from aiohttp import web
@@ -80,13 +83,47 @@ def _average_seconds(worker: Worker | None) -> float:
     return worker.get_batch_stats().average_processing_time_ms / 1000.0 if worker else 0.0
 
 
-async def start_server(probes: Probes, port: int, *, host: str | None = None) -> web.AppRunner:
-    """Serve /healthz, /readyz and /metrics on `port` until the returned runner's `cleanup()`; OSError if it's taken."""
-    app = web.Application()
-    app.router.add_get("/healthz", probes.healthz)
-    app.router.add_get("/readyz", probes.readyz)
-    app.router.add_get("/metrics", probes.metrics)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
-    await runner.setup()
-    await web.TCPSite(runner, host, port).start()
-    return runner
+class ProbeServer:
+    """Serves /healthz, /readyz and /metrics from a thread with an event loop of its own.
+
+    A handler that keeps the worker's loop from turning must not keep the kubelet from its answer.
+    """
+
+    def __init__(self, probes: Probes, port: int, *, host: str | None = None) -> None:
+        self._probes = probes
+        self._place = (host, port)
+        self._started: concurrent.futures.Future[int] = concurrent.futures.Future()
+        self._stopped = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        # A daemon: the process may end in ways that stop nothing.
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), name="probes", daemon=True)
+
+    def start(self) -> int:
+        """Serve, until `stop`; returns the port. OSError if it is taken."""
+        self._thread.start()
+        return self._started.result()
+
+    def stop(self) -> None:
+        """Serve no more; without effect where nothing is served."""
+        if self._loop is not None and self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._stopped.set)
+            self._thread.join()
+
+    async def _serve(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        app = web.Application()
+        app.router.add_get("/healthz", self._probes.healthz)
+        app.router.add_get("/readyz", self._probes.readyz)
+        app.router.add_get("/metrics", self._probes.metrics)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+        try:
+            await runner.setup()
+            await web.TCPSite(runner, *self._place).start()
+        except BaseException as error:  # noqa: BLE001 (whoever starts it is told)
+            await runner.cleanup()
+            self._started.set_exception(error)
+            return
+        # Any free port is another one for IPv4 than for IPv6; the shorter address is the one of IPv4.
+        self._started.set_result(min(runner.addresses, key=len)[1])
+        await self._stopped.wait()
+        await runner.cleanup()

@@ -1,5 +1,1 @@
-"""MySQL and MariaDB, through aiomysql."""
-
-from hammerwork.backends.mysql.backend import MysqlBackend
-
-__all__ = ["MysqlBackend"]
+"""MySQL and MariaDB."""

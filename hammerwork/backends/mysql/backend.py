@@ -1,43 +1,39 @@
-"""The MySQL side of `JobQueue` and `Worker`: thin calls of the texts in queries.sql."""
+"""The MySQL side of `JobQueue` and `Worker`: thin calls of the texts in sql/."""
 
 from __future__ import annotations
 
-import asyncio
-import time
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 from uuid import UUID
 
 import msgspec
 
-from hammerwork.backends import rows
-from hammerwork.backends.mysql import settling
-from hammerwork.backends.mysql.connection import (
-    GROUP_BYTES,
-    STATEMENT_TIMEOUT_SECONDS,
-    WORKER_TIMEOUT_SECONDS,
-    Database,
-)
-from hammerwork.backends.mysql.loading import Loader
+from hammerwork.backends import listing, rows
+from hammerwork.backends.mysql import exchange as exchanging
+from hammerwork.backends.mysql.chores import Chores
+from hammerwork.backends.mysql.connection import Database
+from hammerwork.backends.mysql.lifeline import MysqlLifeline
 from hammerwork.backends.mysql.migrate import migrate
-from hammerwork.backends.mysql.standing import Standing, standings, windows
 from hammerwork.backends.mysql.statements import statement
-from hammerwork.backends.protocol import Exchange
+from hammerwork.backends.mysql.storing import MysqlTables
+from hammerwork.backends.protocol import MAX_CLAIMS
 from hammerwork.backends.slices import MAX_CHUNK_JOBS
-from hammerwork.batch import BatchState, JobStatus
-from hammerwork.errors import BatchNotFoundError, DatabaseUnavailableError
+from hammerwork.backends.storing import RETRY_JOBS, Store
+from hammerwork.backends.upkeep import do_upkeep, reap
+from hammerwork.batch import JobStatus
+from hammerwork.errors import BatchNotFoundError
 from hammerwork.reports import BatchStatus, ErrorGroup, JobRecord, QueueDepth, QueueStatistics, WorkerInfo
+from hammerwork.timing import EXCHANGE_SECONDS, STATEMENT_SECONDS
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection
+    from collections.abc import Callable, Collection, Sequence
 
     from hammerwork.backends.mysql.connection import Row
-    from hammerwork.backends.protocol import Claim, Settlement, Span, WorkerRecord
+    from hammerwork.backends.protocol import Claim, Exchange, Settlement, Span, Upkeep
 
-_WINDOW_JOBS = 10_000
-_BUSY_SECONDS = 0.01
-_BLOCKS = {"finish_stopped", "heartbeat", "make_due_ready", "retire", "retry_failed", "set_suspended"}
-"""Texts of several statements."""
+_SPANS_PER_QUERY = 100
+"""Jobs scattered over a batch are read a few pages at a time: a page may have 128 KiB, or one long payload."""
 _END_OF_TIME = (datetime(9999, 1, 1, tzinfo=UTC), UUID(int=0))
 
 
@@ -46,14 +42,16 @@ class MysqlBackend:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._loader = Loader(database)
-        self.enqueue = self._loader.enqueue
-        self.enqueue_stream = self._loader.enqueue_stream
-        self.delete_batch = self._loader.delete
-        self._last_claim: dict[UUID, int] = {}
-        """The last claim that each worker has got."""
-        self._doubt_until: dict[UUID, float] = {}
-        """Workers that may have been given a claim which never arrived, and until when it may still be given."""
+        self._chores = Chores(database.run)
+        # What workers wait for: they must find out well within a lease that a connection is dead.
+        self._worker_chores = Chores(partial(database.run, within=EXCHANGE_SECONDS))
+        self._rows = self._chores.rows
+        self.tables = MysqlTables(database, self._chores)
+        self._store = Store(self.tables)
+        self.enqueue = self._store.enqueue
+        self.enqueue_stream = self._store.enqueue_stream
+        self.delete_batch = self._store.delete
+        self._guesses: dict[str, exchanging.Guess] = {}
 
     @classmethod
     async def connect(cls, url: str, *, max_connections: int, connect_timeout: float) -> Self:
@@ -69,68 +67,66 @@ class MysqlBackend:
     async def migrate(self) -> None:
         await migrate(self._database)
 
-    async def _rows(self, name: str, *, within: float = STATEMENT_TIMEOUT_SECONDS, **values: Any) -> list[Row]:
-        """Return the rows of the text's last statement that has rows."""
-        results = await self._database.run(statement(name, **values), block=name in _BLOCKS, within=within)
-        return results[-1] if results else []
-
-    async def _worker_rows(self, name: str, **values: Any) -> list[Row]:
-        """Return the same for a worker, which must find out well within its lease that a connection is dead."""
-        return await self._rows(name, within=WORKER_TIMEOUT_SECONDS, **values)
-
     async def batch_statuses(self, batch_ids: Collection[UUID]) -> dict[UUID, BatchStatus]:
         found = await self._rows("batch_statuses", batches=list(batch_ids))
         statuses = [rows.batch_status(_batch_row(row)) for row in found]
         return {status.batch_id: status for status in statuses}
 
     async def batch_jobs(self, batch_id: UUID, *, status: JobStatus | None, after: int, limit: int) -> list[JobRecord]:
-        rows.check_limit(f"batch {batch_id}", limit, rows.MAX_PAGE, "jobs")
-        headers = await self._rows("batch_header", batch=batch_id)
-        if not headers:
+        listing.check_limit(f"batch {batch_id}", limit, listing.MAX_PAGE, "jobs")
+        batch = (await self.batch_statuses([batch_id])).get(batch_id)
+        if batch is None:
             raise BatchNotFoundError(batch_id)
-        (header,) = headers
-        found: list[Standing] = []
-        size = limit if status is None else _WINDOW_JOBS
-        for window in windows(await self._spans(header, batch_id, status, after=after, limit=limit), after + 1, size):
-            first, last = window.start - 1, window.stop - 1
-            batch, chunks, claims, failures = await self._database.run(
-                statement("job_window", batch=batch_id, after=first, last=last, longest=MAX_CHUNK_JOBS), block=True
-            )
-            if not batch:
-                raise BatchNotFoundError(batch_id)
-            all_there = standings(batch[0], chunks, claims, failures, window)
-            found += [standing for standing in all_there if status is None or standing.status is status]
+        found: list[listing.Standing] = []
+        size = limit if status is None else listing.WINDOW_JOBS
+        for window in listing.windows(await self._spans(batch, status, after=after, limit=limit), after + 1, size):
+            there = listing.standings(await self._window(batch_id, window), window)
+            found += [standing for standing in there if status is None or standing.status is status]
             if len(found) >= limit:
                 break
-        return await self._records(batch_id, header["queue"], found[:limit])
+        return await self._records(batch, found[:limit])
 
-    async def _spans(
-        self, batch: Row, batch_id: UUID, status: JobStatus | None, *, after: int, limit: int
-    ) -> list[Span]:
+    async def _window(self, batch_id: UUID, window: range) -> listing.Window:
+        values = {"batch": batch_id, "first": window.start, "last": window.stop - 1, "longest": MAX_CHUNK_JOBS}
+        batch, chunks, claims, failures = await self._database.run(statement("job_window", **values), block=True)
+        if not batch:
+            raise BatchNotFoundError(batch_id)
+        return listing.Window(
+            state=batch[0]["state"],
+            total=batch[0]["total"],
+            priorities=msgspec.json.decode(batch[0]["priorities"]),
+            chunks=[_decoded(row, "spans") for row in chunks],
+            claims=[_decoded(row, "remaining") for row in claims],
+            failures=failures,
+        )
+
+    async def _spans(self, batch: BatchStatus, status: JobStatus | None, *, after: int, limit: int) -> list[Span]:
         """Return where jobs of this status can be, in order; enough for a page of `limit` jobs."""
+        values: dict[str, Any] = {"batch": batch.batch_id, "after": after}
         if status is None:
-            return [(after + 1, min(after + limit, batch["total"] - 1))]
-        if status is JobStatus.RUNNING or status is JobStatus.FAILED:
-            name = "running_spans" if status is JobStatus.RUNNING else "failed_spans"
-            values = {} if status is JobStatus.RUNNING else {"limit": limit}
-            return [(row["lo"], row["hi"]) for row in await self._rows(name, batch=batch_id, after=after, **values)]
-        waiting = await self._rows("waiting_spans", batch=batch_id, after=after)
-        stopped = BatchState(batch["state"]) in rows.STOPPED
-        return rows.waiting_spans(status, waiting, after + 1, total=batch["total"], stopped=stopped)
+            return [(after + 1, min(after + limit, batch.total_jobs - 1))]
+        if status is JobStatus.RUNNING:
+            claims = await self._rows("running_spans", **values)
+            return listing.disjoint([span for row in claims for span in listing.held_spans(_decoded(row, "remaining"))])
+        if status is JobStatus.FAILED:
+            return [(row["lo"], row["hi"]) for row in await self._rows("failed_spans", **values, limit=limit)]
+        waiting = [_decoded(row, "spans") for row in await self._rows("waiting_spans", **values)]
+        stopped = batch.state in listing.STOPPED
+        return listing.waiting_spans(status, waiting, after + 1, total=batch.total_jobs, stopped=stopped)
 
-    async def _records(self, batch_id: UUID, queue: str, found: list[Standing]) -> list[JobRecord]:
+    async def _records(self, batch: BatchStatus, found: list[listing.Standing]) -> list[JobRecord]:
         indexes = [standing.index for standing in found]
-        payloads = {row["idx"]: row["payload"] for row in await self._rows("job_rows", batch=batch_id, indexes=indexes)}
+        payloads = await self._payloads(batch.batch_id, _runs(indexes))
         errors = {
             row["idx"]: rows.job_error({**row, "failed_at": _utc(row["failed_at"])}, attempt=row["attempt"])
-            for row in await self._rows("job_errors", batch=batch_id, indexes=indexes)
+            for row in await self._rows("job_errors", batch=batch.batch_id, indexes=indexes)
         }
         return [
             JobRecord(
-                batch_id=batch_id,
+                batch_id=batch.batch_id,
                 index=standing.index,
-                queue=queue,
-                payload=msgspec.json.decode(payloads[standing.index]),
+                queue=batch.queue,
+                payload=payloads[standing.index],
                 priority=standing.priority,
                 status=standing.status,
                 attempts=standing.attempts,
@@ -140,6 +136,23 @@ class MysqlBackend:
             if standing.index in payloads  # the batch may be going away
         ]
 
+    async def _payloads(
+        self, batch_id: UUID, spans: Sequence[Span], *, within: float = STATEMENT_SECONDS
+    ) -> dict[int, Any]:
+        """Return the payloads of the jobs in `spans`, as far as they are there, by index."""
+        found: dict[int, Any] = {}
+        for start in range(0, len(spans), _SPANS_PER_QUERY):
+            some = spans[start : start + _SPANS_PER_QUERY]
+            (numbers,) = await self._database.run(exchanging.page_numbers_text(batch_id, some), within=within)
+            pages = exchanging.Pages()
+            if numbers:
+                text = statement("pages", batch=batch_id, pages={row["lo"] for row in numbers})
+                for page in (await self._database.run(text, within=within))[0]:
+                    pages.add(batch_id.bytes, page)
+            for lo, hi in some:
+                found |= dict(zip(range(lo, hi + 1), pages.payloads(batch_id.bytes, [(lo, hi)]), strict=False))
+        return found
+
     async def batch_errors(self, batch_id: UUID, *, limit: int) -> list[ErrorGroup]:
         groups: dict[str, ErrorGroup] = {}
         for row in await self._rows("batch_errors", batch=batch_id, limit=limit):
@@ -148,23 +161,17 @@ class MysqlBackend:
         return list(groups.values())
 
     async def cancel_batch(self, batch_id: UUID) -> None:
-        await self._rows("stop_batch", batch=batch_id, state=BatchState.CANCELLED.value)
-        await self._rows("finish_stopped", batch=batch_id)
+        await self._rows("cancel", batch=batch_id)
 
     async def set_suspended(self, batch_id: UUID, *, suspended: bool) -> None:
-        before, after = ("ready", "held") if suspended else ("held", "ready")
-        values: dict[str, Any] = {"batch": batch_id, "suspended": suspended, "from_state": before, "to_state": after}
-        (row,) = await self._rows("set_suspended", **values)
-        while not row["done"]:
-            await asyncio.sleep(_BUSY_SECONDS)  # a worker was just reporting from a chunk that is to be released
-            (row,) = await self._rows("set_suspended", **values)
-        if not row["found"]:
+        (row,) = await self._rows("suspend", batch=batch_id, suspended=suspended)
+        if row["queue"] is None:
             raise BatchNotFoundError(batch_id)
 
     async def list_batches(
         self, *, queue: str | None, metadata: dict[str, str], before: tuple[datetime, UUID] | None, limit: int
     ) -> list[UUID]:
-        rows.check_limit("list of batches", limit, rows.MAX_BATCHES, "batches")
+        listing.check_limit("list of batches", limit, listing.MAX_BATCHES, "batches")
         created_at, batch_id = before or _END_OF_TIME
         wanted = msgspec.json.encode(metadata).decode()
         found = await self._rows(
@@ -173,7 +180,14 @@ class MysqlBackend:
         return [UUID(bytes=row["id"]) for row in found]
 
     async def retry_failed(self, batch_id: UUID) -> int:
-        (row,) = await self._rows("retry_failed", batch=batch_id)
+        jobs = await self.begin_retry(batch_id)
+        while await self._chores.retry_slice(batch_id, RETRY_JOBS):
+            pass
+        return jobs
+
+    async def begin_retry(self, batch_id: UUID) -> int:
+        """Put a batch into the state Retrying; return how many of its jobs will run."""
+        (row,) = await self._rows("retry", batch=batch_id)
         jobs = row["jobs"]
         if jobs is None:
             raise BatchNotFoundError(batch_id)
@@ -182,10 +196,10 @@ class MysqlBackend:
         return int(jobs)
 
     async def pause_queue(self, queue: str, *, paused: bool) -> None:
-        await self._rows("pause_queue", queue=queue, paused=paused)
+        await self._rows("pause", queue=queue, paused=paused)
 
     async def queue_statistics(self, queue: str, window_seconds: float) -> QueueStatistics:
-        (row,) = await self._rows("queue_statistics", queue=queue, window_us=_microseconds(window_seconds))
+        (row,) = await self._rows("queue_statistics", queue=queue, window_us=round(window_seconds * 1_000_000))
         depth = (await self.queue_depths()).get(queue)
         return rows.queue_statistics(queue, window_seconds, row, depth)
 
@@ -205,104 +219,60 @@ class MysqlBackend:
     async def queue_depths(self) -> dict[str, QueueDepth]:
         return {row["queue"]: QueueDepth(**row) for row in await self._rows("queue_depths")}
 
-    async def exchange(self, worker_id: UUID, queue: str, settlement: Settlement | None, limit: int) -> Exchange:
-        if settlement is not None:
-            settling.check(settlement)
-        if worker_id in self._doubt_until:
-            await self._free_undelivered(worker_id)
-        try:
-            text = settling.exchange_text(worker_id, queue, settlement, limit)
-            results = await self._database.run(text, block=True, within=WORKER_TIMEOUT_SECONDS)
-            claim = await self._claim(*results[-2:]) if limit else None
-        except (DatabaseUnavailableError, asyncio.CancelledError):
-            self._doubt_until[worker_id] = time.monotonic() + STATEMENT_TIMEOUT_SECONDS
-            raise
-        if claim is not None:
-            self._last_claim[worker_id] = claim.id
-        exchange = Exchange(claim=claim, busy=bool(limit and results[-1][0]["busy"]))
-        if settlement is not None:
-            (row,) = results[0]
-            exchange.settled = settling.settled(settlement, row)
-            if row["state"] in {"Failed", "Cancelled"} and not row["finished"]:
-                await self._worker_rows("finish_stopped", batch=UUID(bytes=row["batch_id"]))
+    async def exchange(
+        self, worker_id: UUID, queue: str, settlements: Sequence[Settlement], limit: int, *, claims: int = MAX_CLAIMS
+    ) -> Exchange:
+        for settlement in settlements:
+            exchanging.check(settlement)
+        guess = self._guesses.setdefault(queue, exchanging.Guess())
+        request = exchanging.Request(worker_id, queue, settlements, limit=limit, claims=claims, guess=guess)
+        answer = await self._database.run(request.text, block=True, within=EXCHANGE_SECONDS)
+        settled, stopped = request.settled(answer)
+        for batch_id in stopped:
+            await self._worker_chores.finish_stopped(batch_id)
+        exchange, taken, pages = request.exchange(answer, settled)
+        exchange.claims = [await self._claim(row, pages) for row in taken]
         return exchange
 
-    async def _claim(self, claims: list[Row], jobs: list[Row]) -> Claim | None:
-        if not claims:
-            return None
-        (row,) = claims
-        batch_id = UUID(bytes=row["batch_id"])
-        text = jobs[0]["payloads"].encode()
-        if len(text) < GROUP_BYTES - 4:  # it is cut where a character ends
-            payloads = msgspec.json.decode(b"[%b]" % text)
-        else:
-            jobs = await self._worker_rows("payloads", batch=batch_id, lo=row["lo"], hi=row["hi"])
-            payloads = [msgspec.json.decode(job["payload"]) for job in jobs]
-        return rows.claim({**row, "batch_id": batch_id}, payloads)
+    async def _claim(self, row: Row, pages: exchanging.Pages) -> Claim:
+        claim = exchanging.claim(row, pages)
+        if len(claim.payloads) != len(claim.indexes):
+            spans = exchanging.spans_of(row)
+            payloads = await self._payloads(claim.batch_id, spans, within=EXCHANGE_SECONDS)
+            claim.payloads = [payloads[index] for index in claim.indexes if index in payloads]
+        return claim
 
-    async def _free_undelivered(self, worker_id: UUID) -> None:
-        """Free the claims that were given to a worker in an answer which it never got.
-
-        The worker asks for one claim at a time, so all that are newer than the last one it got are such.
-        """
-        last = self._last_claim.get(worker_id, 0)
-        for row in await self._worker_rows("undelivered_claims", worker=worker_id, last=last):
-            await self._free(row["id"], lease_us=0, blame=False)
-        if time.monotonic() > self._doubt_until[worker_id]:
-            del self._doubt_until[worker_id]
-
-    async def heartbeat(self, worker: WorkerRecord) -> None:
-        await self._worker_rows("heartbeat", **msgspec.structs.asdict(worker))
-
-    async def retire(self, worker_id: UUID, *, instance: str = "") -> None:
-        if instance:
-            others = await self._worker_rows("workers_of_instance", worker=worker_id, instance=instance)
-            if others:
-                await self._worker_rows("delete_workers", ids=[UUID(bytes=row["id"]) for row in others])
-        else:
-            await self._worker_rows("retire", worker=worker_id)
-            self._last_claim.pop(worker_id, None)
-            self._doubt_until.pop(worker_id, None)
+    async def begin(self, worker_id: UUID, claim_id: int) -> bool:
+        return bool(await self._worker_chores.rows("begin_claim", worker=worker_id, claim=claim_id))
 
     async def stopped_batches(self, batch_ids: Collection[UUID]) -> set[UUID]:
-        found = await self._worker_rows("claimable_batches", batches=list(batch_ids))
+        found = await self._worker_chores.rows("workable_batches", batches=list(batch_ids))
         return set(batch_ids) - {UUID(bytes=row["id"]) for row in found}
 
-    async def tick(self, queue: str) -> None:
-        for row in await self._worker_rows("make_due_ready", queue=queue):
-            await self._worker_rows("finish_stopped", batch=UUID(bytes=row["id"]))
+    async def upkeep(self, seconds: float) -> Upkeep:
+        return await do_upkeep(self._chores, seconds)
 
-    async def reap(self, lease_seconds: float) -> int:
-        lease_us = _microseconds(lease_seconds)
-        released = 0
-        # One transaction a claim: each locks the rows of one chunk and one batch only, see queries.sql.
-        for row in await self._worker_rows("lost_claims", lease_us=lease_us):
-            released += await self._free(row["id"], lease_us=lease_us, blame=True)
-        workers = [UUID(bytes=row["id"]) for row in await self._worker_rows("lost_workers", lease_us=lease_us)]
-        if workers:
-            await self._worker_rows("delete_lost_workers", ids=workers, lease_us=lease_us)
-        return released
+    async def reap(self) -> int:
+        return await reap(self._chores)
 
-    async def _free(self, claim_id: int, *, lease_us: int, blame: bool) -> int:
-        names = ("free_claim", "count", "commit", "freed")
-        text = statement(*names, claim=claim_id, lease_us=lease_us, blame=blame)
-        ((row,),) = await self._database.run(text, block=True, within=WORKER_TIMEOUT_SECONDS)
-        if row["stopped"] is not None:
-            await self._worker_rows("finish_stopped", batch=UUID(bytes=row["stopped"]))
-        return int(row["jobs"])
-
-    async def listen(self, wake: Callable[[str], None]) -> Callable[[], Awaitable[None]]:
-        """Return at once: the server has no notifications, so that workers learn of jobs by polling."""
-        del wake
-
-        async def end() -> None:
-            return
-
-        return end
+    async def lifeline(self, queue: str, wake: Callable[[], None]) -> MysqlLifeline:
+        del queue, wake  # the server has no notifications
+        return MysqlLifeline(await self._database.line())
 
 
-def _microseconds(seconds: float) -> int:
-    return round(seconds * 1_000_000)
+def _runs(indexes: Sequence[int]) -> list[Span]:
+    """Merge ascending indexes into spans."""
+    spans: list[Span] = []
+    for index in indexes:
+        if spans and spans[-1][1] == index - 1:
+            spans[-1] = (spans[-1][0], index)
+        else:
+            spans.append((index, index))
+    return spans
+
+
+def _decoded(row: Row, column: str) -> Row:
+    return {**row, column: msgspec.json.decode(row[column]) if row[column] is not None else None}
 
 
 def _utc(moment: datetime) -> datetime:

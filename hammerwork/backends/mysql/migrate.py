@@ -2,59 +2,80 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING
 
+from pymysql.err import MySQLError
+
+from hammerwork.backends.migrating import VERSION, Applied, Wanted, missing, old_tables
 from hammerwork.backends.mysql.statements import PACKAGE, literal
 from hammerwork.backends.sql import list_sql, read_sql
 
 if TYPE_CHECKING:
-    from hammerwork.backends.mysql.connection import Database
-
-_LOCK = ""
-"""Name of the row whose lock lets one migration run at a time."""
+    from hammerwork.backends.mysql.connection import Connection, Database
 
 _CREATE_LEDGER = b"""
 CREATE TABLE IF NOT EXISTS hammerwork_migrations (
-    name VARCHAR(255) NOT NULL PRIMARY KEY, checksum VARCHAR(64) NOT NULL, applied_at DATETIME(6) NOT NULL
+    name VARCHAR(255) NOT NULL PRIMARY KEY, version INT NOT NULL, least INT NOT NULL, checksum VARCHAR(64) NOT NULL,
+    applied_at DATETIME(6) NOT NULL
 ) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
-INSERT INTO hammerwork_migrations (name, checksum, applied_at) VALUES ('', '', UTC_TIMESTAMP(6))
+INSERT INTO hammerwork_migrations (name, version, least, checksum, applied_at) VALUES ('', 0, 0, '', UTC_TIMESTAMP(6))
 ON DUPLICATE KEY UPDATE name = hammerwork_migrations.name
 """
-_THERE = b"""
-SELECT COUNT(*) AS tables FROM information_schema.tables
+"""The row without a name is the lock that lets one migration run at a time."""
+_COLUMNS = b"""
+SELECT column_name AS name FROM information_schema.columns
 WHERE table_schema = DATABASE() AND table_name = 'hammerwork_migrations'
 """
 _LOCK_LEDGER = b"""
-SET SESSION innodb_lock_wait_timeout = 3600;
+SET SESSION innodb_lock_wait_timeout = 600;
 START TRANSACTION; SELECT checksum FROM hammerwork_migrations WHERE name = '' FOR UPDATE
 """
-_DONE = b"SELECT name FROM hammerwork_migrations"
+_LEDGER = b"SELECT name, version, least, checksum FROM hammerwork_migrations WHERE name <> ''"
+_RECORD = b"""
+INSERT INTO hammerwork_migrations (name, version, least, checksum, applied_at) VALUES (%b, %b, %b, %b, UTC_TIMESTAMP(6))
+"""
+
+_TABLE_EXISTS = 1050
+_LOCK_WAIT_TIMEOUT = 1205
+_ATTEMPTS = 30
+"""Each waits a few seconds for locks: statements that come later queue up behind one that waits for a table."""
 
 
-async def migrate(database: Database) -> None:
+async def migrate(database: Database, *, version: int = VERSION) -> None:
     """Apply the migrations that are missing, each once and in order.
 
     DDL commits by itself and lets go of all locks of its session, so one session holds the lock while another works.
     """
-    wanted = set(list_sql(PACKAGE, "migrations"))
-    ((there,),) = await database.run(_THERE)
-    if there["tables"] and wanted <= await _applied(database):
-        return
+    wanted = [Wanted(path, read_sql(PACKAGE, path)) for path in list_sql(PACKAGE, "migrations")]
+    (columns,) = await database.run(_COLUMNS)
+    if columns:
+        if "least" not in {row["name"].lower() for row in columns}:
+            raise old_tables(database.address)
+        if not missing(database.address, wanted, await _ledger(database), version=version):
+            return
     await database.run(_CREATE_LEDGER)
     async with database.dedicated_connection() as lock, database.dedicated_connection() as connection:
         await lock.run(_LOCK_LEDGER)
-        for path in sorted(wanted - await _applied(database)):
-            text = read_sql(PACKAGE, path)
-            checksum = hashlib.sha256(text.encode()).hexdigest()
-            await connection.run(text.encode())
-            await connection.run(
-                b"INSERT INTO hammerwork_migrations (name, checksum, applied_at) VALUES (%b, %b, UTC_TIMESTAMP(6))"
-                % (literal(path), literal(checksum))
-            )
+        for text in missing(database.address, wanted, await _ledger(database), version=version):
+            await _apply(connection, text.text.encode())
+            await connection.run(_RECORD % tuple(map(literal, (text.name, version, text.least, text.checksum))))
         await lock.run(b"COMMIT")
 
 
-async def _applied(database: Database) -> set[str]:
-    (rows,) = await database.run(_DONE)
-    return {row["name"] for row in rows}
+async def _apply(connection: Connection, text: bytes) -> None:
+    """Run a migration, again from its beginning if it met a lock; what it has done already it leaves alone."""
+    for attempt in range(_ATTEMPTS):
+        try:
+            await connection.run(text)
+        except MySQLError as error:
+            if error.args[0] == _TABLE_EXISTS:
+                return  # the view, which is the last statement
+            if error.args[0] != _LOCK_WAIT_TIMEOUT or attempt == _ATTEMPTS - 1:
+                raise
+        else:
+            return
+
+
+async def _ledger(database: Database) -> dict[str, Applied]:
+    (found,) = await database.run(_LEDGER)
+    return {row["name"]: Applied(version=row["version"], least=row["least"], checksum=row["checksum"]) for row in found}

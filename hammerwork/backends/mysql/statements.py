@@ -1,4 +1,4 @@
-"""Statements as the bytes that go to the server: the texts of queries.sql with values in place of their parameters."""
+"""Statements as the bytes that go to the server: the texts of sql/ with values in place of their parameters."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from hammerwork.backends.sql import read_queries
+from hammerwork.backends.sql import list_sql, read_queries
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 PACKAGE = "hammerwork.backends.mysql"
 
 _PARAMETER = re.compile(r":([a-z][a-z_]*)")
+_INCLUDED = re.compile(r"\{([a-z_]+)\}")
 _COMMENT = re.compile(r"^ *--.*\n?", re.MULTILINE)
 
 
@@ -64,8 +65,25 @@ def statement(*names: str, **values: Any) -> bytes:
     return b"".join(parts)
 
 
+def is_block(*names: str) -> bool:
+    """Whether the text of these names has several statements."""
+    return len(names) > 1 or any(b";" in part for part in _template(names[0])[0])
+
+
+@cache
+def _queries() -> dict[str, str]:
+    named: dict[str, str] = {}
+    for path in list_sql(PACKAGE, "sql"):
+        named |= read_queries(PACKAGE, path)
+    return named
+
+
+def _text(name: str) -> str:
+    """Return a text with those that it names in braces in their places."""
+    return _INCLUDED.sub(lambda found: _text(found[1]), _COMMENT.sub("", _queries()[name]))
+
+
 @cache
 def _template(name: str) -> tuple[Sequence[bytes], Sequence[str]]:
-    text = _COMMENT.sub("", read_queries(PACKAGE, "queries.sql")[name])
-    pieces = _PARAMETER.split(text + "\n")
+    pieces = _PARAMETER.split(_text(name) + "\n")
     return [piece.encode() for piece in pieces[::2]], pieces[1::2]

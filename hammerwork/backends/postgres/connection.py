@@ -1,18 +1,27 @@
-"""A pool of connections, and the driver's errors in our terms."""
+"""A pool of connections, and the end of those whose statement nobody waits for any more."""
 
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager, contextmanager
+import contextlib
+import logging
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Self
-from urllib.parse import urlsplit
 
 import asyncpg
 
-from hammerwork.errors import DatabaseUnavailableError
+from hammerwork.backends.engines import check_engine
+from hammerwork.backends.postgres.options import Options, connection_options
+from hammerwork.backends.postgres.refusals import is_read_only, translated
+from hammerwork.backends.urls import parse_url
+from hammerwork.errors import UnsupportedDatabaseError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator
+
+    from hammerwork.backends.urls import DatabaseURL
+
+_LOGGER = logging.getLogger(__name__)
 
 STATEMENT_TIMEOUT_SECONDS = 60.0
 """No statement of ours comes near it; it ends the wait on a connection whose other end is gone."""
@@ -23,28 +32,16 @@ WORKER_TIMEOUT_SECONDS = 10.0
 ABANDONED_SECONDS = 30.0
 """The server rolls a transaction back whose client has been silent for this long between two statements."""
 
+CANCEL_SECONDS = 3.0
+"""How long a server has to confirm that it has ended a statement; then the connection is dropped all the same."""
+
+_CLOSE_SECONDS = 5.0
+
 _TRANSACTION = """
 SET LOCAL idle_in_transaction_session_timeout = {milliseconds:d};
 SET LOCAL tcp_keepalives_idle = 30; SET LOCAL tcp_keepalives_interval = 10; SET LOCAL tcp_keepalives_count = 3
 """
 """A client that vanished would keep what it has locked for hours, by the defaults of servers and of TCP."""
-
-_UNAVAILABLE = (
-    OSError,
-    TimeoutError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.InterfaceError,
-    asyncpg.OperatorInterventionError,  # shutting down, starting up, a statement cancelled by hand
-    asyncpg.InsufficientResourcesError,  # connections, memory, disk
-    asyncpg.TransactionRollbackError,  # deadlock, serialization
-    asyncpg.LockNotAvailableError,
-    asyncpg.PostgresSystemError,
-    asyncpg.ReadOnlySQLTransactionError,
-    asyncpg.InvalidAuthorizationSpecificationError,
-    asyncpg.InvalidCatalogNameError,
-    asyncpg.InternalClientError,
-    asyncpg.IdleInTransactionSessionTimeoutError,
-)
 
 
 async def _keep_session(_connection: object) -> None:
@@ -54,51 +51,90 @@ async def _keep_session(_connection: object) -> None:
 class Database:
     """Connections to one PostgreSQL database."""
 
-    def __init__(self, pool: Any, address: str, url: str) -> None:
+    def __init__(self, pool: Any, url: DatabaseURL, options: Options) -> None:
         self._pool = pool
-        self._url = url
-        self.address = address
+        self.url = url
+        self._options = options
+        self._leaving: set[asyncio.Task[None]] = set()
+        self.address = url.address("postgresql", port=5432)
 
     @classmethod
     async def connect(cls, url: str, *, max_connections: int, connect_timeout: float) -> Self:
         """Open one connection now and up to `max_connections` later."""
-        parts = urlsplit(url)
-        address = f"postgresql://{parts.hostname or 'localhost'}:{parts.port or 5432}{parts.path}"
-        with _translated(address):
-            pool = await asyncpg.create_pool(
-                url,
-                min_size=1,
-                max_size=max_connections,
-                timeout=connect_timeout,
-                command_timeout=STATEMENT_TIMEOUT_SECONDS,
-                reset=_keep_session,
-                server_settings={"application_name": "hammerwork"},
+        parts = parse_url(url)
+        options = connection_options(parts)
+        pool = asyncpg.create_pool(
+            **options,
+            min_size=1,
+            max_size=max_connections,
+            timeout=connect_timeout,
+            command_timeout=STATEMENT_TIMEOUT_SECONDS,
+            reset=_keep_session,
+            server_settings={"application_name": "hammerwork"},
+        )
+        database = cls(pool, parts, options)
+        with translated(database.address, parts):
+            await pool
+        try:
+            await database._check()
+        except BaseException:
+            await database.close()
+            raise
+        return database
+
+    async def _check(self) -> None:
+        async with self.connection() as connection:
+            version = str(await connection.fetchval("SELECT version()"))
+            encoding = getattr(connection.get_settings(), "server_encoding", "UTF8")
+        check_engine(self.address, version)
+        if encoding != "UTF8":
+            raise UnsupportedDatabaseError(
+                f"database {self.address}: its encoding is {encoding}, but payloads and errors may hold any character; "
+                "make one with CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0"
             )
-        return cls(pool, address, url)
 
     async def close(self) -> None:
         """Close all connections, those in use after a few seconds by force."""
         try:
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(_CLOSE_SECONDS):
                 await self._pool.close()
-        except (TimeoutError, *_UNAVAILABLE):
+        except Exception:  # noqa: BLE001 (whatever the driver says: nobody needs the connections any more)
             self._pool.terminate()
+        finally:
+            for task in self._leaving:
+                task.cancel()
+            await asyncio.gather(*self._leaving, return_exceptions=True)
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Any]:
-        """Lend a connection; raises `DatabaseUnavailableError` when there is none or it breaks."""
-        with _translated(self.address):
-            async with self._pool.acquire(timeout=STATEMENT_TIMEOUT_SECONDS) as connection:
-                try:
-                    yield connection
-                except TimeoutError:
+        """Lend a connection; raises a `DatabaseError` when there is none or it breaks, or for what the server says."""
+        with translated(self.address, self.url):
+            connection = await self._pool.acquire(timeout=STATEMENT_TIMEOUT_SECONDS)
+            try:
+                yield connection
+            except (TimeoutError, asyncio.CancelledError) as error:
+                self._leave(connection)
+                if isinstance(error, TimeoutError):
                     # The other end may be gone without a word; then all our connections are dead.
+                    await self._pool.expire_connections()
+                raise
+            except BaseException as error:
+                if is_read_only(error):
+                    # After a failover; the others lead to the same server, and a new one is sought by new connections.
                     connection.terminate()
                     await self._pool.expire_connections()
-                    raise
-                except asyncio.CancelledError:
-                    connection.terminate()  # whoever is being cancelled should not wait for the server to agree
-                    raise
+                await self._pool.release(connection, timeout=CANCEL_SECONDS)
+                raise
+            await self._pool.release(connection, timeout=CANCEL_SECONDS)
+
+    def _leave(self, connection: Any) -> None:
+        """End a connection whose statement may be running still; nobody waits for that but `close`.
+
+        Just to drop it would leave the statement to go on at the server, with its locks and its session.
+        """
+        task = asyncio.create_task(_end(connection), name="end an abandoned statement")
+        self._leaving.add(task)
+        task.add_done_callback(self._leaving.discard)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Any]:
@@ -118,23 +154,19 @@ class Database:
 
     async def dedicated_connection(self) -> Any:
         """Open a connection outside of the pool; the caller closes it."""
-        with _translated(self.address):
+        with translated(self.address, self.url):
             return await asyncpg.connect(
-                self._url, timeout=10, server_settings={"application_name": "hammerwork-listen"}
+                **self._options, timeout=10, server_settings={"application_name": "hammerwork-listen"}
             )
 
 
-@contextmanager
-def _translated(address: str) -> Iterator[None]:
+async def _end(connection: Any) -> None:
+    # The driver has asked for a cancellation when it gave up; closing waits until the server has confirmed that.
     try:
-        yield
-    except DatabaseUnavailableError:
-        raise
-    except (asyncpg.UndefinedTableError, asyncpg.UndefinedFunctionError) as error:
-        # Whoever enqueues creates the tables; a worker that was there before waits for them.
-        raise DatabaseUnavailableError(
-            f"database {address}: tables missing or out of date ({error}); `hammerwork migrate` makes them"
-        ) from error
-    except _UNAVAILABLE as error:
-        reason = str(error) or type(error).__name__
-        raise DatabaseUnavailableError(f"database {address}: {reason}") from error
+        async with asyncio.timeout(CANCEL_SECONDS):
+            await connection.close()
+    except Exception as error:  # noqa: BLE001 (a connection that is given up has nothing to say that matters)
+        _LOGGER.debug("an abandoned connection ended with %s", type(error).__name__)
+    finally:
+        with contextlib.suppress(asyncpg.InterfaceError):  # it has gone back to the pool, closed
+            connection.terminate()

@@ -1,11 +1,12 @@
-"""Creates the tables, or brings old ones up to date."""
+"""Creates the tables and functions, or brings old ones up to date."""
 
 from __future__ import annotations
 
-import hashlib
-from typing import TYPE_CHECKING
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
-from hammerwork.backends.sql import list_sql, read_sql
+from hammerwork.backends.migrating import FUNCTIONS, VERSION, Applied, Wanted, missing, old_tables
+from hammerwork.backends.sql import list_sql, read_preamble, read_queries, read_sql
 
 if TYPE_CHECKING:
     from hammerwork.backends.postgres.connection import Database
@@ -16,31 +17,53 @@ _LOCK = 0x68616D6D65720001
 
 _CREATE_LEDGER = """
 CREATE TABLE IF NOT EXISTS hammerwork_migrations (
-    name text PRIMARY KEY, checksum text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())
+    name text PRIMARY KEY, version integer NOT NULL, least integer NOT NULL, checksum text NOT NULL,
+    applied_at timestamptz NOT NULL DEFAULT now())
 """
+_COLUMNS = """
+SELECT array_agg(attname::text) FROM pg_attribute
+WHERE attrelid = to_regclass('hammerwork_migrations') AND attnum > 0 AND NOT attisdropped
+"""
+_LEDGER = "SELECT name, version, least, checksum FROM hammerwork_migrations"
 _RECORD = """
-INSERT INTO hammerwork_migrations (name, checksum) VALUES ($1, $2)
-ON CONFLICT (name) DO UPDATE SET checksum = excluded.checksum, applied_at = now()
+INSERT INTO hammerwork_migrations (name, version, least, checksum) VALUES ($1, $2, $3, $4)
+ON CONFLICT (name) DO UPDATE
+    SET version = excluded.version, least = excluded.least, checksum = excluded.checksum, applied_at = now()
 """
 
 
-async def migrate(database: Database) -> None:
-    """Apply the migrations that are missing, each once and in order, then the functions if they differ."""
-    wanted = {path: _checksum(path) for path in (*list_sql(_PACKAGE, "migrations"), "functions.sql")}
+@cache
+def queries() -> dict[str, str]:
+    """Return the named statements of all files in sql/."""
+    named: dict[str, str] = {}
+    for path in list_sql(_PACKAGE, "sql"):
+        named |= read_queries(_PACKAGE, path)
+    return named
+
+
+async def migrate(database: Database, *, version: int = VERSION) -> None:
+    """Apply the migrations that are missing, each once and in order, then the functions unless they are newer."""
+    wanted = [Wanted(path, read_sql(_PACKAGE, path)) for path in list_sql(_PACKAGE, "migrations")]
+    wanted.append(Wanted(FUNCTIONS, "".join(read_preamble(_PACKAGE, path) for path in list_sql(_PACKAGE, "sql"))))
     async with database.connection() as connection:
-        if await connection.fetchval("SELECT to_regclass('hammerwork_migrations') IS NOT NULL"):
-            done = dict(await connection.fetch("SELECT name, checksum FROM hammerwork_migrations"))
-            if done.items() >= wanted.items():
+        columns = await connection.fetchval(_COLUMNS)
+        if columns is not None:
+            if "least" not in columns:
+                raise old_tables(database.address)
+            if not missing(database.address, wanted, await _ledger(connection), version=version):
                 return
     async with database.transaction() as connection:
         await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
         await connection.execute(_CREATE_LEDGER)
-        done = dict(await connection.fetch("SELECT name, checksum FROM hammerwork_migrations"))
-        for path, checksum in wanted.items():
-            if path not in done or (path == "functions.sql" and done[path] != checksum):
-                await connection.execute(read_sql(_PACKAGE, path))
-                await connection.execute(_RECORD, path, checksum)
+        # Functions are created in the order of the files; one may call another that comes later.
+        await connection.execute("SET LOCAL check_function_bodies = off")
+        for text in missing(database.address, wanted, await _ledger(connection), version=version):
+            await connection.execute(text.text)
+            await connection.execute(_RECORD, text.name, version, text.least, text.checksum)
 
 
-def _checksum(path: str) -> str:
-    return hashlib.sha256(read_sql(_PACKAGE, path).encode()).hexdigest()
+async def _ledger(connection: Any) -> dict[str, Applied]:
+    return {
+        row["name"]: Applied(version=row["version"], least=row["least"], checksum=row["checksum"])
+        for row in await connection.fetch(_LEDGER)
+    }

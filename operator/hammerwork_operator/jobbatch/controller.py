@@ -16,7 +16,7 @@ from msgspec import UNSET
 from hammerwork import PartialFailureMode
 from hammerwork.errors import (
     BatchNotFoundError,
-    DatabaseUnavailableError,
+    DatabaseError,
     HammerworkError,
     InvalidBatchError,
 )
@@ -127,7 +127,7 @@ class JobBatchController:
             if observed.deleted_at is None and plan.step is not Step.ADD_FINALIZER:
                 rest = await self._write_status(memory, facts)
             again = await self._carry_out(memory, plan)
-        except DatabaseUnavailableError as error:
+        except DatabaseError as error:
             memory.trouble = (time.monotonic() + LOOK_AGAIN_SECONDS, _away(error))
             return 0.0
         except ApiError as error:
@@ -157,7 +157,7 @@ class JobBatchController:
             return Facts(row=row, load=memory.load, errors=await self._errors(memory, database, row))
         except SecretProblemError as error:
             return Facts(trouble=Trouble(error.reason, error.message, passing=False), load=memory.load)
-        except DatabaseUnavailableError as error:
+        except DatabaseError as error:
             return Facts(trouble=_away(error), load=memory.load)
 
     async def _database(self, observed: ObservedBatch) -> Database:

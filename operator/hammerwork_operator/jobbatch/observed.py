@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from hammerwork.queue import batch_id_for
+from hammerwork.ids import batch_id_for
 from hammerwork_operator.api.jobbatch import MUTABLE_FIELDS, JobBatchSpec, RetryPolicySpec
 from hammerwork_operator.conditions import moment
 from hammerwork_operator.names import FINALIZER

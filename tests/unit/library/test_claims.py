@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from hammerwork import JobFailedError, PartialFailureMode, Priority, RetryPolicy, RetryStrategy
 from hammerwork.backends.protocol import Claim
-from hammerwork.claims import MAX_MESSAGE_LENGTH, MAX_TRACEBACK_LENGTH, HeldClaim
+from hammerwork.claims import MAX_MESSAGE_BYTES, MAX_TRACEBACK_BYTES, HeldClaim
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -34,8 +34,7 @@ def held(
         Claim(
             id=1,
             batch_id=uuid.uuid4(),
-            lo=lo,
-            hi=lo + jobs - 1,
+            indexes=range(lo, lo + jobs),
             attempt=attempt,
             priority=Priority.NORMAL,
             alone=False,
@@ -49,8 +48,8 @@ def held(
     )
 
 
-def indexes(spans: Iterable[Span]) -> list[int]:
-    return [index for lo, hi in spans for index in range(lo, hi + 1)]
+def indexes(spans: Iterable[Span] | None) -> list[int]:
+    return [index for lo, hi in spans or () for index in range(lo, hi + 1)]
 
 
 def raised(error: BaseException) -> BaseException:
@@ -123,13 +122,13 @@ class Books(RuleBasedStateMachine):
         outcomes = {
             "completed": report.completed,
             "failed": report.failed,
-            "retried": sum(hi - lo + 1 for lo, hi, _ in report.retries),
+            "retried": len(indexes(report.retries)),
             "released": len(indexes(report.released)),
         }
         assert report.open == self.open
         self.open -= sum(outcomes.values())
         self.told.update(outcomes)
-        moved = indexes((lo, hi) for lo, hi, _ in report.retries) + indexes(report.released)
+        moved = indexes(report.retries) + indexes(report.released)
         self.moved += moved
         remaining = [] if report.remaining is None else indexes(report.remaining)
         assert len(remaining) == self.open
@@ -144,7 +143,7 @@ class Books(RuleBasedStateMachine):
         claim = self.claim.claim
         assert all(self.told[fate] <= self.fates[fate] for fate in self.fates)
         assert len(self.moved) == len(set(self.moved))
-        assert all(claim.lo <= index <= claim.hi for index in self.moved)
+        assert all(index in claim.indexes for index in self.moved)
         assert self.claim.open == self.claim.size - self.fates.total()
 
     def teardown(self) -> None:
@@ -173,14 +172,15 @@ def test_adjacent_retries_are_merged() -> None:
             claim.complete(offset)
         else:
             claim.fail(offset, ValueError())
-    assert claim.report().retries == [(10, 12, 3.0), (14, 15, 3.0)]
+    report = claim.report()
+    assert (report.retries, report.delay) == ([(10, 12), (14, 15)], 3.0)
 
 
 def test_only_the_last_error_of_a_job_is_recorded_when_the_batch_continues_on_error() -> None:
     claim = held(2, attempt=1, max_attempts=2)
     claim.fail(claim.start(), raised(ValueError("first")))
     claim.fail(claim.start(), raised(JobFailedError("broken")))
-    (failure,) = claim.report().failures
+    (failure,) = claim.report().failures or []
     assert (failure.idx, failure.final, failure.error_type, failure.message) == (1, True, "JobFailedError", "broken")
     assert failure.traceback is None
 
@@ -189,7 +189,7 @@ def test_every_error_is_recorded_with_its_traceback_when_errors_are_collected() 
     claim = held(2, attempt=1, max_attempts=2, mode=PartialFailureMode.COLLECT_ERRORS)
     claim.fail(claim.start(), raised(ValueError("first")))
     claim.fail(claim.start(), raised(JobFailedError("broken")))
-    first, second = claim.report().failures
+    first, second = claim.report().failures or []
     assert (first.final, second.final) == (False, True)
     assert first.traceback is not None
     assert "in raised" in first.traceback
@@ -199,11 +199,11 @@ def test_every_error_is_recorded_with_its_traceback_when_errors_are_collected() 
 def test_messages_and_tracebacks_are_bounded_and_keep_what_tells_most() -> None:
     claim = held(mode=PartialFailureMode.COLLECT_ERRORS)
     claim.fail(claim.start(), raised(ValueError("head" + "x" * 20_000 + "tail")))
-    (failure,) = claim.report().failures
-    assert len(failure.message) == MAX_MESSAGE_LENGTH
+    (failure,) = claim.report().failures or []
+    assert len(failure.message) == MAX_MESSAGE_BYTES
     assert failure.message.startswith("head")
     assert failure.traceback is not None
-    assert len(failure.traceback) == MAX_TRACEBACK_LENGTH
+    assert len(failure.traceback) == MAX_TRACEBACK_BYTES
     assert failure.traceback.endswith("tail\n")
 
 
@@ -211,7 +211,7 @@ def test_messages_and_tracebacks_are_bounded_and_keep_what_tells_most() -> None:
 def test_messages_are_made_storable(text: str, stored: str) -> None:
     claim = held(mode=PartialFailureMode.COLLECT_ERRORS)
     claim.fail(claim.start(), raised(ValueError(text)))
-    (failure,) = claim.report().failures
+    (failure,) = claim.report().failures or []
     assert failure.message == stored
     assert failure.traceback is not None
     assert stored in failure.traceback
@@ -224,6 +224,6 @@ def test_an_error_that_cannot_be_printed_still_fails_its_job() -> None:
 
     claim = held(mode=PartialFailureMode.COLLECT_ERRORS)
     assert claim.fail(claim.start(), raised(UnprintableError()))
-    (failure,) = claim.report().failures
+    (failure,) = claim.report().failures or []
     assert failure.error_type == "UnprintableError"
     assert failure.message == "<message of UnprintableError cannot be printed: RuntimeError>"

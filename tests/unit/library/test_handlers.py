@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from hammerwork import HandlerError
-from hammerwork.handlers import is_async, load_function
+from hammerwork.handlers import handler_name, is_async, load_function
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -79,6 +79,23 @@ def test_a_file_does_not_hide_a_module_of_its_name(tmp_path: Path) -> None:
         ("1 / 0", "send", "raised ZeroDivisionError: division by zero"),
         ("def send(:", "send", "raised SyntaxError"),
         ("import no_such_module_anywhere", "send", "raised ModuleNotFoundError: No module named"),
+        (
+            "import sys\nsys.exit()",
+            "send",
+            "called sys.exit(None); put what only a program of its own should do under: if",
+        ),
+        ("raise SystemExit(0)", "send", "called sys.exit(0)"),
+        ("raise GeneratorExit", "send", "raised GeneratorExit"),
+        ("class Stop(BaseException): ...\nraise Stop('no')", "send", "raised Stop: no"),
+        (
+            "def send(job):\n    yield",
+            "send",
+            "it has a 'yield' in it, so a call would make a generator and run nothing",
+        ),
+        ("async def send(job):\n    yield", "send", "it has a 'yield' in it"),
+        ("class Mail:\n    def __call__(self, job):\n        yield\nsend = Mail()", "send", "it has a 'yield' in it"),
+        ("class Mail:\n    async def send(self, job):\n        yield\nsend = Mail().send", "send", "a 'yield' in it"),
+        ("import functools\ndef f(a, job):\n    yield\nsend = functools.partial(f, 1)", "send", "a 'yield' in it"),
     ],
 )
 def test_what_is_wrong_with_a_file_is_told(tmp_path: Path, text: str, function: str, message: str) -> None:
@@ -106,6 +123,19 @@ def test_a_module_that_fails_to_import_is_told(tmp_path: Path, monkeypatch: pyte
         load_function("handlers_that_fail:send")
 
 
+def test_a_module_that_would_end_the_process_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, "import sys\nsys.exit(0)", "handlers_that_exit.py")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(HandlerError, match=r"importing 'handlers_that_exit' called sys\.exit\(0\)"):
+        load_function("handlers_that_exit:send")
+
+
+def test_ctrl_c_during_an_import_still_interrupts(tmp_path: Path) -> None:
+    place = write(tmp_path, "raise KeyboardInterrupt")
+    with pytest.raises(KeyboardInterrupt):
+        load_function(f"{place}:send")
+
+
 def test_functions_written_in_c_are_taken_on_trust() -> None:
     assert load_function("builtins:print") is print
 
@@ -121,5 +151,15 @@ def test_async_handlers_are_told_from_plain_ones() -> None:
     assert is_async(_async)
     assert is_async(functools.partial(_async, extra=1))
     assert is_async(_AsyncObject())
+    assert is_async(functools.partial(_AsyncObject()))
+    assert is_async(_AsyncObject().__call__)
     assert not is_async(print)
     assert not is_async(lambda _job: None)
+    assert not is_async(_AsyncObject)
+
+
+def test_messages_call_a_handler_by_its_module_and_name() -> None:
+    assert handler_name(_async) == f"{__name__}:_async"
+    assert handler_name(functools.partial(_async, extra=1)) == f"{__name__}:_async"
+    assert handler_name(_AsyncObject()) == f"{__name__}:_AsyncObject"
+    assert handler_name(print) == "builtins:print"

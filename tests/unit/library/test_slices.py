@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -10,8 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hammerwork import InvalidBatchError, Job, JobBatch, Priority
-from hammerwork.backends.slices import MAX_CHUNK_JOBS, SLICE_BYTES, SLICE_JOBS, Slice, encode_slice, slices
-from hammerwork.batch import MAX_PAYLOAD_BYTES
+from hammerwork.backends.slices import (
+    MAX_CHUNK_JOBS,
+    PAGE_JOBS,
+    SLICE_BYTES,
+    SLICE_JOBS,
+    Slice,
+    chunk_jobs,
+    encode_slice,
+    slices,
+)
+from hammerwork.batch import MAX_PAYLOAD_BYTES, MAX_PAYLOAD_DEPTH
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator
@@ -141,3 +151,82 @@ async def test_a_job_of_another_queue_is_told() -> None:
 def test_the_payload_limit_itself_passes() -> None:
     text = "x" * (1024 * 1024 - 2)
     assert len(encode_slice(BATCH, [Job("q", text)], 0).payloads[0]) == MAX_PAYLOAD_BYTES
+
+
+@pytest.mark.parametrize(
+    ("payload", "message"),
+    [
+        (float("nan"), r"payload: nan is not JSON; pass null or a text instead"),
+        ({"a": [1, {"b": float("-inf")}]}, r"payload\['a'\]\[1\]\['b'\]: -inf is not JSON"),
+        ({"x": {1: "a", "1": "b"}}, r"payload\['x'\]: the keys 1 and '1' are the same in JSON, where keys are texts"),
+    ],
+)
+async def test_what_json_would_change_without_a_word_is_told(payload: Any, message: str) -> None:
+    jobs = [Job("q", n) for n in range(150)] + [Job("q", payload)]
+    with pytest.raises(InvalidBatchError, match=rf"batch 'mail': jobs\[150\]\.{message}"):
+        await cut(jobs)
+
+
+@pytest.mark.parametrize("payload", [{1: "a", 2: "b"}, (1, 2), None, {"a": None}, uuid.uuid4(), {"at": 1.5e300}])
+async def test_what_json_only_writes_otherwise_passes(payload: Any) -> None:
+    assert len(payloads(await cut([Job("q", payload)]))) == 1
+
+
+def nested(depth: int) -> list[Any]:
+    value: list[Any] = []
+    for _ in range(depth - 1):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize("depth", [MAX_PAYLOAD_DEPTH, MAX_PAYLOAD_DEPTH + 1])
+async def test_payloads_are_nested_up_to_the_limit(depth: int) -> None:
+    if depth <= MAX_PAYLOAD_DEPTH:
+        assert len(await cut([Job("q", nested(depth))])) == 1
+    else:
+        with pytest.raises(InvalidBatchError, match=r"jobs\[0\]\.payload: nested more than 500 deep, the limit"):
+            await cut([Job("q", nested(depth))])
+
+
+@given(
+    st.integers(1, 1_000),
+    st.lists(st.tuples(st.integers(0, 4), st.integers(1, 1_500)), min_size=1, max_size=4),
+    st.booleans(),
+)
+def test_pages_lie_in_chunks_and_chunks_are_whole_claims(
+    batch_size: int, runs: list[tuple[int, int]], whole: bool
+) -> None:
+    batch = JobBatch("mail", queue="q").with_batch_size(batch_size)
+    jobs = [Job("q", None, Priority(priority)) for priority, count in runs for _ in range(count)]
+    lo = 0 if whole else 7
+    part = encode_slice(batch, jobs, lo)
+    assert [index for first, last in part.pages for index in range(first, last + 1)] == list(range(lo, part.end))
+    assert all(last - first < PAGE_JOBS for first, last in part.pages)
+    for first, last, _ in part.chunks:
+        inside = [page for page in part.pages if first <= page[0] <= last]
+        assert inside[-1][1] == last
+        # Claims begin every `batch_size` jobs; where a claim is longer than a page, pages begin there too.
+        if batch_size >= PAGE_JOBS:
+            assert set(range(first, last + 1, batch_size)) <= {page[0] for page in inside}
+    ends = [last - first + 1 for first, last, _ in part.chunks]
+    assert max(ends) <= MAX_CHUNK_JOBS
+    longest = chunk_jobs(batch_size, len(jobs) if whole else None)
+    assert longest % batch_size == 0
+    assert max(ends) <= longest
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "jobs", "chunk"),
+    [(1, 1_000, 32), (1, 10, 10), (1, 100_000, 1_000), (100, 1_000, 100), (1_000, 5, 1_000), (300, None, 900)],
+)
+def test_small_batches_have_chunks_for_many_workers(batch_size: int, jobs: int | None, chunk: int) -> None:
+    assert chunk_jobs(batch_size, jobs) == chunk
+
+
+def test_large_payloads_have_pages_of_their_own() -> None:
+    part = encode_slice(BATCH, [Job("q", "x" * size) for size in (100_000, 100_000, 5, 5)], 0)
+    assert part.pages == [(0, 0), (1, 3)]
+    assert [msgspec.json.decode(b"[%b]" % text) for text in part.texts()] == [
+        ["x" * 100_000],
+        ["x" * 100_000, "x" * 5, "x" * 5],
+    ]

@@ -1,0 +1,36 @@
+"""Tells errors that a database driver raised from those of our own code and of the user's."""
+
+from __future__ import annotations
+
+import ssl
+import sys
+import traceback
+
+_DRIVERS = {"aiomysql", "asyncpg", "pymysql"}
+_BESIDE = {"uvloop"}
+
+
+def raised_by_driver(error: BaseException) -> bool:
+    """Return whether a driver raised this, itself or by what it called in the standard library.
+
+    Drivers raise what they please: ValueError for an answer they do not understand, struct.error for one cut short,
+    UnicodeError, KeyError. The same types from our code are faults that must be seen.
+    """
+    frames = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)]
+    for module in reversed(frames):
+        package = module.partition(".")[0]
+        if package not in sys.stdlib_module_names and package not in _BESIDE:
+            return package in _DRIVERS
+    return False
+
+
+def is_about_certificates(error: BaseException | None) -> bool:
+    """Return whether TLS failed for a reason that stays: a certificate or key, ours or the server's."""
+    return isinstance(error, ssl.SSLCertVerificationError) or (
+        isinstance(error, ssl.SSLError) and any(word in str(error) for word in ("CERT", "PEM", "KEY_", "X509"))
+    )
+
+
+def words(error: BaseException) -> str:
+    """Return what an error says, on one line, or its type if it says nothing."""
+    return " ".join(str(error.args[-1] if error.args else error).split()) or type(error).__name__

@@ -1,0 +1,108 @@
+"""The connection of one worker for its heartbeats, its notifications and the upkeep of its database."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from hammerwork.backends.postgres.refusals import translated
+from hammerwork.backends.postgres.waking import channel_of
+from hammerwork.backends.protocol import Heard
+from hammerwork.backends.upkeep import do_upkeep
+from hammerwork.timing import EXCHANGE_SECONDS, RECOVER_SECONDS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from uuid import UUID
+
+    from hammerwork.backends.postgres.connection import Database
+    from hammerwork.backends.protocol import Upkeep, WorkerRecord
+
+_PROOF_SECONDS = 2.0
+"""A notification of one's own arrives within this, or there is a pooler in between that does not pass them on."""
+
+
+class PostgresLifeline:
+    """One connection; see `hammerwork.backends.protocol.Lifeline`."""
+
+    def __init__(self, database: Database, connection: Any, queries: Mapping[str, str]) -> None:
+        self._database = database
+        self._connection = connection
+        self._queries = queries
+        self.notified = False
+
+    async def listen(self, queue: str, wake: Callable[[], None]) -> None:
+        """Call `wake` for each notification of `queue`, if they arrive; a first one is sent to find out."""
+        proof = asyncio.Event()
+
+        def notified(*_details: object) -> None:
+            proof.set()
+            wake()
+
+        with translated(self._database.address, self._database.url):
+            await self._connection.add_listener(channel_of(queue), notified)
+            await self._connection.execute(self._queries["wake"], channel_of(queue), timeout=EXCHANGE_SECONDS)
+            try:
+                async with asyncio.timeout(_PROOF_SECONDS):
+                    await proof.wait()
+            except TimeoutError:
+                return
+        self.notified = True
+
+    async def fetch(self, query: str, *args: object) -> list[Any]:
+        """Run a statement."""
+        with translated(self._database.address, self._database.url):
+            return await self._connection.fetch(  # type: ignore[no-any-return]
+                self._queries[query], *args, timeout=EXCHANGE_SECONDS
+            )
+
+    async def heartbeat(self, worker: WorkerRecord, known: WorkerRecord | None, held: Sequence[int]) -> Heard:
+        (row,) = await self.fetch(
+            "heartbeat",
+            worker.id,
+            worker.queue,
+            worker.pool,
+            worker.instance,
+            worker.lanes,
+            worker.lease_seconds,
+            worker.processed,
+            worker.failed,
+            worker.busy_ms,
+            known.processed if known is not None else 0,
+            known.failed if known is not None else 0,
+            known.busy_ms if known is not None else 0,
+            held,
+            RECOVER_SECONDS,
+        )
+        return Heard(
+            unknown=set(row["unknown"]),
+            undelivered=row["undelivered"],
+            ready=row["ready"],
+            upkeep_idle=row["upkeep_idle"],
+        )
+
+    async def recover(self, worker_id: UUID, held: Sequence[int], *, older_than: float) -> int:
+        released = 0
+        # One transaction a claim: each locks the rows of one chunk and one batch only.
+        while rows := await self.fetch("recover", worker_id, held, older_than):
+            released += rows[0]["jobs"]
+            await self.wake(rows[0]["queue"])
+        return released
+
+    async def retire(self, worker_id: UUID) -> None:
+        await self.recover(worker_id, [], older_than=0)
+        await self.fetch("retire", worker_id)
+
+    async def replace(self, worker_id: UUID, instance: str) -> None:
+        await self.fetch("retire_others", worker_id, instance)
+
+    async def upkeep(self, seconds: float) -> Upkeep:
+        return await do_upkeep(self, seconds)
+
+    async def wake(self, queue: str | None) -> None:
+        """Notify the workers of a queue."""
+        if queue is not None:
+            await self.fetch("wake", channel_of(queue))
+
+    async def close(self) -> None:
+        self._connection.terminate()

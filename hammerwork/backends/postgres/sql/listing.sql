@@ -1,0 +1,112 @@
+-- What can be asked. A batch that is being deleted is shown to nobody.
+
+-- name: batch_statuses
+-- Counts of the chunks that have begun are added to those that ended chunks left in the batch; one statement, one instant.
+SELECT b.id, b.name, b.queue, CASE b.state WHEN 'Retrying' THEN 'Pending' ELSE b.state END AS state, b.suspended,
+       b.failure_mode, b.total, b.metadata::text AS metadata, b.fingerprint,
+       b.created_at, b.finished_at, least(b.started_at, c.started_at) AS started_at,
+       b.completed + coalesce(c.completed, 0) AS completed,
+       CASE b.state WHEN 'Retrying' THEN 0 ELSE b.failed + coalesce(c.failed, 0) END AS failed,
+       coalesce(c.running, 0) AS running
+FROM hammerwork_batches b
+LEFT JOIN LATERAL (
+    SELECT sum(completed) AS completed, sum(failed) AS failed, min(started_at) AS started_at,
+           sum(next - completed - failed - moved) AS running
+    FROM hammerwork_chunks WHERE batch_id = b.id AND started_at IS NOT NULL
+) c ON true
+WHERE b.id = ANY($1::uuid[]) AND b.state NOT IN ('Deleting', 'Abandoned')
+
+-- name: waiting_spans
+-- Jobs that are not handed out, chunk by chunk.
+SELECT lo, hi, spans, next, size, state FROM hammerwork_chunks
+WHERE batch_id = $1 AND next < size AND hi > $2 ORDER BY lo
+
+-- name: running_spans
+SELECT lo, hi, remaining FROM hammerwork_claims WHERE batch_id = $1 AND hi > $2 ORDER BY lo
+
+-- name: failed_spans
+SELECT idx AS lo, idx AS hi FROM hammerwork_failures WHERE batch_id = $1 AND idx > $2 AND final ORDER BY idx LIMIT $3
+
+-- name: job_window
+-- What tells where the jobs $2..$3 stand, in one statement: a job that moves meanwhile is in one place. $4 is the most jobs
+-- that a chunk can have; one of spans may begin far before its jobs.
+SELECT
+    b.state, b.total, b.priorities::text AS priorities,
+    (SELECT coalesce(json_agg(c), '[]') FROM (
+        SELECT id, attempt, lo, hi, spans, next, state FROM hammerwork_chunks
+        WHERE batch_id = $1 AND lo > $2::int - $4::int AND lo <= $3 AND hi >= $2 AND spans IS NULL
+        UNION ALL
+        SELECT id, attempt, lo, hi, spans, next, state FROM hammerwork_chunks
+        WHERE batch_id = $1 AND lo <= $3 AND hi >= $2 AND spans IS NOT NULL
+     ) c)::text AS chunks,
+    (SELECT coalesce(json_agg(k), '[]') FROM (
+        SELECT chunk_id, lo, hi, remaining FROM hammerwork_claims WHERE batch_id = $1 AND lo <= $3 AND hi >= $2
+     ) k)::text AS claims,
+    (SELECT coalesce(json_agg(f), '[]') FROM (
+        SELECT idx, max(attempt) AS attempt, bool_or(final) AS final FROM hammerwork_failures
+        WHERE batch_id = $1 AND idx BETWEEN $2 AND $3 GROUP BY idx
+     ) f)::text AS failures
+FROM hammerwork_batches b WHERE b.id = $1
+
+-- name: job_payloads
+SELECT idx, payload::text AS payload FROM hammerwork_jobs WHERE batch_id = $1 AND idx = ANY($2::int[])
+
+-- name: job_errors
+SELECT idx, attempt, error_type, message, traceback, failed_at FROM hammerwork_failures
+WHERE batch_id = $1 AND idx = ANY($2::int[]) ORDER BY idx, attempt
+
+-- name: batch_errors
+SELECT g.error_type, g.count, s.idx, s.message
+FROM (
+    SELECT error_type, count(*) AS count FROM hammerwork_failures
+    WHERE batch_id = $1 GROUP BY error_type ORDER BY count DESC, error_type LIMIT $2
+) g
+CROSS JOIN LATERAL (
+    SELECT idx, message FROM hammerwork_failures
+    WHERE batch_id = $1 AND error_type = g.error_type ORDER BY idx, attempt LIMIT 1
+) s
+ORDER BY g.count DESC, g.error_type
+
+-- name: queue_depths
+-- Jobs of a batch that is worked on: those in its counts are done, the rest is done, running or scheduled in chunks, or ready.
+SELECT queue,
+       sum(CASE WHEN suspended THEN 0 ELSE ready END)::bigint AS ready,
+       sum(scheduled)::bigint AS scheduled,
+       sum(running)::bigint AS running,
+       extract(epoch FROM clock_timestamp() - min(sealed_at) FILTER (WHERE ready > 0 AND NOT suspended))
+           ::float8 AS oldest_ready_seconds
+FROM (
+    SELECT b.queue, b.suspended, b.sealed_at, coalesce(c.running, 0) AS running, coalesce(s.scheduled, 0) AS scheduled,
+           b.total - b.completed - b.failed - coalesce(c.begun, 0) - coalesce(s.scheduled, 0) AS ready
+    FROM hammerwork_batches b
+    LEFT JOIN (
+        SELECT batch_id, sum(next - completed - failed - moved) AS running, sum(next - moved) AS begun
+        FROM hammerwork_chunks WHERE started_at IS NOT NULL GROUP BY batch_id
+    ) c ON c.batch_id = b.id
+    LEFT JOIN (
+        SELECT batch_id, sum(size - next) AS scheduled FROM hammerwork_chunks WHERE state = 'scheduled' GROUP BY batch_id
+    ) s ON s.batch_id = b.id
+    WHERE b.state = 'Pending'
+) d
+GROUP BY queue
+
+-- name: list_batches
+SELECT id, created_at FROM hammerwork_batches
+WHERE metadata @> $1::jsonb AND ($2::text IS NULL OR queue = $2) AND (created_at, id) < ($3, $4)
+  AND state NOT IN ('Deleting', 'Abandoned')
+ORDER BY created_at DESC, id DESC LIMIT $5
+
+-- name: queue_statistics
+SELECT coalesce(s.processed, 0)::bigint AS processed, coalesce(s.failed, 0)::bigint AS failed,
+       coalesce(s.busy_ms, 0)::bigint AS busy_ms, b.batches, b.average_batch_size
+FROM (
+    SELECT sum(processed) AS processed, sum(failed) AS failed, sum(busy_ms) AS busy_ms FROM hammerwork_statistics
+    WHERE queue = $1 AND minute > clock_timestamp() - $2 * interval '1 second'
+) s, (
+    SELECT count(*) AS batches, coalesce(avg(total), 0)::float8 AS average_batch_size FROM hammerwork_batches
+    WHERE queue = $1 AND finished_at > clock_timestamp() - $2 * interval '1 second'
+) b
+
+-- name: list_workers
+SELECT id, queue, pool, instance, lanes, started_at, heartbeat_at, processed, failed, busy_ms FROM hammerwork_workers
+WHERE $1::text IS NULL OR queue = $1 ORDER BY queue, started_at, id

@@ -1,0 +1,231 @@
+-- Suspend, resume, cancel, retry, delete, pause. A batch is locked FOR UPDATE to change its state: that waits for whoever
+-- offers chunks of it. Then its rows of hammerwork_ready go, which waits for the claims that are being taken (they hold
+-- these rows): after the commit, no claim of the batch is possible.
+
+-- Fails or cancels a batch; false if it has ended, or there is none.
+CREATE OR REPLACE FUNCTION hammerwork_stop(p_batch uuid, p_state text) RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM 1 FROM hammerwork_batches WHERE id = p_batch AND state IN ('Loading', 'Pending') FOR UPDATE;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    UPDATE hammerwork_batches SET state = p_state WHERE id = p_batch;
+    DELETE FROM hammerwork_ready WHERE batch_id = p_batch;
+    RETURN true;
+END $$;
+
+-- Ends a stopped batch once no worker holds anything of it. Locked by somebody else, or with a last claim that is being
+-- settled at this moment, it is left to the next call (see hammerwork_unfinished).
+CREATE OR REPLACE FUNCTION hammerwork_finish_stopped(p_batch uuid) RETURNS void
+LANGUAGE plpgsql SET enable_seqscan = off AS $$
+BEGIN
+    PERFORM 1 FROM hammerwork_batches
+        WHERE id = p_batch AND state IN ('Failed', 'Cancelled') AND finished_at IS NULL FOR UPDATE SKIP LOCKED;
+    IF FOUND AND NOT EXISTS (SELECT 1 FROM hammerwork_claims WHERE batch_id = p_batch) THEN
+        UPDATE hammerwork_batches SET finished_at = clock_timestamp() WHERE id = p_batch;
+    END IF;
+END $$;
+
+CREATE OR REPLACE FUNCTION hammerwork_cancel_1(p_batch uuid) RETURNS void LANGUAGE plpgsql SET jit = off SET lock_timeout = '50s' AS $$
+BEGIN
+    PERFORM hammerwork_stop(p_batch, 'Cancelled');
+    PERFORM hammerwork_finish_stopped(p_batch);
+END $$;
+
+-- Stops a batch or lets it go on; returns its queue, null: there is none.
+CREATE OR REPLACE FUNCTION hammerwork_suspend_1(p_batch uuid, p_suspended boolean) RETURNS text
+LANGUAGE plpgsql SET jit = off SET lock_timeout = '50s' AS $$
+DECLARE
+    b hammerwork_batches;
+BEGIN
+    SELECT * INTO b FROM hammerwork_batches WHERE id = p_batch AND state NOT IN ('Deleting', 'Abandoned') FOR UPDATE;
+    IF NOT FOUND THEN
+        RETURN NULL;
+    END IF;
+    IF b.suspended <> p_suspended THEN
+        UPDATE hammerwork_batches SET suspended = p_suspended WHERE id = p_batch RETURNING * INTO b;
+        IF p_suspended THEN
+            DELETE FROM hammerwork_ready WHERE batch_id = p_batch;
+        ELSE
+            PERFORM hammerwork_offer_all(b);
+        END IF;
+    END IF;
+    RETURN b.queue;
+END $$;
+
+CREATE OR REPLACE FUNCTION hammerwork_pause_1(p_queue text, p_paused boolean) RETURNS void
+LANGUAGE sql SET jit = off SET lock_timeout = '50s' AS $$
+    INSERT INTO hammerwork_queues (name, paused, paused_at)
+        VALUES (p_queue, p_paused, CASE WHEN p_paused THEN clock_timestamp() END)
+        ON CONFLICT (name) DO UPDATE SET paused = excluded.paused, paused_at = excluded.paused_at
+            WHERE hammerwork_queues.paused <> excluded.paused
+$$;
+
+-- Begins the deletion of a batch; false: there is none. From here on it is shown to nobody, and what still happens to its
+-- claims changes nothing.
+CREATE OR REPLACE FUNCTION hammerwork_delete_1(p_batch uuid, p_state text) RETURNS boolean
+LANGUAGE plpgsql SET jit = off SET lock_timeout = '50s' AS $$
+BEGIN
+    PERFORM 1 FROM hammerwork_batches WHERE id = p_batch AND (p_state = 'Deleting' OR state = 'Loading') FOR UPDATE;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    UPDATE hammerwork_batches SET state = p_state WHERE id = p_batch;
+    DELETE FROM hammerwork_ready WHERE batch_id = p_batch;
+    RETURN true;
+END $$;
+
+-- Removes up to p_limit rows of a batch that is being deleted, and in the end the batch; false: nothing is left. Claims go
+-- first, then chunks: whoever settles a claim holds it, so no chunk of it can appear behind the deletion of the chunks.
+CREATE OR REPLACE FUNCTION hammerwork_delete_slice_1(p_batch uuid, p_limit int) RETURNS boolean
+LANGUAGE plpgsql SET enable_seqscan = off SET jit = off SET lock_timeout = '50s' AS $$
+BEGIN
+    IF NOT EXISTS (SELECT 1 FROM hammerwork_batches WHERE id = p_batch AND state IN ('Deleting', 'Abandoned')) THEN
+        RETURN false;
+    END IF;
+    DELETE FROM hammerwork_claims WHERE id = ANY(ARRAY(
+        SELECT id FROM hammerwork_claims WHERE batch_id = p_batch ORDER BY id LIMIT p_limit FOR UPDATE));
+    IF FOUND THEN
+        RETURN true;
+    END IF;
+    DELETE FROM hammerwork_chunks WHERE id = ANY(ARRAY(
+        SELECT id FROM hammerwork_chunks WHERE batch_id = p_batch ORDER BY id LIMIT p_limit FOR UPDATE));
+    IF FOUND THEN
+        RETURN true;
+    END IF;
+    DELETE FROM hammerwork_failures WHERE ctid = ANY(ARRAY(
+        SELECT ctid FROM hammerwork_failures WHERE batch_id = p_batch LIMIT p_limit));
+    IF FOUND THEN
+        RETURN true;
+    END IF;
+    DELETE FROM hammerwork_pages WHERE ctid = ANY(ARRAY(
+        SELECT ctid FROM hammerwork_pages WHERE batch_id = p_batch LIMIT p_limit));
+    IF FOUND THEN
+        RETURN true;
+    END IF;
+    DELETE FROM hammerwork_batches WHERE id = p_batch AND state IN ('Deleting', 'Abandoned');
+    RETURN FOUND;
+END $$;
+
+-- Begins to run the failed jobs of an ended batch again, from their first attempt, and those that a failed FailFast batch
+-- cancelled. Returns how many jobs that will be; -1 when the batch has not ended, or was cancelled; null: there is none.
+CREATE OR REPLACE FUNCTION hammerwork_retry_1(p_batch uuid) RETURNS bigint
+LANGUAGE plpgsql SET enable_seqscan = off SET jit = off SET lock_timeout = '50s' AS $$
+DECLARE
+    b hammerwork_batches;
+    c hammerwork_chunks;
+    v_completed bigint := 0;
+BEGIN
+    SELECT * INTO b FROM hammerwork_batches WHERE id = p_batch FOR UPDATE;
+    IF NOT FOUND OR b.state IN ('Deleting', 'Abandoned') THEN
+        RETURN NULL;
+    ELSIF b.state = 'Completed' THEN
+        RETURN 0;
+    ELSIF b.state = 'Retrying' THEN
+        RETURN b.total - b.completed;
+    ELSIF b.finished_at IS NULL OR b.state = 'Cancelled' THEN
+        RETURN -1;
+    END IF;
+    -- What an ended batch still has of chunks was cut short: count what they did in the batch, keep their rest.
+    FOR c IN SELECT * FROM hammerwork_chunks WHERE batch_id = p_batch AND started_at IS NOT NULL ORDER BY id FOR UPDATE LOOP
+        v_completed := v_completed + c.completed;
+        IF c.next < c.size THEN
+            PERFORM hammerwork_add_chunk(
+                p_batch, c.priority, c.place, c.attempt,
+                coalesce(hammerwork_cut(c.spans, c.next, c.size - c.next),
+                         json_build_array(json_build_array(c.lo + c.next, c.hi))),
+                0, c.claim_limit, c.losses, c.lost_by);
+        END IF;
+        DELETE FROM hammerwork_chunks WHERE id = c.id;
+    END LOOP;
+    UPDATE hammerwork_batches SET state = 'Retrying', finished_at = NULL, completed = completed + v_completed
+        WHERE id = p_batch RETURNING * INTO b;
+    RETURN b.total - b.completed;
+END $$;
+
+-- Makes chunks of up to p_limit recorded failures, which it removes; after the last, the batch can be claimed. False:
+-- nothing is left to do.
+CREATE OR REPLACE FUNCTION hammerwork_retry_slice_1(p_batch uuid, p_limit int) RETURNS boolean
+LANGUAGE plpgsql SET enable_seqscan = off SET jit = off SET lock_timeout = '50s' AS $$
+DECLARE
+    b hammerwork_batches;
+    v_last int;
+    r record;
+BEGIN
+    SELECT * INTO b FROM hammerwork_batches WHERE id = p_batch AND state = 'Retrying' FOR UPDATE;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    SELECT max(idx) INTO v_last FROM (
+        SELECT idx FROM hammerwork_failures WHERE batch_id = p_batch ORDER BY idx, attempt LIMIT p_limit) f;
+    IF v_last IS NULL THEN
+        UPDATE hammerwork_batches SET state = 'Pending', failed = 0 WHERE id = p_batch RETURNING * INTO b;
+        PERFORM hammerwork_offer_all(b);
+        RETURN false;
+    END IF;
+    FOR r IN
+        WITH gone AS (
+            DELETE FROM hammerwork_failures WHERE batch_id = p_batch AND idx <= v_last RETURNING idx, final
+        ), events AS (  -- failed jobs among the indexes where another priority begins
+            SELECT idx, 1 AS job, NULL::smallint AS priority FROM gone WHERE final
+            UNION ALL
+            SELECT (value->>0)::int, 0, (value->>1)::smallint FROM jsonb_array_elements(b.priorities)
+        ), numbered AS (
+            SELECT idx, job, priority, count(priority) OVER (ORDER BY idx, job) AS run FROM events
+        ), failed AS (
+            SELECT e.idx, s.priority, row_number() OVER (PARTITION BY s.priority ORDER BY e.idx) - 1 AS place
+            FROM numbered e JOIN numbered s ON s.run = e.run AND s.job = 0 WHERE e.job = 1
+        ), span AS (
+            SELECT priority, place / 1000 AS chunk, min(idx) AS lo, max(idx) AS hi
+            FROM failed GROUP BY priority, place / 1000, idx - place
+        )
+        SELECT priority, json_agg(json_build_array(lo, hi) ORDER BY lo) AS spans FROM span GROUP BY priority, chunk
+    LOOP
+        PERFORM hammerwork_add_chunk(p_batch, r.priority, 0::smallint, 1::smallint, r.spans, 0, NULL, 0::smallint, NULL);
+    END LOOP;
+    RETURN true;
+END $$;
+
+-- Batches that somebody has to bring to an end: those whose deletion, abandonment or retry was cut off, and stopped ones
+-- that no worker works on any more.
+CREATE OR REPLACE FUNCTION hammerwork_unfinished_1(p_limit int) RETURNS TABLE (id uuid, state text)
+LANGUAGE plpgsql SET enable_seqscan = off AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY SELECT b.id, b.state FROM hammerwork_batches b
+        WHERE b.state IN ('Abandoned', 'Deleting', 'Retrying')
+           OR (b.state IN ('Failed', 'Cancelled') AND b.finished_at IS NULL)
+        LIMIT p_limit;
+END $$;
+
+-- name: cancel
+SELECT hammerwork_cancel_1($1)
+
+-- name: finish_stopped
+SELECT hammerwork_finish_stopped($1)
+
+-- name: suspend
+SELECT hammerwork_suspend_1($1, $2)
+
+-- name: pause
+SELECT hammerwork_pause_1($1, $2)
+
+-- name: delete
+SELECT hammerwork_delete_1($1, $2)
+
+-- name: delete_slice
+SELECT hammerwork_delete_slice_1($1, $2)
+
+-- name: retry
+SELECT hammerwork_retry_1($1)
+
+-- name: retry_slice
+SELECT hammerwork_retry_slice_1($1, $2)
+
+-- name: unfinished
+SELECT id, state FROM hammerwork_unfinished_1($1)
+
+-- name: stopped_batches
+SELECT id FROM unnest($1::uuid[]) AS held(id)
+WHERE NOT EXISTS (SELECT 1 FROM hammerwork_batches b WHERE b.id = held.id AND NOT b.suspended
+                  AND b.state NOT IN ('Failed', 'Cancelled', 'Deleting'))

@@ -1,0 +1,100 @@
+"""Stores batches: one function call for small ones, binary COPY in slices for the rest."""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from hammerwork.backends.slices import SLICE_BYTES
+from hammerwork.backends.storing import Sealed, Stored, may_append
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+    from uuid import UUID
+
+    from hammerwork.backends.postgres.connection import Database
+    from hammerwork.backends.postgres.waking import Waker
+    from hammerwork.backends.slices import Slice
+    from hammerwork.batch import JobBatch
+
+_COPY_HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
+_COPY_END = b"\xff\xff"
+_COPY_BYTES = 256 * 1024
+_ASYNCHRONOUS = "SET LOCAL synchronous_commit = off"
+"""The log is written in order: once the seal, which waits for the disk, is there, so are all slices before it."""
+
+
+class PostgresTables:
+    """The statements of `hammerwork.backends.storing.Tables`."""
+
+    def __init__(self, database: Database, queries: Mapping[str, str], waker: Waker) -> None:
+        self._database = database
+        self._queries = queries
+        self.wake = waker.wake
+
+    async def _fetchrow(self, query: str, *args: object) -> Any:
+        async with self._database.connection() as connection:
+            return await connection.fetchrow(self._queries[query], *args)
+
+    def fits_at_once(self, batch: JobBatch, whole: Slice) -> bool:
+        del batch
+        return sum(map(len, whole.payloads)) <= SLICE_BYTES
+
+    async def enqueue_small(self, settings: dict[str, Any], whole: Slice) -> Stored:
+        row = await self._fetchrow(
+            "enqueue",
+            _json(settings),
+            _json(whole.pages),
+            [text.decode() for text in whole.texts()],
+            _json(whole.chunks),
+        )
+        return Stored(**row)
+
+    async def open(self, settings: dict[str, Any]) -> Stored:
+        return Stored(**await self._fetchrow("open", _json(settings)))
+
+    async def append(self, batch: JobBatch, batch_id: UUID, part: Slice) -> None:
+        async with self._database.transaction() as connection:
+            await connection.execute(_ASYNCHRONOUS)
+            there = await connection.fetchrow(self._queries["lock_batch"], batch_id)
+            if may_append(batch, batch_id, tuple(there) if there is not None else None, part):
+                await connection.copy_to_table(
+                    "hammerwork_pages",
+                    source=copy_pages(batch_id, part),
+                    columns=["batch_id", "lo", "hi", "payloads"],
+                    format="binary",
+                )
+                await connection.execute(self._queries["append"], batch_id, _json(part.chunks))
+
+    async def seal(self, batch_id: UUID, total: int) -> Sealed:
+        return Sealed(**await self._fetchrow("seal", batch_id, total))
+
+    async def begin_deletion(self, batch_id: UUID, state: str) -> bool:
+        row = await self._fetchrow("delete", batch_id, state)
+        return bool(row[0])
+
+    async def delete_slice(self, batch_id: UUID, limit: int) -> bool:
+        row = await self._fetchrow("delete_slice", batch_id, limit)
+        return bool(row[0])
+
+
+def _json(value: object) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+async def copy_pages(batch_id: UUID, part: Slice) -> AsyncIterator[bytes]:
+    """Yield the slice in PostgreSQL's binary COPY format (documentation of COPY, "Binary Format")."""
+    head = struct.pack(">hi", 4, 16) + batch_id.bytes
+    pack = struct.Struct(">iiiii").pack
+    piece = [_COPY_HEADER]
+    size = 0
+    for (lo, hi), text in zip(part.pages, part.texts(), strict=True):
+        piece += (head, pack(4, lo, 4, hi, len(text)), text)
+        size += len(text)
+        if size > _COPY_BYTES:
+            yield b"".join(piece)
+            piece, size = [], 0
+    piece.append(_COPY_END)
+    yield b"".join(piece)

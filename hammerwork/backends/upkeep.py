@@ -1,0 +1,74 @@
+"""What somebody must do for all queues of a database, again and again; any worker or operator may."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+from hammerwork.backends.protocol import Upkeep
+from hammerwork.backends.storing import ABANDONED, DELETE_ROWS, DELETING, RETRY_JOBS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from uuid import UUID
+
+DUE_CHUNKS = 1_000
+"""Chunks of due retries that one transaction makes ready, at most."""
+UNFINISHED_BATCHES = 100
+"""Batches that one turn looks after, at most."""
+SLICES_PER_TURN = 10
+"""Of a deletion or retry that was cut off: the others have their turn in between."""
+
+
+class Caller(Protocol):
+    """Runs the statements of the upkeep, each as one transaction."""
+
+    async def fetch(self, query: str, *args: object) -> Sequence[Any]:
+        """Run a statement by its name in sql/; return its rows."""
+        ...
+
+    async def wake(self, queue: str | None) -> None:
+        """Notify the workers of a queue."""
+        ...
+
+
+async def do_upkeep(caller: Caller, seconds: float) -> Upkeep:
+    """Do the upkeep if it is due; see `hammerwork.backends.protocol.Backend.upkeep`."""
+    (turn,) = await caller.fetch("upkeep", seconds)
+    if not turn[0]:
+        return Upkeep(turn=False)
+    done = Upkeep(turn=True)
+    while due := await caller.fetch("tick", DUE_CHUNKS):
+        for queue in {row["queue"] for row in due}:
+            await caller.wake(queue)
+        if len(due) < DUE_CHUNKS:
+            break
+    done.released = await reap(caller)
+    for row in await caller.fetch("unfinished", UNFINISHED_BATCHES):
+        await _finish(caller, row["id"], row["state"])
+    return done
+
+
+async def reap(caller: Caller) -> int:
+    """Free the claims of lost workers; return the number of jobs."""
+    released = 0
+    # One transaction a claim: each locks the rows of one chunk and one batch only.
+    while reaped := await caller.fetch("reap"):
+        released += reaped[0]["jobs"]
+        await caller.wake(reaped[0]["queue"])
+    return released
+
+
+async def _finish(caller: Caller, batch_id: UUID, state: str) -> None:
+    if state in {DELETING, ABANDONED}:
+        await _some_slices(caller, "delete_slice", batch_id, DELETE_ROWS)
+    elif state == "Retrying":
+        await _some_slices(caller, "retry_slice", batch_id, RETRY_JOBS)
+    else:
+        await caller.fetch("finish_stopped", batch_id)
+
+
+async def _some_slices(caller: Caller, query: str, batch_id: UUID, limit: int) -> None:
+    for _ in range(SLICES_PER_TURN):
+        (more,) = await caller.fetch(query, batch_id, limit)
+        if not more[0]:
+            return

@@ -1,0 +1,1 @@
+"""What several suites of tests use: it knows the product, and nothing of a suite."""

@@ -1,0 +1,150 @@
+"""What servers have in common: an unprivileged account, a free port, a process that is ended and started again."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+import shutil
+import socket
+import stat
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+START_SECONDS = 60.0
+STOP_SECONDS = 60.0
+
+
+def free_port() -> int:
+    """Return a port of the loopback interface that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+def identity(user: str) -> dict[str, Any]:
+    """Return what makes a child process run as `user` where we are root: database servers refuse to be."""
+    options: dict[str, Any] = {"cwd": "/", "stdin": subprocess.DEVNULL}
+    if os.geteuid() == 0:
+        account = pwd.getpwnam(user)
+        options |= {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
+    return options
+
+
+def give(folder: Path, user: str) -> None:
+    """Let `user` own a folder and all that is in it, where we are root."""
+    if os.geteuid() == 0:
+        account = pwd.getpwnam(user)
+        for path in (folder, *folder.rglob("*")):
+            os.chown(path, account.pw_uid, account.pw_gid, follow_symlinks=False)
+
+
+def reachable(installation: Path, parts: Iterable[str], folder: Path) -> Path:
+    """Return the installation, or a copy of these parts of it in `folder` where others may not enter, as below /root.
+
+    Parts are patterns of files and folders, relative to the installation.
+    """
+    if os.geteuid() != 0 or all(path.stat().st_mode & stat.S_IXOTH for path in (installation, *installation.parents)):
+        return installation
+    copy = folder / "installation"
+    for source in (path for part in parts for path in installation.glob(part)):
+        target = copy / source.relative_to(installation)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, target, symlinks=True)
+        else:
+            shutil.copy2(source, target, follow_symlinks=False)
+    return copy
+
+
+class Daemon:
+    """One process of a server, with a log."""
+
+    def __init__(self, name: str, log: Path, user: str) -> None:
+        self._name = name
+        self._log = log
+        self._user = user
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        """Process id of the running server."""
+        assert self._process is not None, "the server does not run"
+        return self._process.pid
+
+    def start(self, command: Sequence[str | Path], answers: Callable[[], bool]) -> None:
+        """Start the server and wait until it answers."""
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                command, stdout=log, stderr=log, start_new_session=True, **identity(self._user)
+            )
+        deadline = time.monotonic() + START_SECONDS
+        while not answers():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"{self._name} does not answer: {self.log()[-2000:]}")
+            time.sleep(0.02)
+
+    def stop(self, mode: str) -> None:
+        """End the server, with SIGKILL if the mode is ``immediate``; nothing happens if it does not run."""
+        if self._process is not None:
+            if mode == "immediate":
+                self._process.kill()
+            else:
+                self._process.terminate()
+            self._process.wait(STOP_SECONDS)
+            self._process = None
+
+    def log(self) -> str:
+        """Return what the server has logged."""
+        return self._log.read_text(errors="replace")
+
+
+def greets(port: int) -> bool:
+    """Whether a connection gets a server's greeting."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+            return bool(connection.recv(1))
+    except OSError:
+        return False
+
+
+def listens(port: int) -> bool:
+    """Whether somebody takes connections."""
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=5).close()
+    except OSError:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def temporary_folder(name: str) -> Iterator[Path]:
+    """Make a folder for a server, which others can enter: the server is not root."""
+    folder = Path(tempfile.mkdtemp(prefix=f"hammerwork-{name}-"))
+    try:
+        folder.chmod(0o755)
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def run(command: Sequence[str | Path], user: str, *, seconds: float = 120) -> None:
+    """Run a program of a server to its end.
+
+    Raises:
+        RuntimeError: It failed; has its last words.
+    """
+    # The server inherits the output; a pipe would be held open by it.
+    with tempfile.TemporaryFile() as output:
+        done = subprocess.run(command, stdout=output, stderr=output, timeout=seconds, check=False, **identity(user))
+        output.seek(0)
+        said = output.read().decode(errors="replace")
+    if done.returncode != 0:
+        raise RuntimeError(f"{command[0]} ended with {done.returncode}: {said[-2000:]}")

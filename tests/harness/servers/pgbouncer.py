@@ -1,0 +1,85 @@
+"""A real PgBouncer for tests, between clients and a PostgreSQL server: another session for each transaction."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+from tests.harness.servers import debian
+from tests.harness.servers.daemon import Daemon, free_port, give, listens, reachable, temporary_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.harness.servers.postgres import PostgresServer
+
+SUITE = "trixie"
+PACKAGE = "pgbouncer"
+SERIES = "1.24"
+_USER = "nobody"
+_PARTS = ("usr/lib/*/*.so*", "usr/sbin/pgbouncer")
+_SETTINGS = {
+    "listen_addr": "127.0.0.1",
+    "unix_socket_dir": "",
+    "auth_type": "trust",
+    "pool_mode": "transaction",
+    "max_prepared_statements": "200",
+    "max_client_conn": "500",
+    # Of each database, so that the sum stays below what the server takes.
+    "default_pool_size": "20",
+    "server_idle_timeout": "30",
+}
+
+
+class PgbouncerServer:
+    """One process, in front of a server; it takes connections to every database of it."""
+
+    family = "postgresql"
+
+    def __init__(self, folder: Path, behind: PostgresServer) -> None:
+        self.folder = folder
+        self.port = free_port()
+        self._behind = behind
+        self._installation = reachable(debian.unpacked(SUITE, PACKAGE, SERIES), _PARTS, folder)
+        self._daemon = Daemon("pgbouncer", folder / "log", _USER)
+
+    def create(self) -> None:
+        """Write the configuration."""
+        (self.folder / "users").write_text('"postgres" ""\n')
+        settings = {**_SETTINGS, "listen_port": str(self.port), "auth_file": f"{self.folder}/users"}
+        (self.folder / "pgbouncer.ini").write_text(
+            f"[databases]\n* = host=127.0.0.1 port={self._behind.port}\n"
+            "[pgbouncer]\n" + "".join(f"{name} = {value}\n" for name, value in settings.items())
+        )
+        give(self.folder, _USER)
+
+    def start(self) -> None:
+        """Start the server and wait until it answers."""
+        command = debian.command(self._installation, "usr/sbin/pgbouncer", str(self.folder / "pgbouncer.ini"))
+        self._daemon.start(command, lambda: listens(self.port))
+
+    def stop(self, mode: str = "fast") -> None:
+        """Stop the server; mode ``immediate`` is a crash."""
+        self._daemon.stop(mode)
+
+    def url(self, database: str = "postgres", *, user: str | None = None) -> str:
+        """Return the URL of a database."""
+        return f"postgresql://{user or 'postgres'}@127.0.0.1:{self.port}/{database}"
+
+
+@contextlib.contextmanager
+def pgbouncer_server(behind: PostgresServer) -> Iterator[PgbouncerServer]:
+    """Run PgBouncer for the duration of a block.
+
+    Raises:
+        UnavailableServerError: It cannot be had on this machine.
+    """
+    with temporary_folder("pgbouncer") as folder:
+        server = PgbouncerServer(folder, behind)
+        server.create()
+        server.start()
+        try:
+            yield server
+        finally:
+            server.stop("immediate")

@@ -1,0 +1,77 @@
+"""Lanes without a worker: what they tell of threads that hang."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+import uuid
+from typing import TYPE_CHECKING
+
+from hammerwork import PartialFailureMode, Priority, RetryPolicy
+from hammerwork.backends.protocol import Claim
+from hammerwork.claims import HeldClaim
+from hammerwork.holdings import Holdings
+from hammerwork.lanes import Lanes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from hammerwork import Job
+
+
+def held(jobs: int, timeout_seconds: float) -> HeldClaim:
+    return HeldClaim(
+        Claim(
+            id=1,
+            batch_id=uuid.uuid4(),
+            indexes=range(jobs),
+            attempt=1,
+            priority=Priority.NORMAL,
+            alone=False,
+            max_attempts=1,
+            timeout_seconds=timeout_seconds,
+            failure_mode=PartialFailureMode.CONTINUE_ON_ERROR,
+            retry_policy=RetryPolicy(),
+            batch_size=100,
+            payloads=[None] * jobs,
+        )
+    )
+
+
+async def happens(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 40
+    while not condition():
+        assert time.monotonic() < deadline, "not within 40 s"
+        await asyncio.sleep(0.01)
+
+
+async def test_lanes_tell_how_many_threads_hang_and_when_no_job_can_start() -> None:
+    releases = [threading.Event() for _ in range(6)]
+
+    def handler(job: Job) -> None:
+        releases[job.index].wait(40)
+
+    holdings = Holdings()
+    lanes = Lanes(handler, holdings, queue_name="q", count=2)
+    claim = held(6, 0.05)
+    lanes.start()
+    try:
+        holdings.install(claim)
+        await happens(lambda: lanes.hung == 4)
+        assert (lanes.stuck, lanes.busy, claim.waiting) == (True, 2, 2)
+        for index in (4, 5, 0):  # one thread is free again, so one lane is; the jobs left do not hang
+            releases[index].set()
+        await happens(lambda: claim.open == 0)
+        assert (lanes.stuck, lanes.busy, lanes.hung) == (False, 1, 3)
+        for release in releases:
+            release.set()
+        await happens(lambda: lanes.hung == 0)
+        assert lanes.busy == 0
+    finally:
+        for release in releases:
+            release.set()
+        lanes.cancel()
+        await asyncio.gather(*lanes.tasks, return_exceptions=True)
+        lanes.close()
+    assert (lanes.stats.jobs_processed, lanes.stats.jobs_failed) == (6, 4)
