@@ -7,8 +7,9 @@ import asyncio
 import pytest
 
 from hammerwork import DatabaseUnavailableError, Job, JobBatch, JobQueue
+from hammerwork.backends.postgres import migrate
 from tests.database import observing
-from tests.database.observing import only_postgres
+from tests.database.observing import DEADLINE_SECONDS, only_postgres
 
 
 async def test_eight_programs_may_create_the_tables_at_once(database_url: str) -> None:
@@ -47,3 +48,18 @@ async def test_changed_functions_replace_the_old_ones(queue: JobQueue, database_
         await queue.create_tables()
         await queue.backend.upkeep(0.0)
         assert await sql.value("SELECT checksum FROM hammerwork_migrations WHERE name = 'functions'") != "old"
+
+
+@only_postgres
+async def test_a_migration_waits_for_a_lock_in_turns(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever wants a table that a migration waits for would wait behind it, for as long as the lock is held."""
+    monkeypatch.setattr(migrate, "_LOCK_SECONDS", 1)
+    async with observing.sql(database_url) as sql, await JobQueue.connect(database_url) as queue:
+        await sql.run("BEGIN")
+        await sql.rows("SELECT pg_advisory_xact_lock($1::bigint)", migrate._LOCK)
+        creation = asyncio.create_task(queue.create_tables())
+        await asyncio.wait([creation], timeout=2.5)
+        assert not creation.done()
+        await sql.run("COMMIT")
+        await asyncio.wait_for(creation, DEADLINE_SECONDS)
+        await queue.enqueue_batch(JobBatch("b").with_jobs([Job("q", 1)]))
