@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from hammerwork import DatabaseUnavailableError, Job, JobBatch, JobQueue
+from hammerwork import DatabaseRefusedError, DatabaseUnavailableError, Job, JobBatch, JobQueue
 from hammerwork.backends.postgres import migrate
 from tests.database import observing
 from tests.database.observing import DEADLINE_SECONDS, only_postgres
@@ -63,3 +63,20 @@ async def test_a_migration_waits_for_a_lock_in_turns(database_url: str, monkeypa
         await sql.run("COMMIT")
         await asyncio.wait_for(creation, DEADLINE_SECONDS)
         await queue.enqueue_batch(JobBatch("b").with_jobs([Job("q", 1)]))
+
+
+async def test_tables_of_before_the_first_release_are_refused(database_url: str) -> None:
+    async with observing.sql(database_url) as sql, await JobQueue.connect(database_url) as queue:
+        await sql.run("CREATE TABLE hammerwork_migrations (name varchar(255) PRIMARY KEY, checksum varchar(64))")
+        with pytest.raises(DatabaseRefusedError, match="of a version before the first release, and cannot be upgraded"):
+            await queue.create_tables()
+
+
+async def test_a_database_that_only_newer_versions_can_work_with_is_refused(queue: JobQueue, database_url: str) -> None:
+    async with observing.sql(database_url) as sql:
+        await sql.run("UPDATE hammerwork_migrations SET version = 99, least = 98")
+        with pytest.raises(DatabaseRefusedError, match="of version 99, which version 98 or later can work with"):
+            await queue.create_tables()
+        await sql.run("UPDATE hammerwork_migrations SET version = 99, least = 1, checksum = 'of a newer process'")
+        await queue.create_tables()
+        assert await sql.value("SELECT count(*) FROM hammerwork_migrations WHERE version < 99") == 0
