@@ -233,3 +233,22 @@ async def test_one_report_may_retry_later_and_give_back(queue: JobQueue) -> None
     status = await queue.get_batch_status(batch_id)
     assert (status.completed_jobs, status.pending_jobs) == (9, 1)
     assert (await queue.get_queue_depths())["q"].scheduled == 1
+
+
+async def test_a_stream_ends_with_the_batch_that_it_is_for(queue: JobQueue) -> None:
+    """The rest of a long stream is not read for a batch that is gone."""
+    batch_id = uuid.uuid4()
+    read = 0
+
+    def jobs() -> Iterator[Job]:
+        nonlocal read
+        for n in range(200_000):
+            read = n + 1
+            yield Job("q", n)
+
+    async def delete(_stored: int) -> None:
+        await queue.delete_batch(batch_id)
+
+    with pytest.raises(BatchConflictError, match="it was deleted while its jobs were being loaded"):
+        await queue.enqueue_stream(JobBatch("big", queue="q"), jobs(), batch_id=batch_id, progress=delete)
+    assert read < 50_000

@@ -93,9 +93,10 @@ class MysqlTables:
         (found,) = await connection.run(statement("lock_batch", batch=batch_id))
         there = found[0] if found else None
         known = (there["state"], bool(there["sealed"]), there["total"]) if there is not None else None
-        if there is None or not may_append(batch, batch_id, known, part):
+        if not may_append(batch, batch_id, known, part):
             await connection.run(b"ROLLBACK")
             return
+        assert there is not None, "else it has been refused"
         for insert in inserts[:-1]:
             await connection.run(insert)
         runs = priorities(msgspec.json.decode(there["priorities"]), part)
