@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from hammerwork.backends.listing import merged
 from hammerwork.backends.protocol import Failure, Settlement
 from hammerwork.batch import PartialFailureMode
 from hammerwork.errors import JobFailedError
@@ -120,9 +121,9 @@ class HeldClaim:
                 completed=self._completed,
                 failed=self._failed,
                 failures=self._failures or None,
-                retries=_spans(self._retries) or None,
+                retries=merged(sorted(self._retries)) or None,
                 delay=self.claim.retry_policy.delay(self.claim.attempt) if self._retries else 0.0,
-                released=_spans(self._released) or None,
+                released=merged(sorted(self._released)) or None,
                 remaining=self._remaining() if self.open else None,
             )
             self._reported_open = self.open
@@ -150,18 +151,7 @@ class HeldClaim:
 
     def _remaining(self) -> list[Span]:
         indexes = self.claim.indexes
-        return _spans([indexes[offset] for offset, fate in enumerate(self._fates) if fate != _ENDED])
-
-
-def _spans(indexes: list[int]) -> list[Span]:
-    """Merge indexes into runs, in ascending order."""
-    spans: list[Span] = []
-    for index in sorted(indexes):
-        if spans and spans[-1][1] == index - 1:
-            spans[-1] = (spans[-1][0], index)
-        else:
-            spans.append((index, index))
-    return spans
+        return merged(indexes[offset] for offset, fate in enumerate(self._fates) if fate != _ENDED)
 
 
 def _message(error: BaseException) -> str:

@@ -17,6 +17,7 @@ from hammerwork.timing import (
     RECOVER_SECONDS,
     UPKEEP_ORPHANED_SECONDS,
     UPKEEP_SECONDS,
+    backoff,
 )
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("hammerwork.worker")
 
-_BACKOFF_SECONDS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 _TURNS_MISSED = 3
 """After so many turns that somebody else took, a worker leaves the upkeep to them."""
 
@@ -133,7 +133,7 @@ class Pulse:
                 failures = 0
                 pause = min(next_beat, next_upkeep if self._leads else next_beat) - time.monotonic()
             except Exception as error:  # noqa: BLE001 (whatever it is, a worker without heartbeats is lost)
-                pause = min(_BACKOFF_SECONDS[min(failures, len(_BACKOFF_SECONDS) - 1)], self._interval)
+                pause = min(backoff(failures), self._interval)
                 failures += 1
                 next_beat = 0.0
                 self._leads = False

@@ -11,7 +11,7 @@ from hammerwork.backends.protocol import Settled
 from hammerwork.claims import HeldClaim
 from hammerwork.errors import DatabaseRefusedError, DatabaseUnavailableError, HammerworkError
 from hammerwork.holdings import MAX_CLAIM_JOBS
-from hammerwork.timing import EXCHANGE_SECONDS, IDLE_POLL_SECONDS
+from hammerwork.timing import BACKOFF_SECONDS, EXCHANGE_SECONDS, IDLE_POLL_SECONDS, backoff
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +25,6 @@ logger = logging.getLogger("hammerwork.worker")
 BUSY_RETRY_SECONDS = 0.002
 MAX_REPORTS = 100
 """In one exchange."""
-BACKOFF_SECONDS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 _POLL_GROWTH = 1.5
 
 
@@ -207,7 +206,7 @@ class Pump:
             pass
 
     async def _back_off(self, error: HammerworkError) -> None:
-        pause = BACKOFF_SECONDS[min(self._failures, len(BACKOFF_SECONDS) - 1)]
+        pause = backoff(self._failures)
         self._failures += 1
         logger.warning("claim and report: %s; again in %.1f s", error, pause)
         await asyncio.sleep(pause)

@@ -36,6 +36,15 @@ IDLE_POLL_SECONDS = 1.0
 """Up to this the interval grows while there is nothing to do."""
 
 
+BACKOFF_SECONDS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+"""Pauses of a worker after one, two, … failures in a row; the last one from then on."""
+
+
+def backoff(failures: int) -> float:
+    """Return the seconds to wait after so many failures before this one."""
+    return BACKOFF_SECONDS[min(failures, len(BACKOFF_SECONDS) - 1)]
+
+
 def broken_rules() -> list[str]:
     """Return which of the rules between these numbers do not hold."""
     rules = {

@@ -5,6 +5,16 @@ from __future__ import annotations
 import ssl
 import sys
 import traceback
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from hammerwork.errors import HammerworkError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from hammerwork.backends.urls import DatabaseURL
+    from hammerwork.errors import DatabaseError
 
 _DRIVERS = {"aiomysql", "asyncpg", "pymysql"}
 _BESIDE = {"uvloop"}
@@ -34,3 +44,33 @@ def is_about_certificates(error: BaseException | None) -> bool:
 def words(error: BaseException) -> str:
     """Return what an error says, on one line, or its type if it says nothing."""
     return " ".join(str(error.args[-1] if error.args else error).split()) or type(error).__name__
+
+
+@contextmanager
+def translating(
+    address: str,
+    url: DatabaseURL,
+    *,
+    judge: Callable[[Exception], tuple[type[DatabaseError] | None, str]],
+    code: Callable[[Exception], str | int | None],
+) -> Iterator[None]:
+    """Raise a `DatabaseError` for whatever a driver raises within the block; faults of other code pass.
+
+    Args:
+        address: What messages call the database.
+        url: Its URL, no secret of which is shown: a cause that holds one is left out.
+        judge: Returns what an error means, None if no driver raised it, and what it says.
+        code: Returns the server's code of an error.
+    """
+    try:
+        yield
+    except HammerworkError:
+        raise
+    except Exception as error:
+        kind, said = judge(error)
+        if kind is None:
+            raise
+        told = kind(f"database {address}: {url.redact(said)}")
+        told.code = code(error)
+        texts = f"{error} {error.__cause__}"
+        raise told from (error if url.redact(texts) == texts else None)

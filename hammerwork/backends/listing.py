@@ -59,6 +59,17 @@ def spans_of(row: Row) -> list[Span]:
     return [(lo, hi) for lo, hi in row["spans"]] if row["spans"] else [(row["lo"], row["hi"])]
 
 
+def merged(indexes: Iterable[int]) -> list[Span]:
+    """Return ascending indexes as spans."""
+    spans: list[Span] = []
+    for index in indexes:
+        if spans and spans[-1][1] == index - 1:
+            spans[-1] = (spans[-1][0], index)
+        else:
+            spans.append((index, index))
+    return spans
+
+
 def cut(spans: Iterable[Span], first: int) -> list[Span]:
     """Return the jobs of `spans` but the first ones."""
     left = []

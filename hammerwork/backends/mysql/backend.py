@@ -116,7 +116,7 @@ class MysqlBackend:
 
     async def _records(self, batch: BatchStatus, found: list[listing.Standing]) -> list[JobRecord]:
         indexes = [standing.index for standing in found]
-        payloads = await self._payloads(batch.batch_id, _runs(indexes))
+        payloads = await self._payloads(batch.batch_id, listing.merged(indexes))
         errors = {
             row["idx"]: rows.job_error({**row, "failed_at": _utc(row["failed_at"])}, attempt=row["attempt"])
             for row in await self._rows("job_errors", batch=batch.batch_id, indexes=indexes)
@@ -258,17 +258,6 @@ class MysqlBackend:
     async def lifeline(self, queue: str, wake: Callable[[], None]) -> MysqlLifeline:
         del queue, wake  # the server has no notifications
         return MysqlLifeline(await self._database.line())
-
-
-def _runs(indexes: Sequence[int]) -> list[Span]:
-    """Merge ascending indexes into spans."""
-    spans: list[Span] = []
-    for index in indexes:
-        if spans and spans[-1][1] == index - 1:
-            spans[-1] = (spans[-1][0], index)
-        else:
-            spans.append((index, index))
-    return spans
 
 
 def _decoded(row: Row, column: str) -> Row:

@@ -7,6 +7,7 @@ from uuid import UUID
 
 import msgspec
 
+from hammerwork.backends.listing import merged
 from hammerwork.backends.mysql.statements import is_block, statement
 from hammerwork.backends.slices import MAX_CHUNK_JOBS
 
@@ -132,29 +133,20 @@ def retried_chunks(
 
     `priorities` are (first index, priority) of the runs of jobs.
     """
-    chunks: list[tuple[int, list[Span]]] = []
-    last: dict[int, tuple[list[Span], int]] = {}
+    chunks: list[tuple[int, list[int]]] = []
+    last: dict[int, list[int]] = {}
     run = 0
     for index in indexes:
         while run + 1 < len(priorities) and priorities[run + 1][0] <= index:
             run += 1
         priority = priorities[run][1]
-        spans, size = last.get(priority, ([], MAX_CHUNK_JOBS))
-        if size == MAX_CHUNK_JOBS:
-            spans, size = [], 0
-            chunks.append((priority, spans))
-        if spans and spans[-1][1] == index - 1:
-            spans[-1] = (spans[-1][0], index)
-        else:
-            spans.append((index, index))
-        last[priority] = (spans, size + 1)
-    return [
-        (
-            priority,
-            spans[0][0],
-            spans[-1][1],
-            sum(hi - lo + 1 for lo, hi in spans),
-            msgspec.json.encode(spans).decode() if len(spans) > 1 else None,
-        )
-        for priority, spans in chunks
-    ]
+        jobs = last.get(priority)
+        if jobs is None or len(jobs) == MAX_CHUNK_JOBS:
+            jobs = last[priority] = []
+            chunks.append((priority, jobs))
+        jobs.append(index)
+    return [(priority, jobs[0], jobs[-1], len(jobs), _scattered(merged(jobs))) for priority, jobs in chunks]
+
+
+def _scattered(spans: Sequence[Span]) -> str | None:
+    return msgspec.json.encode(spans).decode() if len(spans) > 1 else None

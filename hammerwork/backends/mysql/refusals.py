@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from pymysql.err import Error, InterfaceError
 
-from hammerwork.backends.drivers import is_about_certificates, raised_by_driver, words
-from hammerwork.errors import DatabaseError, DatabaseRefusedError, DatabaseUnavailableError, HammerworkError
+from hammerwork.backends.drivers import is_about_certificates, raised_by_driver, translating, words
+from hammerwork.errors import DatabaseError, DatabaseRefusedError, DatabaseUnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
     from hammerwork.backends.urls import DatabaseURL
 
@@ -47,21 +46,9 @@ _LASTING = {
 """Errors that waiting does not cure."""
 
 
-@contextmanager
-def translated(address: str, url: DatabaseURL) -> Iterator[None]:
+def translated(address: str, url: DatabaseURL) -> AbstractContextManager[None]:
     """Raise a `DatabaseError` for whatever the driver raises within the block; faults of other code pass."""
-    try:
-        yield
-    except HammerworkError:
-        raise
-    except Exception as error:
-        kind, text = _judge(error)
-        if kind is None:
-            raise
-        texts = f"{error} {error.__cause__}"
-        told = kind(f"database {address}: {url.redact(text)}")
-        told.code = _code(error) if isinstance(error, Error) else None
-        raise told from (error if url.redact(texts) == texts else None)
+    return translating(address, url, judge=_judge, code=_code)
 
 
 def is_read_only(error: BaseException) -> bool:
@@ -95,6 +82,6 @@ def _judge_code(error: Error, said: str) -> tuple[type[DatabaseError], str]:
     return DatabaseError, said
 
 
-def _code(error: Error) -> int | None:
-    code = error.args[0] if error.args else None
+def _code(error: Exception) -> int | None:
+    code = error.args[0] if isinstance(error, Error) and error.args else None
     return code if isinstance(code, int) else None

@@ -15,6 +15,7 @@ from hammerwork.backends.postgres.options import Options, connection_options
 from hammerwork.backends.postgres.refusals import is_read_only, translated
 from hammerwork.backends.urls import parse_url
 from hammerwork.errors import UnsupportedDatabaseError
+from hammerwork.timing import STATEMENT_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -22,12 +23,6 @@ if TYPE_CHECKING:
     from hammerwork.backends.urls import DatabaseURL
 
 _LOGGER = logging.getLogger(__name__)
-
-STATEMENT_TIMEOUT_SECONDS = 60.0
-"""No statement of ours comes near it; it ends the wait on a connection whose other end is gone."""
-
-WORKER_TIMEOUT_SECONDS = 10.0
-"""The same for what workers do all the time: a dead connection must be found out well within a lease."""
 
 ABANDONED_SECONDS = 30.0
 """The server rolls a transaction back whose client has been silent for this long between two statements."""
@@ -68,7 +63,7 @@ class Database:
             min_size=1,
             max_size=max_connections,
             timeout=connect_timeout,
-            command_timeout=STATEMENT_TIMEOUT_SECONDS,
+            command_timeout=STATEMENT_SECONDS,
             reset=_keep_session,
             server_settings={"application_name": "hammerwork"},
         )
@@ -109,7 +104,7 @@ class Database:
     async def connection(self) -> AsyncIterator[Any]:
         """Lend a connection; raises a `DatabaseError` when there is none or it breaks, or for what the server says."""
         with translated(self.address, self.url):
-            connection = await self._pool.acquire(timeout=STATEMENT_TIMEOUT_SECONDS)
+            connection = await self._pool.acquire(timeout=STATEMENT_SECONDS)
             try:
                 yield connection
             except (TimeoutError, asyncio.CancelledError) as error:

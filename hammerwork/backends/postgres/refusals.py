@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import re
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import asyncpg
 
-from hammerwork.backends.drivers import is_about_certificates, raised_by_driver, words
-from hammerwork.errors import DatabaseError, DatabaseRefusedError, DatabaseUnavailableError, HammerworkError
+from hammerwork.backends.drivers import is_about_certificates, raised_by_driver, translating, words
+from hammerwork.errors import DatabaseError, DatabaseRefusedError, DatabaseUnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
     from hammerwork.backends.urls import DatabaseURL
 
@@ -61,20 +60,9 @@ _RIGHTS = {
 _TABLE_RIGHTS = "SELECT, INSERT, UPDATE, DELETE on all tables of hammerwork; who migrates must own them"
 
 
-@contextmanager
-def translated(address: str, url: DatabaseURL) -> Iterator[None]:
+def translated(address: str, url: DatabaseURL) -> AbstractContextManager[None]:
     """Raise a `DatabaseError` for whatever the driver raises within the block; faults of other code pass."""
-    try:
-        yield
-    except HammerworkError:
-        raise
-    except Exception as error:
-        kind, text = _judge(error)
-        if kind is None:
-            raise
-        told = kind(f"database {address}: {url.redact(text)}")
-        told.code = getattr(error, "sqlstate", None)
-        raise told from (error if url.redact(str(error)) == str(error) else None)
+    return translating(address, url, judge=_judge, code=_code)
 
 
 def is_read_only(error: BaseException) -> bool:
@@ -112,3 +100,7 @@ def _judge_code(code: str, said: str) -> tuple[type[DatabaseError], str]:
         found = _DENIED.search(said)
         return DatabaseRefusedError, f"{said}; needed: {_RIGHTS.get(found[1] if found else '', _TABLE_RIGHTS)}"
     return (DatabaseRefusedError if code.startswith(_LASTING) else DatabaseError), said
+
+
+def _code(error: Exception) -> str | None:
+    return getattr(error, "sqlstate", None)

@@ -47,9 +47,9 @@ BEGIN
             FROM ROWS FROM (json_array_elements(p_pages), unnest(p_payloads)) AS p(page, payloads);
         PERFORM hammerwork_add_chunks(b.id, p_chunks);
         IF NOT b.suspended THEN
-            SELECT * INTO b FROM hammerwork_batches WHERE id = b.id;
             INSERT INTO hammerwork_ready (batch_id, priority, queue, rank)
-                SELECT DISTINCT b.id, (value->>2)::smallint, b.queue, b.rank FROM json_array_elements(p_chunks);
+                SELECT DISTINCT x.id, (value->>2)::smallint, x.queue, x.rank
+                FROM hammerwork_batches x, json_array_elements(p_chunks) WHERE x.id = b.id;
         END IF;
     END IF;
     RETURN QUERY SELECT v_there.created, v_there.state, v_there.sealed, v_there.total, v_there.fingerprint,
