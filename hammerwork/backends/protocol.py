@@ -75,6 +75,11 @@ class Settlement(msgspec.Struct, kw_only=True):
     """Spans that were not started and go back."""
     remaining: list[Span] | None = None
 
+    @property
+    def makes_ready(self) -> bool:
+        """Whether jobs can be claimed again with it."""
+        return bool(self.released or (self.retries and self.delay <= 0))
+
 
 class Settled(enum.Enum):
     """The queue's answer to a settlement."""

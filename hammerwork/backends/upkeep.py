@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import random
 from typing import TYPE_CHECKING, Any, Protocol
 
 from hammerwork.backends.protocol import Upkeep
 from hammerwork.backends.storing import ABANDONED, DELETE_ROWS, DELETING, RETRY_JOBS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Sequence
     from uuid import UUID
 
 DUE_CHUNKS = 1_000
@@ -17,6 +18,8 @@ UNFINISHED_BATCHES = 100
 """Batches that one turn looks after, at most."""
 SLICES_PER_TURN = 10
 """Of a deletion or retry that was cut off: the others have their turn in between."""
+CLAIMS_PER_NOTICE = 100
+"""So many claims go back before the workers of their queues are notified: notifications are costly for the server."""
 
 
 class Caller(Protocol):
@@ -43,32 +46,59 @@ async def do_upkeep(caller: Caller, seconds: float) -> Upkeep:
         if len(due) < DUE_CHUNKS:
             break
     done.released = await reap(caller)
-    for row in await caller.fetch("unfinished", UNFINISHED_BATCHES):
-        await _finish(caller, row["id"], row["state"])
+    unfinished = list(await caller.fetch("unfinished", UNFINISHED_BATCHES))
+    random.shuffle(
+        unfinished
+    )  # one that cannot be finished, as its rows are locked, ends the turn: not always before the same
+    for row in unfinished:
+        await _finish(caller, row["id"], row["state"], row["queue"])
     return done
 
 
 async def reap(caller: Caller) -> int:
     """Free the claims of lost workers; return the number of jobs."""
-    released = 0
-    # One transaction a claim: each locks the rows of one chunk and one batch only.
-    while reaped := await caller.fetch("reap"):
-        released += reaped[0]["jobs"]
-        await caller.wake(reaped[0]["queue"])
-    return released
+    return await free_claims(lambda: caller.fetch("reap"), caller.wake)
 
 
-async def _finish(caller: Caller, batch_id: UUID, state: str) -> None:
+async def free_claims(
+    free_one: Callable[[], Awaitable[Sequence[Any]]], wake: Callable[[str | None], Awaitable[None]]
+) -> int:
+    """Free claims until there are none; return the number of their jobs.
+
+    Args:
+        free_one: Frees one claim and returns a row with `jobs` and `queue`, or no row. Each is one transaction, which
+            locks the rows of one chunk and one batch only.
+        wake: Notifies the workers of a queue.
+    """
+    jobs = 0
+    freed = [*await free_one()]
+    while freed:
+        queues = set()
+        for _ in range(CLAIMS_PER_NOTICE):
+            jobs += freed[0]["jobs"]
+            queues.add(freed[0]["queue"])
+            freed = [*await free_one()]
+            if not freed:
+                break
+        for queue in queues:
+            await wake(queue)
+    return jobs
+
+
+async def _finish(caller: Caller, batch_id: UUID, state: str, queue: str) -> None:
     if state in {DELETING, ABANDONED}:
         await _some_slices(caller, "delete_slice", batch_id, DELETE_ROWS)
     elif state == "Retrying":
-        await _some_slices(caller, "retry_slice", batch_id, RETRY_JOBS)
+        if await _some_slices(caller, "retry_slice", batch_id, RETRY_JOBS):
+            await caller.wake(queue)
     else:
         await caller.fetch("finish_stopped", batch_id)
 
 
-async def _some_slices(caller: Caller, query: str, batch_id: UUID, limit: int) -> None:
+async def _some_slices(caller: Caller, query: str, batch_id: UUID, limit: int) -> bool:
+    """Return whether it is done."""
     for _ in range(SLICES_PER_TURN):
         (more,) = await caller.fetch(query, batch_id, limit)
         if not more[0]:
-            return
+            return True
+    return False

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from hammerwork import JobQueue
+    from hammerwork.claims import HeldClaim
     from tests.database.observing import Sql
 
 
@@ -35,7 +36,9 @@ async def nothing(_job: Job) -> None:
 
 
 async def losses(sql: Sql) -> int:
-    return int(await sql.value("SELECT coalesce(max(losses), 0) FROM hammerwork_chunks"))
+    """Count the workers that are blamed on the only chunk there is."""
+    ((last, before),) = await sql.rows("SELECT lost_by, lost_before FROM hammerwork_chunks")
+    return sum(worker is not None for worker in (last, before))
 
 
 async def test_a_claim_that_the_queue_has_forgotten_is_named(queue: JobQueue, sql: Sql) -> None:
@@ -148,18 +151,54 @@ async def test_only_a_suspect_that_had_begun_to_run_is_blamed(queue: JobQueue, s
     assert await losses(sql) == int(begun)
 
 
-async def test_a_worker_that_comes_back_takes_the_blame_off_its_job(queue: JobQueue, sql: Sql) -> None:
-    await queue.enqueue_batch(batch(1))
-    await make_suspect(queue, sql)
+async def lose(queue: JobQueue, sql: Sql) -> tuple[SteeredWorker, HeldClaim]:
+    """Let a worker vanish while it runs the only job there is, alone."""
     worker = SteeredWorker(queue)
     await worker.register()
     held = await worker.take()
     await worker.begin(held)
     await worker.vanish(sql)
     await queue.release_lost_claims()
+    return worker, held
+
+
+async def test_a_worker_that_comes_back_takes_the_blame_off_its_job(queue: JobQueue, sql: Sql) -> None:
+    await queue.enqueue_batch(batch(1))
+    await make_suspect(queue, sql)
+    worker, held = await lose(queue, sql)
     assert await losses(sql) == 1
     assert (await worker.heartbeat([held])).unknown == {held.claim.id}
     assert await losses(sql) == 0
+
+
+async def test_it_does_so_also_when_it_was_heard_before_its_row_was_removed(queue: JobQueue, sql: Sql) -> None:
+    await queue.enqueue_batch(batch(1))
+    await make_suspect(queue, sql)
+    worker, held = await lose(queue, sql)
+    still_there = SteeredWorker(queue)
+    await still_there.register()
+    await sql.run("UPDATE hammerwork_workers SET id = $1 WHERE id = $2", worker.id, still_there.id)
+    await worker.heartbeat([held])
+    assert await losses(sql) == 0
+
+
+@pytest.mark.parametrize("returning", [(0,), (1,), (0, 1), (1, 0)])
+async def test_each_of_two_lost_workers_can_come_back(queue: JobQueue, sql: Sql, returning: tuple[int, ...]) -> None:
+    """With a third loss the job fails; it does not as long as one of the three has come back."""
+    batch_id = await queue.enqueue_batch(batch(1).with_max_attempts(1))
+    await make_suspect(queue, sql)
+    lost = [await lose(queue, sql), await lose(queue, sql)]
+    assert await losses(sql) == 2
+    for which in returning:
+        worker, held = lost[which]
+        await worker.heartbeat([held])
+    assert await losses(sql) == 2 - len(returning)
+    await lose(queue, sql)
+    assert (await queue.get_batch_status(batch_id)).failed_jobs == 0
+    assert await losses(sql) == 3 - len(returning)
+    if len(returning) == 1:
+        await lose(queue, sql)
+        assert (await queue.get_batch_status(batch_id)).failed_jobs == 1
 
 
 async def test_a_handler_that_holds_the_event_loop_costs_no_lease(queue: JobQueue, database_url: str) -> None:

@@ -19,6 +19,7 @@ from hammerwork import (
     RetryStrategy,
     Worker,
 )
+from hammerwork.backends.upkeep import UNFINISHED_BATCHES
 from tests.database.observing import all_jobs, finished, running
 from tests.database.steered import SteeredWorker, run_of
 
@@ -217,6 +218,22 @@ async def test_fail_fast_takes_a_batch_out_of_sight_at_once(queue: JobQueue, sql
     assert (status.state, status.finished, status.cancelled_jobs) == (BatchState.FAILED, True, 998)
     assert await queue.retry_failed(batch_id) == 999
     assert await claim_all(queue) == [0, *range(2, 1_000)]
+
+
+async def test_batches_that_wait_for_their_jobs_hold_nothing_else_up(queue: JobQueue, sql: Sql) -> None:
+    """There may be many stopped batches with long jobs; a deletion that was cut off is finished beside them."""
+    worker = SteeredWorker(queue)
+    await worker.register()
+    for _ in range(UNFINISHED_BATCHES + 10):
+        stopped = await queue.enqueue_batch(batch(2))
+        await worker.take()
+        await queue.cancel_batch(stopped)
+    cut_off = await queue.enqueue_batch(batch(10))
+    assert await queue.backend.tables.begin_deletion(cut_off, "Deleting")  # type: ignore[attr-defined]
+    await sql.upkeep_is_due()
+    await queue.upkeep()
+    assert await sql.value("SELECT count(*) FROM hammerwork_batches WHERE state = 'Deleting'") == 0
+    assert await sql.value("SELECT count(*) FROM hammerwork_batches") == UNFINISHED_BATCHES + 10
 
 
 async def test_one_report_may_retry_later_and_give_back(queue: JobQueue) -> None:

@@ -10,7 +10,7 @@ import msgspec
 from hammerwork.backends.mysql.chores import Chores
 from hammerwork.backends.mysql.statements import statement
 from hammerwork.backends.protocol import Heard
-from hammerwork.backends.upkeep import do_upkeep
+from hammerwork.backends.upkeep import do_upkeep, free_claims
 from hammerwork.timing import RECOVER_SECONDS
 
 if TYPE_CHECKING:
@@ -48,11 +48,7 @@ class MysqlLifeline:
         )
 
     async def recover(self, worker_id: UUID, held: Sequence[int], *, older_than: float) -> int:
-        released = 0
-        # One transaction a claim: each locks the rows of one chunk and one batch only.
-        while freed := await self._chores.recover(worker_id, held, older_than):
-            released += int(freed[0]["jobs"])
-        return released
+        return await free_claims(lambda: self._chores.recover(worker_id, held, older_than), self._chores.wake)
 
     async def retire(self, worker_id: UUID) -> None:
         await self.recover(worker_id, [], older_than=0)

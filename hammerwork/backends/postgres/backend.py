@@ -203,7 +203,7 @@ class PostgresBackend:
             }
         if first["claim_id"] is not None:
             exchange.claims = [_claim(row) for row in found]
-        if any(settlement.released for settlement in settlements):
+        if any(settlement.makes_ready for settlement in settlements):
             await self.wake(queue)
         return exchange
 

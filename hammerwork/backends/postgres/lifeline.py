@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from hammerwork.backends.postgres.refusals import translated
 from hammerwork.backends.postgres.waking import channel_of
 from hammerwork.backends.protocol import Heard
-from hammerwork.backends.upkeep import do_upkeep
+from hammerwork.backends.upkeep import do_upkeep, free_claims
 from hammerwork.timing import EXCHANGE_SECONDS, RECOVER_SECONDS
 
 if TYPE_CHECKING:
@@ -82,12 +82,7 @@ class PostgresLifeline:
         )
 
     async def recover(self, worker_id: UUID, held: Sequence[int], *, older_than: float) -> int:
-        released = 0
-        # One transaction a claim: each locks the rows of one chunk and one batch only.
-        while rows := await self.fetch("recover", worker_id, held, older_than):
-            released += rows[0]["jobs"]
-            await self.wake(rows[0]["queue"])
-        return released
+        return await free_claims(lambda: self.fetch("recover", worker_id, held, older_than), self.wake)
 
     async def retire(self, worker_id: UUID) -> None:
         await self.recover(worker_id, [], older_than=0)

@@ -28,13 +28,13 @@ SELECT id, worker_id, chunk_id, batch_id, lo, hi, `open`, remaining, started
     INTO @claim, @worker, @chunk, @batch, @lo, @hi, @open, @remaining, @started
     FROM hammerwork_claims WHERE id = @candidate FOR UPDATE SKIP LOCKED;
 DELETE FROM hammerwork_claims WHERE id = @claim;
-SELECT id, precedence, place, attempt, claim_limit, losses, lost_by, size, completed, failed, moved, started_at
-    INTO @there, @precedence, @place, @attempt, @claim_limit, @losses, @lost_by, @size, @completed, @failed, @moved, @begun
+SELECT id, precedence, place, attempt, claim_limit, lost_by, lost_before, size, completed, failed, moved, started_at
+    INTO @there, @precedence, @place, @attempt, @claim_limit, @lost_by, @lost_before, @size, @completed, @failed, @moved, @begun
     FROM hammerwork_chunks WHERE id = @chunk FOR UPDATE;
 SELECT state, failure_mode, queue INTO @state, @mode, @queue FROM hammerwork_batches WHERE id = IF(@there IS NULL, NULL, @batch)
     FOR UPDATE;
 SET @blamed = @lost AND @started;
-SET @culprit = COALESCE(@there IS NOT NULL AND @blamed AND @losses >= 2 AND @state = 'Pending', 0);
+SET @culprit = COALESCE(@there IS NOT NULL AND @blamed AND @lost_by IS NOT NULL AND @lost_before IS NOT NULL AND @state = 'Pending', 0);
 SELECT COUNT(*), MIN(s.lo), MAX(s.hi) INTO @count, @first, @last
     FROM JSON_TABLE(@remaining, '$[*]' COLUMNS (lo INT PATH '$[0]', hi INT PATH '$[1]')) s;
 INSERT INTO hammerwork_failures (batch_id, idx, attempt, final, error_type, message, failed_at)
@@ -42,10 +42,10 @@ INSERT INTO hammerwork_failures (batch_id, idx, attempt, final, error_type, mess
            'the worker vanished three times while it ran this job and nothing else', UTC_TIMESTAMP(6)
     FROM DUAL WHERE @culprit
     ON DUPLICATE KEY UPDATE attempt = hammerwork_failures.attempt;
-INSERT INTO hammerwork_chunks (batch_id, precedence, place, attempt, state, lo, hi, spans, size, claim_limit, losses, lost_by)
+INSERT INTO hammerwork_chunks (batch_id, precedence, place, attempt, state, lo, hi, spans, size, claim_limit, lost_by, lost_before)
     SELECT @batch, @precedence, @place, @attempt, 'ready', COALESCE(@first, @lo), COALESCE(@last, @hi),
-           IF(@count > 1, @remaining, NULL), @open, IF(@lost, GREATEST(1, @open DIV 4), @claim_limit), @losses + @blamed,
-           IF(@blamed, @worker, @lost_by)
+           IF(@count > 1, @remaining, NULL), @open, IF(@lost, GREATEST(1, @open DIV 4), @claim_limit),
+           IF(@blamed, @worker, @lost_by), IF(@blamed, COALESCE(@lost_by, @lost_before), @lost_before)
     FROM DUAL WHERE @there IS NOT NULL AND NOT @culprit;
 SET @failed = @failed + @culprit, @moved = @moved + IF(@culprit, 0, @open),
     @jobs = CASE WHEN @claim IS NULL THEN NULL WHEN @there IS NULL THEN 0 WHEN @culprit THEN 1 ELSE @open END,

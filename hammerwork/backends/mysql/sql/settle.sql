@@ -93,8 +93,8 @@ SELECT CONCAT('[', GROUP_CONCAT(JSON_ARRAY(
 -- Of one report, before its chunk changes. @offers are the priorities of batches that get ready chunks.
 SET @chunk = NULL;
 SELECT h.chunk INTO @chunk FROM {held} WHERE h.claim = :claim AND h.counts = 1 AND @bad = 0;
-SELECT batch_id, precedence, place, attempt, claim_limit, losses, lost_by, COALESCE(spans IS NULL AND lo + next - 1 = :last_hi, 0)
-    INTO @batch, @precedence, @place, @attempt, @claim_limit, @losses, @lost_by, @back
+SELECT batch_id, precedence, place, attempt, claim_limit, lost_by, lost_before, COALESCE(spans IS NULL AND lo + next - 1 = :last_hi, 0)
+    INTO @batch, @precedence, @place, @attempt, @claim_limit, @lost_by, @lost_before, @back
     FROM hammerwork_chunks WHERE id = @chunk;
 
 -- name: settle_failures
@@ -119,9 +119,9 @@ SET @offers = NULLIF(CONCAT_WS(',', @offers, IF(@chunk IS NULL OR :delay > 0, NU
 
 -- name: settle_released
 -- What was handed out last goes back by moving the cursor (see settle_chunks), the rest to a chunk of its own.
-INSERT INTO hammerwork_chunks (batch_id, precedence, place, attempt, state, lo, hi, spans, size, claim_limit, losses, lost_by)
+INSERT INTO hammerwork_chunks (batch_id, precedence, place, attempt, state, lo, hi, spans, size, claim_limit, lost_by, lost_before)
 SELECT @batch, @precedence, @place, @attempt, 'ready', :lo, IF(@back, :rest_hi, :hi), IF(@back, :rest_spans, :spans),
-       IF(@back, :rest_size, :size), @claim_limit, @losses, @lost_by
+       IF(@back, :rest_size, :size), @claim_limit, @lost_by, @lost_before
 FROM DUAL WHERE @chunk IS NOT NULL AND NOT (@back AND :rest_size = 0);
 SET @offers = NULLIF(CONCAT_WS(',', @offers, IF(@chunk IS NULL, NULL, JSON_ARRAY(HEX(@batch), @precedence))), '');
 

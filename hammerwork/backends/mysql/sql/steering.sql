@@ -153,8 +153,10 @@ COMMIT
 -- name: unfinished
 -- Batches that somebody has to bring to an end: those whose deletion, abandonment or retry was cut off, and stopped ones
 -- that no worker works on any more.
-SELECT id, state FROM hammerwork_batches
-WHERE state IN ('Abandoned', 'Deleting', 'Retrying') OR (state IN ('Failed', 'Cancelled') AND finished_at IS NULL)
+SELECT id, state, queue FROM hammerwork_batches
+WHERE state IN ('Abandoned', 'Deleting', 'Retrying') OR (
+    state IN ('Failed', 'Cancelled') AND finished_at IS NULL
+    AND NOT EXISTS (SELECT 1 FROM hammerwork_claims k WHERE k.batch_id = hammerwork_batches.id))
 LIMIT :limit
 
 -- name: workable_batches

@@ -5,11 +5,11 @@
 -- the worker had done at its last heartbeat that was answered: it counts where the worker's row has gone meanwhile.
 -- Returns which of the claims :held are this worker's; then whether it has others that are older than :seconds_us, whether
 -- something of its queue is ready, and for how long nobody has done the upkeep.
-SET @there = NULL, @was_processed = :known_processed, @was_failed = :known_failed, @was_busy_ms = :known_busy_ms,
+SET @was_processed = :known_processed, @was_failed = :known_failed, @was_busy_ms = :known_busy_ms,
     @clock = NULL, @seen_at = NULL, @blamed = NULL;
 START TRANSACTION;
 SELECT clock, seen_at INTO @clock, @seen_at FROM hammerwork_upkeep WHERE id = 1;
-SELECT id, processed, failed, busy_ms INTO @there, @was_processed, @was_failed, @was_busy_ms
+SELECT processed, failed, busy_ms INTO @was_processed, @was_failed, @was_busy_ms
     FROM hammerwork_workers WHERE id = :id FOR UPDATE;
 INSERT INTO hammerwork_workers (
         id, queue, pool, instance, lanes, lease_seconds, started_at, heartbeat_at, heard, processed, failed, busy_ms)
@@ -17,12 +17,12 @@ INSERT INTO hammerwork_workers (
             :failed, :busy_ms)
     ON DUPLICATE KEY UPDATE heartbeat_at = UTC_TIMESTAMP(6), heard = @clock, lanes = :lanes, processed = :processed,
         failed = :failed, busy_ms = :busy_ms;
--- Taken for dead, it lives: it has not died of any job.
-SELECT CONCAT('[', GROUP_CONCAT(id ORDER BY id), ']') INTO @blamed
-    FROM hammerwork_chunks WHERE lost_by = IF(@there IS NULL, :id, NULL);
+-- Whatever it was taken for, it lives: it has not died of any job.
+SELECT CONCAT('[', GROUP_CONCAT(q.id ORDER BY q.id), ']') INTO @blamed FROM (
+    SELECT id FROM hammerwork_chunks WHERE lost_by = :id UNION SELECT id FROM hammerwork_chunks WHERE lost_before = :id) q;
 UPDATE JSON_TABLE(@blamed, '$[*]' COLUMNS (id BIGINT PATH '$')) s
-    STRAIGHT_JOIN hammerwork_chunks c FORCE INDEX (PRIMARY) ON c.id = s.id AND c.lost_by = :id
-    SET c.losses = c.losses - 1, c.lost_by = NULL;
+    STRAIGHT_JOIN hammerwork_chunks c FORCE INDEX (PRIMARY) ON c.id = s.id
+    SET c.lost_by = NULLIF(c.lost_by, :id), c.lost_before = NULLIF(c.lost_before, :id);
 INSERT INTO hammerwork_statistics (queue, minute, processed, failed, busy_ms)
     SELECT :queue, DATE_FORMAT(UTC_TIMESTAMP(), '%Y-%m-%d %H:%i:00'), :processed - @was_processed, :failed - @was_failed,
            :busy_ms - @was_busy_ms

@@ -15,7 +15,7 @@ BEGIN
     END IF;
     v_blamed := p_lost AND k.started;
     SELECT * INTO b FROM hammerwork_batches WHERE id = k.batch_id FOR UPDATE;
-    IF v_blamed AND c.losses >= 2 AND b.state = 'Pending' THEN
+    IF v_blamed AND c.lost_by IS NOT NULL AND c.lost_before IS NOT NULL AND b.state = 'Pending' THEN
         INSERT INTO hammerwork_failures (batch_id, idx, attempt, final, error_type, message)
             VALUES (k.batch_id, k.lo, c.attempt, true, 'WorkerLost',
                     'the worker vanished three times while it ran this job and nothing else')
@@ -27,7 +27,8 @@ BEGIN
         c.batch_id, c.priority, c.place, c.attempt,
         coalesce(k.remaining, json_build_array(json_build_array(k.lo, k.hi))), 0,
         CASE WHEN p_lost THEN greatest(1, k.open / 4) ELSE c.claim_limit END,
-        (c.losses + v_blamed::int)::smallint, CASE WHEN v_blamed THEN k.worker_id ELSE c.lost_by END);
+        CASE WHEN v_blamed THEN k.worker_id ELSE c.lost_by END,
+        CASE WHEN v_blamed THEN coalesce(c.lost_by, c.lost_before) ELSE c.lost_before END);
     PERFORM hammerwork_offer(b, c.priority);
     PERFORM hammerwork_settle_chunk(c, 0, 0, k.open, false);
     RETURN k.open;

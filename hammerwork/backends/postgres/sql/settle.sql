@@ -8,16 +8,16 @@ $$;
 -- Adds a chunk of the jobs in p_spans, which are in ascending order.
 CREATE OR REPLACE FUNCTION hammerwork_add_chunk(
     p_batch uuid, p_priority smallint, p_place smallint, p_attempt smallint, p_spans json, p_delay float8,
-    p_claim_limit int, p_losses smallint, p_lost_by uuid
+    p_claim_limit int, p_lost_by uuid, p_lost_before uuid
 ) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     INSERT INTO hammerwork_chunks (batch_id, priority, place, attempt, state, lo, hi, spans, size, run_at,
-                                   claim_limit, losses, lost_by)
+                                   claim_limit, lost_by, lost_before)
         VALUES (p_batch, p_priority, p_place, p_attempt, CASE WHEN p_delay > 0 THEN 'scheduled' ELSE 'ready' END,
                 (p_spans->0->>0)::int, (p_spans->-1->>1)::int,
                 CASE WHEN json_array_length(p_spans) > 1 THEN p_spans END, hammerwork_jobs_in(p_spans),
                 CASE WHEN p_delay > 0 THEN clock_timestamp() + p_delay * interval '1 second' END,
-                p_claim_limit, p_losses, p_lost_by);
+                p_claim_limit, p_lost_by, p_lost_before);
 END $$;
 
 -- Records outcomes of claims of one worker: of each, all of them (`remaining` null) or those since the last report. Returns
@@ -111,7 +111,7 @@ BEGIN
                     FROM hammerwork_batches WHERE id = c.batch_id;
                 PERFORM hammerwork_add_chunk(
                     c.batch_id, CASE WHEN x.first THEN x.top_priority ELSE c.priority END, -(x.first::int)::smallint,
-                    (c.attempt + 1)::smallint, r.retries, r.delay, NULL, 0::smallint, NULL);
+                    (c.attempt + 1)::smallint, r.retries, r.delay, NULL, NULL, NULL);
                 IF NOT coalesce(r.delay > 0, false) THEN
                     v_ready_batches := v_ready_batches || c.batch_id;
                     v_ready_priorities := v_ready_priorities || CASE WHEN x.first THEN x.top_priority ELSE c.priority END;
@@ -128,7 +128,7 @@ BEGIN
                 IF r.released IS NOT NULL THEN
                     v_moved := v_moved + hammerwork_jobs_in(r.released);
                     PERFORM hammerwork_add_chunk(c.batch_id, c.priority, c.place, c.attempt, r.released, 0,
-                                                 c.claim_limit, c.losses, c.lost_by);
+                                                 c.claim_limit, c.lost_by, c.lost_before);
                 END IF;
                 v_ready_batches := v_ready_batches || c.batch_id;
                 v_ready_priorities := v_ready_priorities || c.priority;

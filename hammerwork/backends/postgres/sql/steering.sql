@@ -134,7 +134,7 @@ BEGIN
                 p_batch, c.priority, c.place, c.attempt,
                 coalesce(hammerwork_cut(c.spans, c.next, c.size - c.next),
                          json_build_array(json_build_array(c.lo + c.next, c.hi))),
-                0, c.claim_limit, c.losses, c.lost_by);
+                0, c.claim_limit, c.lost_by, c.lost_before);
         END IF;
         DELETE FROM hammerwork_chunks WHERE id = c.id;
     END LOOP;
@@ -181,20 +181,21 @@ BEGIN
         )
         SELECT priority, json_agg(json_build_array(lo, hi) ORDER BY lo) AS spans FROM span GROUP BY priority, chunk
     LOOP
-        PERFORM hammerwork_add_chunk(p_batch, r.priority, 0::smallint, 1::smallint, r.spans, 0, NULL, 0::smallint, NULL);
+        PERFORM hammerwork_add_chunk(p_batch, r.priority, 0::smallint, 1::smallint, r.spans, 0, NULL, NULL, NULL);
     END LOOP;
     RETURN true;
 END $$;
 
 -- Batches that somebody has to bring to an end: those whose deletion, abandonment or retry was cut off, and stopped ones
 -- that no worker works on any more.
-CREATE OR REPLACE FUNCTION hammerwork_unfinished_1(p_limit int) RETURNS TABLE (id uuid, state text)
+CREATE OR REPLACE FUNCTION hammerwork_unfinished_1(p_limit int) RETURNS TABLE (id uuid, state text, queue text)
 LANGUAGE plpgsql SET enable_seqscan = off AS $$
 #variable_conflict use_column
 BEGIN
-    RETURN QUERY SELECT b.id, b.state FROM hammerwork_batches b
+    RETURN QUERY SELECT b.id, b.state, b.queue FROM hammerwork_batches b
         WHERE b.state IN ('Abandoned', 'Deleting', 'Retrying')
-           OR (b.state IN ('Failed', 'Cancelled') AND b.finished_at IS NULL)
+           OR (b.state IN ('Failed', 'Cancelled') AND b.finished_at IS NULL
+               AND NOT EXISTS (SELECT 1 FROM hammerwork_claims k WHERE k.batch_id = b.id))
         LIMIT p_limit;
 END $$;
 
@@ -223,7 +224,7 @@ SELECT hammerwork_retry_1($1)
 SELECT hammerwork_retry_slice_1($1, $2)
 
 -- name: unfinished
-SELECT id, state FROM hammerwork_unfinished_1($1)
+SELECT id, state, queue FROM hammerwork_unfinished_1($1)
 
 -- name: stopped_batches
 SELECT id FROM unnest($1::uuid[]) AS held(id)

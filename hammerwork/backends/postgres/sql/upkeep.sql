@@ -30,9 +30,10 @@ BEGIN
                 (id, queue, pool, instance, lanes, lease_seconds, heard, processed, failed, busy_ms)
             VALUES (p_id, p_queue, p_pool, p_instance, p_lanes, p_lease, u.clock, p_processed, p_failed, p_busy_ms)
             ON CONFLICT (id) DO NOTHING;
-        -- Taken for dead, it lives: it has not died of any job.
-        UPDATE hammerwork_chunks SET losses = losses - 1, lost_by = NULL WHERE lost_by = p_id;
     END IF;
+    -- Whatever it was taken for, it lives: it has not died of any job.
+    UPDATE hammerwork_chunks SET lost_by = nullif(lost_by, p_id), lost_before = nullif(lost_before, p_id)
+        WHERE lost_by = p_id OR lost_before = p_id;
     IF p_processed > p_known_processed THEN
         INSERT INTO hammerwork_statistics AS s (queue, minute, processed, failed, busy_ms)
             VALUES (p_queue, date_trunc('minute', clock_timestamp()), p_processed - p_known_processed,

@@ -1,0 +1,134 @@
+"""Whatever makes jobs ready notifies idle workers (PostgreSQL), and not once for each job."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING
+
+import pytest
+
+from hammerwork import Job, JobBatch, RetryPolicy, RetryStrategy
+from hammerwork.backends.upkeep import CLAIMS_PER_NOTICE
+from tests.database.observing import happens, only_postgres
+from tests.database.steered import SteeredWorker
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+    from uuid import UUID
+
+    from hammerwork import JobQueue
+    from tests.database.observing import Sql
+
+pytestmark = [only_postgres, pytest.mark.usefixtures("notifications")]
+
+AT_ONCE = RetryPolicy(strategy=RetryStrategy.FIXED, initial_seconds=0, max_seconds=0)
+LATER = RetryPolicy(strategy=RetryStrategy.FIXED, initial_seconds=3_600, max_seconds=3_600)
+
+
+def batch(count: int = 4) -> JobBatch:
+    return JobBatch("mail").with_jobs(Job("q", n) for n in range(count))
+
+
+class Listener:
+    """Counts the notifications of a queue."""
+
+    def __init__(self) -> None:
+        self.heard = 0
+
+    def notified(self) -> None:
+        self.heard += 1
+
+    async def hears(self, what: Callable[[], Awaitable[object]]) -> None:
+        """Fail unless `what` is followed by a notification."""
+        await asyncio.sleep(0.05)  # what was sent before has arrived
+        self.heard = 0
+        await what()
+        await happens(lambda: self.heard)
+
+
+@contextlib.asynccontextmanager
+async def listening(queue: JobQueue, name: str = "q") -> AsyncIterator[Listener]:
+    listener = Listener()
+    line = await queue.backend.lifeline(name, listener.notified)
+    try:
+        assert line.notified
+        yield listener
+    finally:
+        await line.close()
+
+
+async def failed(queue: JobQueue, count: int = 4) -> UUID:
+    """Return a batch that has ended with all of its jobs failed."""
+    batch_id = await queue.enqueue_batch(batch(count).with_max_attempts(1))
+    worker = SteeredWorker(queue)
+    await worker.register()
+    await worker.end(await worker.take(), failing=range(count))
+    return batch_id
+
+
+async def test_outcomes_that_make_jobs_ready(queue: JobQueue) -> None:
+    await queue.enqueue_batch(batch().with_retry_policy(AT_ONCE))
+    worker = SteeredWorker(queue)
+    await worker.register()
+    async with listening(queue) as listener:
+        held = await worker.take(2)
+        held.release_waiting()
+        await listener.hears(lambda: worker.report(held))
+        again = await worker.take(1)
+        await listener.hears(lambda: worker.end(again, failing=[0]))
+
+
+async def test_retries_that_are_due(queue: JobQueue, sql: Sql) -> None:
+    await queue.enqueue_batch(batch().with_retry_policy(LATER))
+    worker = SteeredWorker(queue)
+    await worker.register()
+    await worker.end(await worker.take(), failing=[1])
+    await sql.run("UPDATE hammerwork_chunks SET run_at = now()")
+    await sql.upkeep_is_due()
+    async with listening(queue) as listener:
+        await listener.hears(queue.upkeep)
+
+
+async def test_what_users_do(queue: JobQueue) -> None:
+    suspended = await queue.enqueue_batch(batch().with_suspended(suspended=True))
+    ended = await failed(queue)
+    await SteeredWorker(queue).register()
+    await queue.pause_queue("q")
+    async with listening(queue) as listener:
+        await listener.hears(lambda: queue.resume_queue("q"))
+        await listener.hears(lambda: queue.resume_batch(suspended))
+        await listener.hears(lambda: queue.retry_failed(ended))
+        await listener.hears(lambda: queue.enqueue_batch(batch()))
+        await listener.hears(lambda: queue.enqueue_stream(JobBatch("big", queue="q"), [Job("q", 1)]))
+
+
+async def test_a_retry_that_was_cut_off_and_is_finished_by_the_upkeep(queue: JobQueue, sql: Sql) -> None:
+    await queue.backend.begin_retry(await failed(queue))  # type: ignore[attr-defined]
+    await sql.upkeep_is_due()
+    async with listening(queue) as listener:
+        await listener.hears(queue.upkeep)
+
+
+async def test_many_claims_of_a_lost_worker_are_a_few_notifications(queue: JobQueue, sql: Sql) -> None:
+    count = 2 * CLAIMS_PER_NOTICE + 10
+    await queue.enqueue_batch(batch(count).with_batch_size(1))
+    worker = SteeredWorker(queue)
+    await worker.register()
+    for _ in range(count):
+        await worker.take()
+    await worker.vanish(sql)
+    async with listening(queue) as listener, listening(queue, "end") as end:
+        assert await queue.release_lost_claims() == count
+        await end.hears(lambda: queue.resume_queue("end"))
+        assert 1 <= listener.heard - 1 <= 3, "one is the listener's own"
+
+
+async def test_claims_that_never_arrived(queue: JobQueue, sql: Sql) -> None:
+    await queue.enqueue_batch(batch())
+    worker = SteeredWorker(queue)
+    await worker.register()
+    await worker.take()
+    await sql.age_claims()
+    async with listening(queue) as listener:
+        await listener.hears(lambda: worker.recover([]))
