@@ -67,7 +67,7 @@ class PartialFailureMode(enum.Enum):
     FAIL_FAST = "FailFast"
     """The first job that fails for good fails the batch; what has not started is cancelled."""
     COLLECT_ERRORS = "CollectErrors"
-    """The other jobs go on; the error of every attempt is kept, with its traceback."""
+    """The other jobs go on; the error of every attempt is kept, with its traceback (of the first 10,000 or so)."""
 
 
 class BatchState(enum.Enum):

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from hammerwork import BatchStatus, JobQueue
+    from tests.database.observing import Sql
 
 pytestmark = pytest.mark.every_server
 
@@ -143,6 +144,30 @@ async def test_unknown_batches_are_told(queue: JobQueue) -> None:
             await ask(unknown)
     assert not await queue.delete_batch(unknown)
     assert list(await queue.get_batch_statuses([unknown, known])) == [known]
+
+
+async def test_what_a_batch_keeps_of_its_errors_is_bounded(queue: JobQueue, sql: Sql) -> None:
+    """Of 10,000 failures everything; of the others the last of each job, without a traceback."""
+    jobs = 6_000
+    batch_id = await queue.enqueue_batch(
+        batch(jobs)
+        .with_batch_size(1_000)
+        .with_max_attempts(3)
+        .with_retry_policy(AT_ONCE)
+        .with_partial_failure_handling(PartialFailureMode.COLLECT_ERRORS)
+    )
+    worker = SteeredWorker(queue)
+    await worker.register()
+    while held := await worker.claim():
+        await worker.end(held, failing=held.claim.indexes)
+    status = await queue.get_batch_status(batch_id)
+    assert (status.finished, status.failed_jobs) == (True, jobs)
+    assert await sql.value("SELECT count(*) FROM hammerwork_failures WHERE traceback IS NOT NULL") == 10_000
+    assert await sql.value("SELECT count(*) FROM hammerwork_failures WHERE NOT final") == 10_000
+    assert await sql.value("SELECT count(*) FROM hammerwork_failures WHERE final") == jobs
+    last = (await queue.get_batch_jobs(batch_id, after=jobs - 2))[0]
+    assert last.error is not None
+    assert (last.error.type, last.error.attempt, last.error.traceback) == ("ValueError", 3, None)
 
 
 async def test_every_status_of_a_job_is_listed(queue: JobQueue) -> None:

@@ -229,7 +229,7 @@ def _settle_parts(worker_id: UUID, settlements: Sequence[Settlement]) -> list[by
     parts += [*details, statement("settle_counts")]
     if any(settlement.failed for settlement in settlements):
         parts.append(statement("settle_withdraw"))
-    if any(settlement.released or (settlement.retries and not settlement.delay > 0) for settlement in settlements):
+    if any(settlement.makes_ready for settlement in settlements):
         parts.append(statement("offer"))
     return parts
 

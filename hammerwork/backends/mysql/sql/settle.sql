@@ -98,13 +98,18 @@ SELECT batch_id, precedence, place, attempt, claim_limit, lost_by, lost_before, 
     FROM hammerwork_chunks WHERE id = @chunk;
 
 -- name: settle_failures
+-- Once a CollectErrors batch has 10,000 failures, no tracebacks are kept, and no attempts that are retried.
+SET @full = NULL;
+SELECT COUNT(*) = 10000 INTO @full FROM (
+    SELECT 1 FROM hammerwork_failures
+    WHERE batch_id = (SELECT id FROM hammerwork_batches WHERE id = @batch AND failure_mode = 'CollectErrors') LIMIT 10000) f;
 INSERT INTO hammerwork_failures (batch_id, idx, attempt, final, error_type, message, traceback, failed_at)
-SELECT @batch, f.idx, f.attempt, f.final, f.error_type, f.message, f.traceback, UTC_TIMESTAMP(6)
+SELECT @batch, f.idx, f.attempt, f.final, f.error_type, f.message, IF(@full, NULL, f.traceback), UTC_TIMESTAMP(6)
 FROM JSON_TABLE(:failures, '$[*]' COLUMNS (
     idx INT PATH '$.idx', attempt INT PATH '$.attempt', final INT PATH '$.final',
     error_type TEXT CHARACTER SET utf8mb4 PATH '$.error_type', message TEXT CHARACTER SET utf8mb4 PATH '$.message',
     traceback TEXT CHARACTER SET utf8mb4 PATH '$.traceback')) f
-WHERE @chunk IS NOT NULL
+WHERE @chunk IS NOT NULL AND (f.final OR NOT @full)
 ON DUPLICATE KEY UPDATE attempt = hammerwork_failures.attempt;
 
 -- name: settle_retries

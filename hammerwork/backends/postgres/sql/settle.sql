@@ -25,7 +25,8 @@ END $$;
 -- and no further job of the batch may start). p_reports is a list of:
 --   claim, open  jobs of the claim without an outcome before this report; a report that comes twice counts once
 --   completed, failed
---   failures     [{idx, attempt, final, error_type, message, traceback}]: what is to be recorded
+--   failures     [{idx, attempt, final, error_type, message, traceback}]: what is to be recorded; once the batch has
+--                10,000 failures, no tracebacks, and no attempts that are retried
 --   retries      [[lo, hi], ...]: failed, to be tried again after `delay` seconds
 --   released     [[lo, hi], ...]: not started, given back
 --   remaining    [[lo, hi], ...]: without an outcome
@@ -35,11 +36,13 @@ END $$;
 CREATE OR REPLACE FUNCTION hammerwork_settle(p_worker uuid, p_reports json) RETURNS json
 LANGUAGE plpgsql SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
+    c_failures CONSTANT int := 10000;
     r record;
     k hammerwork_claims;
     c hammerwork_chunks;
     b hammerwork_batches;
     x record;
+    v_full boolean;
     v_outcomes int;
     v_moved int;
     v_completed bigint;
@@ -98,10 +101,16 @@ BEGIN
                  WHERE u.chunk = c.id LOOP
             v_moved := 0;
             IF r.failures IS NOT NULL THEN
+                v_full := EXISTS (SELECT 1 FROM hammerwork_batches
+                                  WHERE id = c.batch_id AND failure_mode = 'CollectErrors')
+                    AND c_failures = (SELECT count(*) FROM (SELECT 1 FROM hammerwork_failures
+                                                            WHERE batch_id = c.batch_id LIMIT c_failures) f);
                 INSERT INTO hammerwork_failures (batch_id, idx, attempt, final, error_type, message, traceback)
-                    SELECT c.batch_id, f.idx, f.attempt, f.final, f.error_type, f.message, f.traceback
+                    SELECT c.batch_id, f.idx, f.attempt, f.final, f.error_type, f.message,
+                           CASE WHEN NOT v_full THEN f.traceback END
                     FROM json_to_recordset(r.failures) AS f(
                         idx int, attempt smallint, final boolean, error_type text, message text, traceback text)
+                    WHERE f.final OR NOT v_full
                     ON CONFLICT DO NOTHING;
             END IF;
             IF r.retries IS NOT NULL THEN
