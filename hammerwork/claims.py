@@ -37,6 +37,8 @@ class HeldClaim:
         """Jobs without an outcome."""
         self.since = time.monotonic()
         self.lost = False
+        self.report_bytes = 0
+        """Of the errors' texts in the report that waits for its confirmation."""
         self._fates = bytearray(self.size)
         self._reported_open = self.size
         self._report: Settlement | None = None
@@ -47,6 +49,7 @@ class HeldClaim:
         self._failed = 0
         self._failures: list[Failure] = []
         self._traceback_bytes = 0
+        self._message_bytes = 0
         self._retries: list[int] = []
         self._released: list[int] = []
 
@@ -77,13 +80,15 @@ class HeldClaim:
             if collect and self._traceback_bytes < MAX_REPORT_TRACEBACK_BYTES:
                 trace = _storable(_trace(error))[-MAX_TRACEBACK_BYTES:]  # the end tells most
                 self._traceback_bytes += len(trace)
+            message = _storable(_message(error))[:MAX_MESSAGE_BYTES]
+            self._message_bytes += len(message)
             self._failures.append(
                 Failure(
                     idx=claim.indexes[offset],
                     attempt=claim.attempt,
                     final=final,
                     error_type=_cut(_storable(type(error).__name__), MAX_TYPE_BYTES),
-                    message=_cut(_storable(_message(error)), MAX_MESSAGE_BYTES),
+                    message=message.decode(errors="ignore"),
                     traceback=trace.decode(errors="ignore") or None,
                 )
             )
@@ -126,6 +131,7 @@ class HeldClaim:
                 released=merged(sorted(self._released)) or None,
                 remaining=self._remaining() if self.open else None,
             )
+            self.report_bytes = self._traceback_bytes + self._message_bytes
             self._reported_open = self.open
             self._clear()
         return self._report

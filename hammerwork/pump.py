@@ -25,6 +25,8 @@ logger = logging.getLogger("hammerwork.worker")
 BUSY_RETRY_SECONDS = 0.002
 MAX_REPORTS = 100
 """In one exchange."""
+MAX_TEXT_BYTES = 2 * 1024 * 1024
+"""Of errors, in one exchange: with so much of them no further report is added. MySQL takes statements of 16 MiB."""
 _POLL_GROWTH = 1.5
 
 
@@ -95,10 +97,13 @@ class Pump:
     def _reports(self) -> list[HeldClaim]:
         news = self._holdings.news
         reports: list[HeldClaim] = []
-        while news and len(reports) < (1 if self._one_by_one else MAX_REPORTS):
+        size = 0
+        while news and size < MAX_TEXT_BYTES and len(reports) < (1 if self._one_by_one else MAX_REPORTS):
             held = news.popleft()
             if held.has_news():
                 reports.append(held)
+                held.report()
+                size += held.report_bytes
         return reports
 
     async def _exchange(self, reports: list[HeldClaim], wanted: int) -> None:

@@ -17,6 +17,7 @@ class Proxy:
     `strand` leaves the present connections half-open: nothing is passed on, nothing is closed. New ones work.
     `swallow_answers` passes on what clients send and drops what the server answers, until `go_on`.
     `cut` breaks the present connections.
+    `bytes_per_second`, if set, is the pace at which answers of the server arrive.
     """
 
     def __init__(self, host: str, port: int) -> None:
@@ -25,6 +26,7 @@ class Proxy:
         self._flow = asyncio.Event()
         self._flow.set()
         self._swallowing = False
+        self.bytes_per_second: float | None = None
         self.connections = 0
         """Connections made so far."""
         self.bursts = 0
@@ -63,6 +65,8 @@ class Proxy:
                 if asks and not asking[0]:
                     self.bursts += 1
                 asking[0] = asks
+                if not asks and self.bytes_per_second is not None:
+                    await asyncio.sleep(len(data) / self.bytes_per_second)
                 if asks or not self._swallowing:
                     writer.write(data)
                     await writer.drain()
