@@ -157,7 +157,8 @@ class Holdings:
         waiting = sum(held.waiting for held in self.startable)
         free = lanes - busy
         rate = lanes / average_seconds if average_seconds else 0.0
-        # Whole jobs only: with slow ones, nothing waits here that an idle worker could start.
-        if waiting >= max(free, min(int(rate * PREFETCH_SECONDS), MAX_CLAIM_JOBS)):
+        # Whole jobs only: with slow ones, nothing waits here that an idle worker could start. With fast ones, a full
+        # exchange is under way while the jobs of the one before run.
+        if waiting >= max(free, min(int(rate * PREFETCH_SECONDS), MAX_CLAIM_JOBS + 1)):
             return 0
         return min(MAX_CLAIM_JOBS, max(1, free - waiting, round(rate * CLAIM_AHEAD_SECONDS)))

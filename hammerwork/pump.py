@@ -27,6 +27,8 @@ MAX_REPORTS = 100
 """In one exchange."""
 MAX_TEXT_BYTES = 2 * 1024 * 1024
 """Of errors, in one exchange: with so much of them no further report is added. MySQL takes statements of 16 MiB."""
+FEW_JOBS = 100
+"""Of an exchange: to start them takes the lanes no time worth mentioning."""
 _POLL_GROWTH = 1.5
 
 
@@ -131,6 +133,8 @@ class Pump:
         if answer.claims and not late:
             self._most = min(MAX_CLAIM_JOBS, 2 * self._most)
         self._take(answer, wanted, late=late, asked_at=sent)
+        if 0 < sum(len(claim.indexes) for claim in answer.claims) <= FEW_JOBS:
+            await asyncio.sleep(0)  # they start before the next exchange is made
 
     def _take(self, answer: Exchange, wanted: int, *, late: bool, asked_at: float) -> None:
         for claim in answer.claims:

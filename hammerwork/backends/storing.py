@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -104,7 +105,7 @@ class Store:
                 there = await self._tables.enqueue_small(settings, whole)
                 if there.created:
                     if there.waiting and not batch.suspended:
-                        self._tables.wake(batch.queue)
+                        await self._wake(batch.queue)
                     return batch_id
         return await self.enqueue_stream(batch, jobs, batch_id=batch_id, fingerprint=fingerprint, progress=None)
 
@@ -139,8 +140,12 @@ class Store:
         if not end_state.sealed:
             raise _not_loading(batch, batch_id, end_state.state)
         if end_state.waiting and not batch.suspended:
-            self._tables.wake(batch.queue)
+            await self._wake(batch.queue)
         return batch_id
+
+    async def _wake(self, queue: str) -> None:
+        self._tables.wake(queue)
+        await asyncio.sleep(0)  # the notification is on its way before the caller does anything else
 
     async def _append_all(
         self,

@@ -1,0 +1,52 @@
+"""How many jobs a worker asks for."""
+
+from __future__ import annotations
+
+import uuid
+
+import pytest
+
+from hammerwork import PartialFailureMode, Priority, RetryPolicy
+from hammerwork.backends.protocol import Claim
+from hammerwork.claims import HeldClaim
+from hammerwork.holdings import MAX_CLAIM_JOBS, Holdings
+
+
+def claim(jobs: int, number: int = 1) -> HeldClaim:
+    return HeldClaim(
+        Claim(
+            id=number,
+            batch_id=uuid.uuid4(),
+            indexes=range(jobs),
+            attempt=1,
+            priority=Priority.NORMAL,
+            alone=False,
+            max_attempts=1,
+            timeout_seconds=None,
+            failure_mode=PartialFailureMode.CONTINUE_ON_ERROR,
+            retry_policy=RetryPolicy(),
+            batch_size=1_000,
+            payloads=[None] * jobs,
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ("waiting", "busy", "average_seconds", "expected"),
+    [
+        (0, 0, None, 10),
+        (0, 10, 10.0, 0),  # slow jobs: whatever waited here could start elsewhere
+        (0, 9, 10.0, 1),
+        (1, 9, 10.0, 0),
+        (0, 0, 0.01, 500),  # what ten lanes run in half a second
+        (60, 10, 0.01, 0),
+        (0, 0, 1e-6, MAX_CLAIM_JOBS),
+        (MAX_CLAIM_JOBS, 0, 1e-6, MAX_CLAIM_JOBS),  # fast ones: the next exchange is under way while these run
+        (MAX_CLAIM_JOBS + 1, 0, 1e-6, 0),
+    ],
+)
+def test_jobs_wanted(waiting: int, busy: int, average_seconds: float | None, expected: int) -> None:
+    holdings = Holdings()
+    if waiting:
+        holdings.install(claim(waiting))
+    assert holdings.wanted(10, busy, average_seconds) == expected
