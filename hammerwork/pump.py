@@ -143,9 +143,11 @@ class Pump:
                 self._holdings.refuse(held)
             else:
                 self._holdings.install(held)
-        if answer.claims:
+        if answer.claims or answer.settled:  # where there was work there may be more soon
             self._pause = self.poll_interval
-        elif answer.busy:
+        if answer.claims:
+            return
+        if answer.busy:
             self._ask_at = asked_at + BUSY_RETRY_SECONDS
         elif self._woken:
             pass  # what became ready meanwhile may not be in this answer

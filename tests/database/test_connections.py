@@ -295,3 +295,15 @@ async def refusal(queue: JobQueue) -> str:
 
 async def slowly(_job: Job) -> None:
     await asyncio.sleep(0.1)
+
+
+@pytest.mark.every_server
+@pytest.mark.only("pgbouncer")
+async def test_a_worker_says_that_a_pooler_keeps_notifications_from_it(
+    queue: JobQueue, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "hammerwork.worker")
+    line = await queue.backend.lifeline("q", lambda: None)
+    await line.close()
+    assert not line.notified
+    assert "notifications do not arrive, as behind a pooler; workers poll for jobs" in caplog.text

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 from typing import TYPE_CHECKING, Any
 
 from hammerwork.backends.migrating import too_old
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from hammerwork.backends.postgres.connection import Database
     from hammerwork.backends.protocol import Upkeep, WorkerRecord
 
+logger = logging.getLogger("hammerwork.worker")
+
 _PROOF_SECONDS = 2.0
 """A notification of one's own arrives within this, or there is a pooler in between that does not pass them on."""
 
@@ -33,7 +37,10 @@ class PostgresLifeline:
         self.notified = False
 
     async def listen(self, queue: str, wake: Callable[[], None]) -> None:
-        """Call `wake` for each notification of `queue`, if they arrive; a first one is sent to find out."""
+        """Call `wake` for each notification of `queue`, if they arrive; a first one is sent to find out.
+
+        A pooler has sessions of its own: the first notification may still come back in the same one, later ones do not.
+        """
         proof = asyncio.Event()
 
         def notified(*_details: object) -> None:
@@ -41,14 +48,19 @@ class PostgresLifeline:
             wake()
 
         with translated(self._database.address, self._database.url):
-            await self._connection.add_listener(channel_of(queue), notified)
-            await self._connection.execute(self._queries["wake"], channel_of(queue), timeout=EXCHANGE_SECONDS)
-            try:
-                async with asyncio.timeout(_PROOF_SECONDS):
-                    await proof.wait()
-            except TimeoutError:
-                return
-        self.notified = True
+            session = await self._connection.fetchval("SELECT pg_backend_pid()", timeout=EXCHANGE_SECONDS)
+            if session == self._connection.get_server_pid():
+                await self._connection.add_listener(channel_of(queue), notified)
+                await self._connection.execute(self._queries["wake"], channel_of(queue), timeout=EXCHANGE_SECONDS)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_PROOF_SECONDS):
+                        await proof.wait()
+        self.notified = proof.is_set()
+        if not self.notified:
+            logger.info(
+                "database %s: notifications do not arrive, as behind a pooler; workers poll for jobs",
+                self._database.address,
+            )
 
     async def fetch(self, query: str, *args: object) -> list[Any]:
         """Run a statement."""
