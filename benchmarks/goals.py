@@ -56,8 +56,8 @@ BEST_PEER = "best peer"
 _DRAINS = ("drain-1", "drain-2")
 
 GOALS = (
-    Goal("Enqueue ÷ raw COPY", "enqueue", 0.8, relative_to=("raw-copy", _COPY), unit="×"),
-    Goal("Enqueue ÷ best peer", "enqueue", 3, relative_to=("enqueue", BEST_PEER), unit="×"),
+    Goal("Enqueue ÷ raw COPY", "enqueue", 2.5, relative_to=("raw-copy", _COPY), unit="×"),
+    Goal("Enqueue ÷ best peer", "enqueue", 12, relative_to=("enqueue", BEST_PEER), unit="×"),
     Goal("Drain, one process ÷ best peer", "drain-1", 6, relative_to=("drain", BEST_PEER), unit="×"),
     Goal("Drain, two processes ÷ best peer", "drain-2", 10, relative_to=("drain", BEST_PEER), unit="×"),
     Goal("Enqueue, MariaDB ÷ PostgreSQL", "enqueue", 0.4, _MARIADB, relative_to=("enqueue", _POSTGRES), unit="×"),
