@@ -144,6 +144,10 @@ class Holdings:
         if held is self._suspect:
             self._suspect = None
 
+    def seconds_ahead(self, lanes: int, average_seconds: float | None) -> float:
+        """Return for how long the lanes would work on what waits here; see `wanted`."""
+        return sum(held.waiting for held in self.startable) * (average_seconds or 0.0) / lanes
+
     def wanted(self, lanes: int, busy: int, average_seconds: float | None) -> int:
         """Return how many jobs the next claim should take; 0 for no claim now.
 

@@ -68,8 +68,9 @@ class Pump:
         self._woken = False
         """Whether jobs may have become ready since the last exchange was sent."""
         self._failures = 0
-        self._most = MAX_CLAIM_JOBS
-        """Jobs in a claim; fewer after an answer that took too long."""
+        self._most = FEW_JOBS
+        """Jobs in a claim; doubled with each one, as the first jobs tell little of how long the others take, and halved
+        after an answer that took too long."""
         self._one_by_one = False
         """After a refusal: to find the report that is refused."""
         self.stopping = False

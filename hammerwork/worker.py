@@ -13,7 +13,7 @@ import msgspec
 from hammerwork.backends.protocol import WorkerRecord
 from hammerwork.errors import HammerworkError, IncompatibleDatabaseError
 from hammerwork.handlers import check_handler
-from hammerwork.holdings import Holdings
+from hammerwork.holdings import CLAIM_AHEAD_SECONDS, Holdings
 from hammerwork.lanes import Lanes, WorkerStats
 from hammerwork.pulse import Pulse
 from hammerwork.pump import Pump
@@ -247,6 +247,8 @@ class Worker:
             if processed == lanes.stats.jobs_processed and lanes.busy == lanes.count:
                 # Jobs take longer than they did when these were fetched; others may be idle.
                 self._stalled_at = processed
+                self._holdings.give_back(None)
+            elif self._holdings.seconds_ahead(self._lane_count, lanes.average_seconds) > 2 * CLAIM_AHEAD_SECONDS:
                 self._holdings.give_back(None)
             processed = lanes.stats.jobs_processed
             if now - self._pulse.heard_at > self._lease * 0.8:

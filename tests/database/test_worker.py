@@ -25,6 +25,7 @@ from hammerwork import (
     WorkerPool,
     batch_handler,
 )
+from hammerwork.pump import FEW_JOBS
 from tests.database.observing import DEADLINE_SECONDS, all_jobs, eventually, finished, happens, only_postgres, running
 from tests.database.steered import SteeredWorker
 
@@ -759,3 +760,30 @@ async def test_failed_jobs_are_logged_with_batch_and_index(queue: JobQueue, capl
     async with running(Worker(queue, "q", failing_at(1))):
         await finished(queue, batch_id)
     assert f"job {batch_id}/1: attempt 1 of 1 failed: ValueError: job 1, attempt 1" in caplog.text
+
+
+async def test_one_short_job_does_not_bring_all_others_here(queue: JobQueue, monkeypatch: pytest.MonkeyPatch) -> None:
+    """How long jobs take is not known after the first one; what is claimed too early, no idle worker can start."""
+    claimed: list[int] = []
+    exchange = queue.backend.exchange
+
+    async def watched(*arguments: Any, **options: Any) -> Any:
+        answer = await exchange(*arguments, **options)
+        claimed.append(sum(len(claim.indexes) for claim in answer.claims))
+        return answer
+
+    gate = asyncio.Event()
+
+    async def handler(job: Job) -> None:
+        if job.index:
+            await gate.wait()
+
+    monkeypatch.setattr(queue.backend, "exchange", watched)
+    batch_id = await queue.enqueue_batch(batch(4_000))
+    async with running(Worker(queue, "q", handler).with_concurrency(2)):
+        await happens(lambda: sum(map(bool, claimed)) >= 2)
+        gate.set()
+        await finished(queue, batch_id)
+    first, second = [jobs for jobs in claimed if jobs][:2]
+    assert first == 2
+    assert second <= 2 * FEW_JOBS

@@ -50,3 +50,11 @@ def test_jobs_wanted(waiting: int, busy: int, average_seconds: float | None, exp
     if waiting:
         holdings.install(claim(waiting))
     assert holdings.wanted(10, busy, average_seconds) == expected
+
+
+def test_seconds_of_work_that_wait() -> None:
+    holdings = Holdings()
+    assert holdings.seconds_ahead(10, None) == 0
+    holdings.install(claim(100))
+    assert holdings.seconds_ahead(10, None) == 0
+    assert holdings.seconds_ahead(10, 0.2) == pytest.approx(2.0)
