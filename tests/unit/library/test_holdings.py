@@ -2,33 +2,10 @@
 
 from __future__ import annotations
 
-import uuid
-
 import pytest
 
-from hammerwork import PartialFailureMode, Priority, RetryPolicy
-from hammerwork.backends.protocol import Claim
-from hammerwork.claims import HeldClaim
 from hammerwork.holdings import MAX_CLAIM_JOBS, Holdings
-
-
-def claim(jobs: int, number: int = 1) -> HeldClaim:
-    return HeldClaim(
-        Claim(
-            id=number,
-            batch_id=uuid.uuid4(),
-            indexes=range(jobs),
-            attempt=1,
-            priority=Priority.NORMAL,
-            alone=False,
-            max_attempts=1,
-            timeout_seconds=None,
-            failure_mode=PartialFailureMode.CONTINUE_ON_ERROR,
-            retry_policy=RetryPolicy(),
-            batch_size=1_000,
-            payloads=[None] * jobs,
-        )
-    )
+from tests.unit.library.holding import held
 
 
 @pytest.mark.parametrize(
@@ -48,13 +25,13 @@ def claim(jobs: int, number: int = 1) -> HeldClaim:
 def test_jobs_wanted(waiting: int, busy: int, average_seconds: float | None, expected: int) -> None:
     holdings = Holdings()
     if waiting:
-        holdings.install(claim(waiting))
+        holdings.install(held(waiting))
     assert holdings.wanted(10, busy, average_seconds) == expected
 
 
 def test_seconds_of_work_that_wait() -> None:
     holdings = Holdings()
     assert holdings.seconds_ahead(10, None) == 0
-    holdings.install(claim(100))
+    holdings.install(held(100))
     assert holdings.seconds_ahead(10, None) == 0
     assert holdings.seconds_ahead(10, 0.2) == pytest.approx(2.0)

@@ -5,38 +5,16 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-import uuid
 from typing import TYPE_CHECKING
 
-from hammerwork import PartialFailureMode, Priority, RetryPolicy
-from hammerwork.backends.protocol import Claim
-from hammerwork.claims import HeldClaim
 from hammerwork.holdings import Holdings
 from hammerwork.lanes import Lanes
+from tests.unit.library.holding import held
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from hammerwork import Job
-
-
-def held(jobs: int, timeout_seconds: float) -> HeldClaim:
-    return HeldClaim(
-        Claim(
-            id=1,
-            batch_id=uuid.uuid4(),
-            indexes=range(jobs),
-            attempt=1,
-            priority=Priority.NORMAL,
-            alone=False,
-            max_attempts=1,
-            timeout_seconds=timeout_seconds,
-            failure_mode=PartialFailureMode.CONTINUE_ON_ERROR,
-            retry_policy=RetryPolicy(),
-            batch_size=100,
-            payloads=[None] * jobs,
-        )
-    )
 
 
 async def happens(condition: Callable[[], object]) -> None:
@@ -54,7 +32,7 @@ async def test_lanes_tell_how_many_threads_hang_and_when_no_job_can_start() -> N
 
     holdings = Holdings()
     lanes = Lanes(handler, holdings, queue_name="q", count=2)
-    claim = held(6, 0.05)
+    claim = held(6, timeout_seconds=0.05)
     lanes.start()
     try:
         holdings.install(claim)
