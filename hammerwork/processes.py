@@ -172,6 +172,7 @@ def _main() -> int:
         run = asyncio.run
     else:
         run = loops.run
+    code = 0
     try:
         run(run_worker(settings, parent))
     except HandlerError as error:
@@ -179,12 +180,12 @@ def _main() -> int:
         return 2
     except IncompatibleDatabaseError as error:
         logger.error("%s", error)  # noqa: TRY400
-        return EXIT_INCOMPATIBLE
+        code = EXIT_INCOMPATIBLE
     if any_left():
         logger.warning("a handler is still running; its job goes back to the queue")
         logging.shutdown()
-        os._exit(0)
-    return 0
+        os._exit(code)
+    return code
 
 
 if __name__ == "__main__":
