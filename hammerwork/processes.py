@@ -11,16 +11,13 @@ import sys
 
 import msgspec
 
-from hammerwork.errors import HandlerError, IncompatibleDatabaseError
+from hammerwork.errors import HandlerError
 from hammerwork.handlers import load_function
 from hammerwork.queue import JobQueue
 from hammerwork.threads import any_left
 from hammerwork.worker import Worker
 
 logger = logging.getLogger("hammerwork.worker")
-
-EXIT_INCOMPATIBLE = 3
-"""Exit code of a process whose version cannot work with the tables in the database."""
 
 _RESTART_SECONDS = (0.1, 0.5, 2.0, 10.0)
 _LONG_ENOUGH_SECONDS = 60.0
@@ -56,7 +53,6 @@ class WorkerProcesses:
         self._settings = settings
         self._processes = processes
         self._stopping = asyncio.Event()
-        self._incompatible = False
 
     def stop(self) -> None:
         """Have all processes finish what they run; `run` returns then."""
@@ -67,17 +63,11 @@ class WorkerProcesses:
 
         Raises:
             HandlerError: The handler cannot be loaded; found out before any process is started.
-            IncompatibleDatabaseError: A newer version has changed the database so that this one must not work on it.
         """
         load_function(self._settings.handler)
         async with asyncio.TaskGroup() as group:
             for number in range(self._processes):
                 group.create_task(self._supervise(number))
-        if self._incompatible:
-            raise IncompatibleDatabaseError(
-                f"workers of queue {self._settings.queue!r}: a newer version has changed the database: "
-                "upgrade hammerwork here"
-            )
 
     async def _supervise(self, number: int) -> None:
         settings = self._settings
@@ -89,9 +79,6 @@ class WorkerProcesses:
         while not self._stopping.is_set():
             started = loop.time()
             code = await self._run_once(settings)
-            if code == EXIT_INCOMPATIBLE:
-                self._incompatible = True
-                self._stopping.set()
             if self._stopping.is_set():
                 return
             failures = 0 if loop.time() - started > _LONG_ENOUGH_SECONDS else failures + 1
@@ -177,9 +164,6 @@ def _main() -> int:
     except HandlerError as error:
         logger.error("%s", error)  # noqa: TRY400 (the message says it all)
         return 2
-    except IncompatibleDatabaseError as error:
-        logger.error("%s", error)  # noqa: TRY400
-        return EXIT_INCOMPATIBLE
     if any_left():
         logger.warning("a handler is still running; its job goes back to the queue")
         logging.shutdown()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Self
 import msgspec
 
 from hammerwork.backends.protocol import WorkerRecord
-from hammerwork.errors import HammerworkError, IncompatibleDatabaseError
+from hammerwork.errors import HammerworkError
 from hammerwork.handlers import check_handler
 from hammerwork.holdings import CLAIM_AHEAD_SECONDS, Holdings
 from hammerwork.lanes import Lanes, WorkerStats
@@ -72,7 +72,6 @@ class Worker:
         self._holdings = Holdings()
         self._lanes: Lanes | None = None
         self._stopping = asyncio.Event()
-        self._too_old: IncompatibleDatabaseError | None = None
         self._stalled_at = -1
         """Jobs processed when all lanes were last seen stuck."""
         self._moved_at = time.monotonic()
@@ -151,10 +150,6 @@ class Worker:
         """Work until `stop`. Trouble with the database is waited out, with growing pauses, for as long as it takes.
 
         Cancelled, it cuts running jobs short, gives back all it holds, and deregisters, within a few seconds.
-
-        Raises:
-            IncompatibleDatabaseError: A newer version has changed the database meanwhile so that this one must not work
-                on it any more. The worker has shut down as by `stop`.
         """
         if self._stopping.is_set():
             return
@@ -164,8 +159,6 @@ class Worker:
             await self._work(lanes)
         finally:
             await self._pulse.stop()
-        if self._too_old is not None:
-            raise self._too_old
 
     async def _work(self, lanes: Lanes) -> None:
         lanes.start()
@@ -217,10 +210,6 @@ class Worker:
         )
 
     def _heard(self, heard: Heard) -> None:
-        if heard.too_old is not None and self._too_old is None:
-            logger.error("queue %s: %s", self.queue_name, heard.too_old)
-            self._too_old = heard.too_old
-            self.stop()
         for claim_id in heard.unknown:
             held = self._holdings.claims.get(claim_id)
             if held is not None and held.open:  # else only the answer to its last report is on its way

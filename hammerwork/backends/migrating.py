@@ -56,25 +56,18 @@ def missing(address: str, wanted: Collection[Wanted], ledger: Mapping[str, Appli
     Raises:
         IncompatibleDatabaseError: A newer version has changed the database in a way that this one cannot work with.
     """
-    error = too_old(address, max((applied.least for applied in ledger.values()), default=0), version=version)
-    if error is not None:
-        raise error
+    least = max((applied.least for applied in ledger.values()), default=0)
+    if least > version:
+        raise IncompatibleDatabaseError(
+            f"database {address}: its tables are of version {max(a.version for a in ledger.values())}, which version "
+            f"{least} or later can work with; this is version {version}: upgrade hammerwork here"
+        )
     return [
         text
         for text in wanted
         if (there := ledger.get(text.name)) is None
         or (text.name == FUNCTIONS and there.version <= version and there.checksum != text.checksum)
     ]
-
-
-def too_old(address: str, least: int, *, version: int = VERSION) -> IncompatibleDatabaseError | None:
-    """Return the error for a process of a version below the `least` that may work on the database; else None."""
-    if least <= version:
-        return None
-    return IncompatibleDatabaseError(
-        f"database {address}: only version {least} or later can work with its tables; this is version {version}: "
-        "upgrade hammerwork here"
-    )
 
 
 def old_tables(address: str) -> IncompatibleDatabaseError:

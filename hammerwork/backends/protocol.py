@@ -9,7 +9,6 @@ from uuid import UUID
 import msgspec
 
 from hammerwork.batch import PartialFailureMode, Priority, RetryPolicy
-from hammerwork.errors import IncompatibleDatabaseError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Awaitable, Callable, Collection, Iterable, Sequence
@@ -127,8 +126,6 @@ class Heard(msgspec.Struct, kw_only=True):
     """Something of the worker's queue can be claimed."""
     upkeep_idle: float = 0.0
     """Seconds since somebody did the upkeep."""
-    too_old: IncompatibleDatabaseError | None = None
-    """A newer version has changed the database so that this one must not work on it any more."""
 
 
 class Upkeep(msgspec.Struct, kw_only=True):

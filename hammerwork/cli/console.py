@@ -11,8 +11,7 @@ import typer
 from rich.console import Console
 
 from hammerwork.cli.report import EXIT_BAD_INPUT
-from hammerwork.errors import HammerworkError, IncompatibleDatabaseError
-from hammerwork.processes import EXIT_INCOMPATIBLE
+from hammerwork.errors import HammerworkError
 from hammerwork.queue import JobQueue
 
 if TYPE_CHECKING:
@@ -55,7 +54,7 @@ def fail(message: str, code: int = EXIT_BAD_INPUT) -> NoReturn:
 
 
 def with_queue(url: str, operation: Callable[[JobQueue], Awaitable[T]]) -> T:
-    """Return what `operation` returns for the queue at `url`; an error of Hammerwork's ends the command."""
+    """Return what `operation` returns for the queue at `url`; an error of Hammerwork's ends the command with 2."""
 
     async def run() -> T:
         async with await JobQueue.connect(url, max_connections=2) as queue:
@@ -63,8 +62,6 @@ def with_queue(url: str, operation: Callable[[JobQueue], Awaitable[T]]) -> T:
 
     try:
         return run_loop(run())
-    except IncompatibleDatabaseError as error:
-        fail(str(error), EXIT_INCOMPATIBLE)
     except HammerworkError as error:
         fail(str(error))
 

@@ -10,9 +10,9 @@ from typing import Annotated
 import typer
 
 from hammerwork.cli.console import DatabaseURL, fail, run_loop, with_queue
-from hammerwork.errors import HandlerError, IncompatibleDatabaseError
+from hammerwork.errors import HandlerError
 from hammerwork.init import leave_init_behind
-from hammerwork.processes import EXIT_INCOMPATIBLE, WorkerProcesses, WorkerSettings
+from hammerwork.processes import WorkerProcesses, WorkerSettings
 
 
 def worker(  # noqa: PLR0917 (typer names the options)
@@ -49,5 +49,3 @@ def worker(  # noqa: PLR0917 (typer names the options)
         run_loop(run())
     except HandlerError as error:
         fail(str(error))
-    except IncompatibleDatabaseError as error:
-        fail(str(error), EXIT_INCOMPATIBLE)

@@ -165,7 +165,7 @@ class Line:
 
     def __init__(self, raw: Any, address: str, url: DatabaseURL, *, has_blocks: bool) -> None:
         self._raw = raw
-        self.address = address
+        self._address = address
         self._url = url
         self._has_blocks = has_blocks
 
@@ -175,7 +175,7 @@ class Line:
             text = b"BEGIN NOT ATOMIC\n%b;\nEND" % text
         connection = Connection(self._raw, EXCHANGE_SECONDS)
         deadline = time.monotonic() + EXCHANGE_SECONDS - SERVER_LOCK_SECONDS
-        with translated(self.address, self._url):
+        with translated(self._address, self._url):
             while True:
                 try:
                     return await connection.run(text)

@@ -7,7 +7,6 @@ from uuid import UUID
 
 import msgspec
 
-from hammerwork.backends.migrating import too_old
 from hammerwork.backends.mysql.chores import Chores
 from hammerwork.backends.mysql.statements import statement
 from hammerwork.backends.protocol import Heard
@@ -46,7 +45,6 @@ class MysqlLifeline:
             undelivered=bool(row["undelivered"]),
             ready=bool(row["ready"]),
             upkeep_idle=float(row["upkeep_idle"]),
-            too_old=too_old(self._line.address, row["least_version"]),
         )
 
     async def recover(self, worker_id: UUID, held: Sequence[int], *, older_than: float) -> int:

@@ -7,7 +7,6 @@ import contextlib
 import logging
 from typing import TYPE_CHECKING, Any
 
-from hammerwork.backends.migrating import too_old
 from hammerwork.backends.postgres.refusals import translated
 from hammerwork.backends.postgres.waking import channel_of
 from hammerwork.backends.protocol import Heard
@@ -92,7 +91,6 @@ class PostgresLifeline:
             undelivered=row["undelivered"],
             ready=row["ready"],
             upkeep_idle=row["upkeep_idle"],
-            too_old=too_old(self._database.address, row["least_version"]),
         )
 
     async def recover(self, worker_id: UUID, held: Sequence[int], *, older_than: float) -> int:

@@ -26,9 +26,6 @@ BEGIN
     END IF;
 END $$;
 
-CREATE OR REPLACE FUNCTION hammerwork_finish_stopped_1(p_batch uuid) RETURNS void
-LANGUAGE sql SET jit = off SET lock_timeout = '8s' AS $$ SELECT hammerwork_finish_stopped(p_batch) $$;
-
 CREATE OR REPLACE FUNCTION hammerwork_cancel_1(p_batch uuid) RETURNS void LANGUAGE plpgsql SET jit = off SET lock_timeout = '50s' AS $$
 BEGIN
     PERFORM hammerwork_stop(p_batch, 'Cancelled');
@@ -206,7 +203,7 @@ END $$;
 SELECT hammerwork_cancel_1($1)
 
 -- name: finish_stopped
-SELECT hammerwork_finish_stopped_1($1)
+SELECT hammerwork_finish_stopped($1)
 
 -- name: suspend
 SELECT hammerwork_suspend_1($1, $2)
