@@ -16,8 +16,8 @@ END $$;
 
 -- Ends a stopped batch once no worker holds anything of it. Locked by somebody else, or with a last claim that is being
 -- settled at this moment, it is left to the next call (see hammerwork_unfinished).
-CREATE OR REPLACE FUNCTION hammerwork_finish_stopped(p_batch uuid) RETURNS void
-LANGUAGE plpgsql SET enable_seqscan = off AS $$
+CREATE OR REPLACE FUNCTION hammerwork_finish_stopped_1(p_batch uuid) RETURNS void
+LANGUAGE plpgsql SET enable_seqscan = off SET jit = off SET lock_timeout = '8s' AS $$
 BEGIN
     PERFORM 1 FROM hammerwork_batches
         WHERE id = p_batch AND state IN ('Failed', 'Cancelled') AND finished_at IS NULL FOR UPDATE SKIP LOCKED;
@@ -29,7 +29,7 @@ END $$;
 CREATE OR REPLACE FUNCTION hammerwork_cancel_1(p_batch uuid) RETURNS void LANGUAGE plpgsql SET jit = off SET lock_timeout = '50s' AS $$
 BEGIN
     PERFORM hammerwork_stop(p_batch, 'Cancelled');
-    PERFORM hammerwork_finish_stopped(p_batch);
+    PERFORM hammerwork_finish_stopped_1(p_batch);
 END $$;
 
 -- Stops a batch or lets it go on; returns its queue, null: there is none.
@@ -203,7 +203,7 @@ END $$;
 SELECT hammerwork_cancel_1($1)
 
 -- name: finish_stopped
-SELECT hammerwork_finish_stopped($1)
+SELECT hammerwork_finish_stopped_1($1)
 
 -- name: suspend
 SELECT hammerwork_suspend_1($1, $2)
