@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from typing import TYPE_CHECKING
 
 import pytest
 
 from hammerwork import DatabaseRefusedError, DatabaseUnavailableError, Job, JobBatch, JobQueue
-from hammerwork.backends.postgres import migrate
+from hammerwork.backends import migrating
+from hammerwork.backends.mysql import migrate as mysql_migrate
+from hammerwork.backends.postgres import migrate as postgres_migrate
 from tests.database import observing
 from tests.database.observing import DEADLINE_SECONDS, only_postgres
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
 
 
 async def test_eight_programs_may_create_the_tables_at_once(database_url: str) -> None:
@@ -50,19 +57,41 @@ async def test_changed_functions_replace_the_old_ones(queue: JobQueue, database_
         assert await sql.value("SELECT checksum FROM hammerwork_migrations WHERE name = 'functions'") != "old"
 
 
-@only_postgres
+@contextlib.asynccontextmanager
+async def somebody_migrating(database_url: str) -> AsyncIterator[None]:
+    """The lock of a migration is held during the block."""
+    async with observing.sql(database_url) as sql:
+        if database_url.startswith("postgres"):
+            await sql.run("BEGIN")
+            await sql.rows("SELECT pg_advisory_xact_lock($1::bigint)", postgres_migrate._LOCK)
+        else:
+            for statement in mysql_migrate._CREATE_LEDGER.decode().split(";"):
+                await sql.run(statement)
+            await sql.run("COMMIT")
+            for statement in mysql_migrate._LOCK_LEDGER.decode().split(";"):
+                await sql.run(statement)
+        yield
+        await sql.run("COMMIT")
+
+
 async def test_a_migration_waits_for_a_lock_in_turns(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever wants a table that a migration waits for would wait behind it, for as long as the lock is held."""
-    monkeypatch.setattr(migrate, "_LOCK_SECONDS", 1)
-    async with observing.sql(database_url) as sql, await JobQueue.connect(database_url) as queue:
-        await sql.run("BEGIN")
-        await sql.rows("SELECT pg_advisory_xact_lock($1::bigint)", migrate._LOCK)
-        creation = asyncio.create_task(queue.create_tables())
-        await asyncio.wait([creation], timeout=2.5)
-        assert not creation.done()
-        await sql.run("COMMIT")
+    monkeypatch.setattr(migrating, "LOCK_SECONDS", 1)
+    async with await JobQueue.connect(database_url) as queue:
+        async with somebody_migrating(database_url):
+            creation = asyncio.create_task(queue.create_tables())
+            await asyncio.wait([creation], timeout=3.5)
+            assert not creation.done()
         await asyncio.wait_for(creation, DEADLINE_SECONDS)
         await queue.enqueue_batch(JobBatch("b").with_jobs([Job("q", 1)]))
+
+
+async def test_a_migration_does_not_wait_for_ever(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(migrating, "LOCK_SECONDS", 1)
+    monkeypatch.setattr(migrating, "MIGRATION_SECONDS", 2.0)
+    async with await JobQueue.connect(database_url) as queue, somebody_migrating(database_url):
+        with pytest.raises(DatabaseUnavailableError, match=r"(?i)lock"):
+            await asyncio.wait_for(queue.create_tables(), DEADLINE_SECONDS)
 
 
 async def test_tables_of_before_the_first_release_are_refused(database_url: str) -> None:

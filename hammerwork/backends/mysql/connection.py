@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from pymysql.err import MySQLError
 
+from hammerwork.backends import migrating
 from hammerwork.backends.engines import check_engine
 from hammerwork.backends.mysql.options import connection_options, open_connection
 from hammerwork.backends.mysql.pool import Pool, local_port, say_good_bye
@@ -41,7 +42,6 @@ _WHO_ANSWERS = b"SELECT VERSION() AS version, @@version_comment AS comment, @@ma
 _IDLE_SECONDS = 300
 """The server ends a session that is silent for this long, and with it what its vanished client had locked."""
 _LIFELINE_IDLE_SECONDS = 86_400
-_MIGRATION_LOCK_SECONDS = 10
 _GOOD_BYE_SECONDS = 1.0
 GROUP_BYTES = 12 * 1024 * 1024
 """Lists of rows that are kept in a variable; below the least max_allowed_packet that servers have by default."""
@@ -144,7 +144,7 @@ class Database:
     async def dedicated_connection(self) -> AsyncIterator[Connection]:
         """Open a connection outside of the pool, for statements that may take long."""
         with translated(self.address, self._url):
-            session = _session(MIGRATION_TIMEOUT_SECONDS, lock=_MIGRATION_LOCK_SECONDS)
+            session = _session(MIGRATION_TIMEOUT_SECONDS, lock=migrating.LOCK_SECONDS)
             raw = await open_connection(init_command=session, **self._options)
             try:
                 yield Connection(raw, MIGRATION_TIMEOUT_SECONDS)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from hammerwork.backends import migrating
 from hammerwork.backends.migrating import FUNCTIONS, VERSION, Applied, Wanted, missing, old_tables
 from hammerwork.backends.postgres.refusals import translated
 from hammerwork.backends.sql import list_sql, read_preamble, read_queries, read_sql
-from hammerwork.errors import DatabaseUnavailableError
 
 if TYPE_CHECKING:
     from hammerwork.backends.postgres.connection import Database
@@ -19,12 +17,7 @@ _PACKAGE = "hammerwork.backends.postgres"
 _LOCK = 0x68616D6D65720001
 """Key of the transaction-scoped advisory lock that lets one migration run at a time ("hammer", 1)."""
 
-_LOCK_SECONDS = 5
-"""So long a migration waits for a lock, with everybody who comes later behind it; then it tries again."""
 _LOCK_NOT_AVAILABLE = "55P03"
-_PAUSE_SECONDS = 1.0
-MIGRATION_SECONDS = 600.0
-"""So long it goes on to try."""
 
 _CREATE_LEDGER = """
 CREATE TABLE IF NOT EXISTS hammerwork_migrations (
@@ -62,16 +55,8 @@ async def migrate(database: Database, *, version: int = VERSION) -> None:
             if "least" not in columns:
                 raise old_tables(database.address)
             if not missing(database.address, wanted, await _ledger(connection), version=version):
-                return None
-    deadline = time.monotonic() + MIGRATION_SECONDS
-    while True:
-        try:
-            return await _apply(database, wanted, version)
-        except DatabaseUnavailableError as error:
-            if error.code != _LOCK_NOT_AVAILABLE or time.monotonic() > deadline:
-                raise
-        # Whoever wants the table meanwhile has waited behind this migration; let them go on first.
-        await asyncio.sleep(_PAUSE_SECONDS)
+                return
+    await migrating.in_turns(lambda: _apply(database, wanted, version), locked=_LOCK_NOT_AVAILABLE)
 
 
 async def _apply(database: Database, wanted: list[Wanted], version: int) -> None:
@@ -80,7 +65,7 @@ async def _apply(database: Database, wanted: list[Wanted], version: int) -> None
     try:
         with translated(database.address, database.url):
             async with connection.transaction():
-                await connection.execute(f"SET LOCAL lock_timeout = '{_LOCK_SECONDS}s'")
+                await connection.execute(f"SET LOCAL lock_timeout = '{migrating.LOCK_SECONDS}s'")
                 await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
                 await connection.execute(_CREATE_LEDGER)
                 # Functions are created in the order of the files; one may call another that comes later.
