@@ -11,7 +11,7 @@ import sys
 
 import msgspec
 
-from hammerwork.errors import HandlerError
+from hammerwork.errors import EXIT_INCOMPATIBLE, HandlerError, IncompatibleDatabaseError
 from hammerwork.handlers import load_function
 from hammerwork.queue import JobQueue
 from hammerwork.threads import any_left
@@ -53,6 +53,7 @@ class WorkerProcesses:
         self._settings = settings
         self._processes = processes
         self._stopping = asyncio.Event()
+        self._outdated = False
 
     def stop(self) -> None:
         """Have all processes finish what they run; `run` returns then."""
@@ -63,11 +64,16 @@ class WorkerProcesses:
 
         Raises:
             HandlerError: The handler cannot be loaded; found out before any process is started.
+            IncompatibleDatabaseError: Only newer versions may work on the database any more; all processes have ended.
         """
         load_function(self._settings.handler)
         async with asyncio.TaskGroup() as group:
             for number in range(self._processes):
                 group.create_task(self._supervise(number))
+        if self._outdated:
+            raise IncompatibleDatabaseError(
+                f"queue {self._settings.queue}: the database needs a newer version, as a worker process has said"
+            )
 
     async def _supervise(self, number: int) -> None:
         settings = self._settings
@@ -79,6 +85,9 @@ class WorkerProcesses:
         while not self._stopping.is_set():
             started = loop.time()
             code = await self._run_once(settings)
+            if code == EXIT_INCOMPATIBLE:
+                self._outdated = True
+                self.stop()
             if self._stopping.is_set():
                 return
             failures = 0 if loop.time() - started > _LONG_ENOUGH_SECONDS else failures + 1
@@ -118,6 +127,7 @@ async def run_worker(settings: WorkerSettings, parent: int) -> None:
 
     Raises:
         HandlerError: The handler cannot be loaded.
+        IncompatibleDatabaseError: Only newer versions may work on the database.
     """
     handler = load_function(settings.handler)
     async with await JobQueue.connect(settings.database_url) as queue:
@@ -159,16 +169,20 @@ def _main() -> int:
         run = asyncio.run
     else:
         run = loops.run
+    code = 0
     try:
         run(run_worker(settings, parent))
     except HandlerError as error:
         logger.error("%s", error)  # noqa: TRY400 (the message says it all)
         return 2
+    except IncompatibleDatabaseError as error:
+        logger.error("%s", error)  # noqa: TRY400
+        code = EXIT_INCOMPATIBLE
     if any_left():
         logger.warning("a handler is still running; its job goes back to the queue")
         logging.shutdown()
-        os._exit(0)
-    return 0
+        os._exit(code)
+    return code
 
 
 if __name__ == "__main__":

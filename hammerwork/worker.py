@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Self
 import msgspec
 
 from hammerwork.backends.protocol import WorkerRecord
-from hammerwork.errors import HammerworkError
+from hammerwork.errors import HammerworkError, IncompatibleDatabaseError
 from hammerwork.handlers import check_handler
 from hammerwork.holdings import CLAIM_AHEAD_SECONDS, Holdings
 from hammerwork.lanes import Lanes, WorkerStats
@@ -72,6 +72,8 @@ class Worker:
         self._holdings = Holdings()
         self._lanes: Lanes | None = None
         self._stopping = asyncio.Event()
+        self._outdated: IncompatibleDatabaseError | None = None
+        """Why it has stopped by itself."""
         self._stalled_at = -1
         """Jobs processed when all lanes were last seen stuck."""
         self._moved_at = time.monotonic()
@@ -90,6 +92,7 @@ class Worker:
             held=lambda: list(self._holdings.claims),
             heard=self._heard,
             wake=self._pump.ask_now,
+            outdated=self._outdate,
         )
 
     def with_concurrency(self, lanes: int) -> Self:
@@ -150,6 +153,10 @@ class Worker:
         """Work until `stop`. Trouble with the database is waited out, with growing pauses, for as long as it takes.
 
         Cancelled, it cuts running jobs short, gives back all it holds, and deregisters, within a few seconds.
+
+        Raises:
+            IncompatibleDatabaseError: Only newer versions may work on the database any more. The worker has stopped as
+                after `stop`; if the database takes nothing from it, running jobs are cut short, and the lease ends.
         """
         if self._stopping.is_set():
             return
@@ -167,7 +174,7 @@ class Worker:
         service = [asyncio.create_task(job) for job in (self._upkeep(lanes), self._turn())]
         tasks = [stopped, pump, *service, *lanes.tasks]
         try:
-            # Nothing but stop() ends one of them; an error that does is a bug and must not go unseen.
+            # Nothing but stop() or a database that is too new ends one of them; any other error is a bug to be seen.
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             if self._stopping.is_set():
                 await self._shut_down(lanes, pump, grace_period=self._grace_period)
@@ -183,6 +190,8 @@ class Worker:
         for end in ends:
             if isinstance(end, BaseException) and not isinstance(end, asyncio.CancelledError):
                 raise end
+        if self._outdated is not None:
+            raise self._outdated
         if not self._stopping.is_set():
             raise RuntimeError(f"worker of queue {self.queue_name!r}: the handler cancelled a task of the worker")
 
@@ -217,6 +226,12 @@ class Worker:
         if heard.ready:
             self._pump.ask_now()
         self._holdings.changed.set()
+
+    def _outdate(self, error: IncompatibleDatabaseError) -> None:
+        logger.warning("queue %s: this worker stops: %s", self.queue_name, error)
+        self._outdated = error
+        self._pump.doubt()
+        self.stop()
 
     async def _turn(self) -> None:
         """Show that the event loop turns; the database has no part in that."""
@@ -278,10 +293,25 @@ class WorkerPool:
         return self
 
     async def start(self) -> None:
-        """Run all workers until `stop`."""
+        """Run all workers until `stop`.
+
+        Raises:
+            IncompatibleDatabaseError: Only newer versions may work on the database any more; all workers have stopped.
+        """
+        outdated: list[IncompatibleDatabaseError] = []
+
+        async def run(worker: Worker) -> None:
+            try:
+                await worker.run()
+            except IncompatibleDatabaseError as error:
+                outdated.append(error)
+                self.stop()
+
         async with asyncio.TaskGroup() as group:
             for worker in self._workers:
-                group.create_task(worker.run())
+                group.create_task(run(worker))
+        if outdated:
+            raise outdated[0]
 
     def stop(self) -> None:
         """Shut all workers down; `start` returns once they have finished."""

@@ -143,6 +143,10 @@ class Lifeline(Protocol):
     notified: bool
     """Whether notifications arrive on this connection."""
 
+    async def check_version(self) -> None:
+        """Raise `IncompatibleDatabaseError` if only newer versions may work on the database."""
+        ...
+
     async def heartbeat(self, worker: WorkerRecord, known: WorkerRecord | None, held: Sequence[int]) -> Heard:
         """Register the worker, or show that it lives.
 
@@ -178,6 +182,7 @@ class Backend(Protocol):
     async def close(self) -> None: ...
     async def ping(self) -> None: ...
     async def migrate(self) -> None: ...
+    async def check_version(self) -> None: ...
 
     async def enqueue(self, batch: JobBatch, jobs: Sequence[Job], *, batch_id: UUID, fingerprint: str | None) -> UUID:
         """Store a valid batch."""

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 
 from hammerwork.cli.report import EXIT_BAD_INPUT
-from hammerwork.errors import HammerworkError
+from hammerwork.errors import EXIT_INCOMPATIBLE, HammerworkError, IncompatibleDatabaseError
 from hammerwork.queue import JobQueue
 
 if TYPE_CHECKING:
@@ -53,8 +53,13 @@ def fail(message: str, code: int = EXIT_BAD_INPUT) -> NoReturn:
     raise typer.Exit(code)
 
 
+def fail_with(error: HammerworkError) -> NoReturn:
+    """Print what is wrong and end with 3 if this version is too old for the database, else with 2."""
+    fail(str(error), EXIT_INCOMPATIBLE if isinstance(error, IncompatibleDatabaseError) else EXIT_BAD_INPUT)
+
+
 def with_queue(url: str, operation: Callable[[JobQueue], Awaitable[T]]) -> T:
-    """Return what `operation` returns for the queue at `url`; an error of Hammerwork's ends the command with 2."""
+    """Return what `operation` returns for the queue at `url`; an error of Hammerwork's ends the command."""
 
     async def run() -> T:
         async with await JobQueue.connect(url, max_connections=2) as queue:
@@ -63,7 +68,7 @@ def with_queue(url: str, operation: Callable[[JobQueue], Awaitable[T]]) -> T:
     try:
         return run_loop(run())
     except HammerworkError as error:
-        fail(str(error))
+        fail_with(error)
 
 
 def run_loop(main: Coroutine[Any, Any, T]) -> T:

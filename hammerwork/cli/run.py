@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 from rich.console import Console
 
-from hammerwork.cli.console import Output, OutputOption, fail, run_loop, standard_output
+from hammerwork.cli.console import Output, OutputOption, fail, fail_with, run_loop, standard_output
 from hammerwork.cli.embedded import embedded_postgres
 from hammerwork.cli.expansion import expand
 from hammerwork.cli.handlers import load_handler
@@ -47,6 +47,7 @@ HELP = (
     "[bold]0[/bold] every batch completed without a failed job\n\n"
     "[bold]1[/bold] a job or a batch failed, the time ran out, or the database went away\n\n"
     "[bold]2[/bold] bad input\n\n"
+    "[bold]3[/bold] this version is too old for the database\n\n"
     "[bold]130[/bold] Ctrl-C"
 )
 
@@ -99,11 +100,11 @@ def run(  # noqa: PLR0917 (typer names the options)
         with _termination_raises(), _database(database_url, keep_data) as url:
             report = run_loop(_run(url, manifests, handlers, notes, timeout))
     except DatabaseRefusedError as error:
-        fail(str(error))
+        fail_with(error)
     except DatabaseError as error:
         fail(str(error), EXIT_FAILED)
     except HammerworkError as error:
-        fail(str(error))
+        fail_with(error)
     except KeyboardInterrupt:
         fail("interrupted", EXIT_INTERRUPTED)
     if output is Output.JSON:

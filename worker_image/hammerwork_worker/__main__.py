@@ -14,7 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 import uvloop
 
-from hammerwork import DatabaseError, HandlerError, JobQueue, UnsupportedDatabaseError, Worker
+from hammerwork import (
+    DatabaseError,
+    HandlerError,
+    IncompatibleDatabaseError,
+    JobQueue,
+    UnsupportedDatabaseError,
+    Worker,
+)
+from hammerwork.errors import EXIT_INCOMPATIBLE
 from hammerwork.handlers import load_function
 from hammerwork.init import leave_init_behind
 from hammerwork.threads import any_left
@@ -66,6 +74,7 @@ environment, with a default:
 exit codes:
   {EXIT_CLEAN}  stopped by a signal; no claimed job was lost
   {EXIT_BAD_CONFIGURATION}  the environment is wrong, the handler cannot be loaded, or the port is taken
+  {EXIT_INCOMPATIBLE}  this version is too old for the database
 """
 
 
@@ -132,6 +141,9 @@ async def _work(settings: WorkerSettings, handler: Handler) -> int:
     except UnsupportedDatabaseError as error:
         log.error("%s: %s", environment.DATABASE_URL, error)  # noqa: TRY400
         return EXIT_BAD_CONFIGURATION
+    except IncompatibleDatabaseError as error:
+        log.error("%s", error)  # noqa: TRY400
+        return EXIT_INCOMPATIBLE
     finally:
         server.stop()
     log.info("stopped")
@@ -149,7 +161,7 @@ async def _connect(url: str) -> JobQueue:
     while True:
         try:
             return await _open(url)
-        except UnsupportedDatabaseError:
+        except (UnsupportedDatabaseError, IncompatibleDatabaseError):
             raise
         except DatabaseError as error:
             log.warning("the database cannot be reached, next try in %.1f s: %s", pause, error)

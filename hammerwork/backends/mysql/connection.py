@@ -13,10 +13,12 @@ from pymysql.err import MySQLError
 
 from hammerwork.backends import migrating
 from hammerwork.backends.engines import check_engine
+from hammerwork.backends.mysql.ledger import check_version
 from hammerwork.backends.mysql.options import connection_options, open_connection
 from hammerwork.backends.mysql.pool import Pool, local_port, say_good_bye
-from hammerwork.backends.mysql.refusals import DEADLOCK, ROLLED_BACK, is_read_only, translated
+from hammerwork.backends.mysql.refusals import DEADLOCK, OUTDATED, ROLLED_BACK, is_read_only, translated
 from hammerwork.backends.urls import parse_url
+from hammerwork.errors import DatabaseUnavailableError
 from hammerwork.timing import EXCHANGE_SECONDS, SERVER_LOCK_SECONDS, STATEMENT_SECONDS
 
 if TYPE_CHECKING:
@@ -77,7 +79,7 @@ class Database:
         database = cls(pool, parts, options)
         check_engine(database.address, row["version"], row["comment"])
         try:
-            await database.run(b"DO 0")
+            await database.check_version()
         except BaseException:
             await database.close()
             raise
@@ -89,9 +91,24 @@ class Database:
         """Close all connections, those in use after a few seconds by force."""
         await self._pool.close()
 
+    async def check_version(self) -> None:
+        """Raise `IncompatibleDatabaseError` if only newer versions may work on the database."""
+        async with self._lent(EXCHANGE_SECONDS) as connection:
+            await check_version(connection, self.address)
+
     @asynccontextmanager
     async def connection(self, *, within: float = STATEMENT_SECONDS) -> AsyncIterator[Connection]:
         """Lend a connection; raises a `DatabaseError` when there is none or it breaks, or for what the server says."""
+        try:
+            async with self._lent(within) as connection:
+                yield connection
+        except DatabaseUnavailableError as error:
+            if error.code in OUTDATED:
+                await self.check_version()
+            raise
+
+    @asynccontextmanager
+    async def _lent(self, within: float) -> AsyncIterator[Connection]:
         with translated(self.address, self._url):
             async with self._pool.lend(within=within) as raw:
                 connection = Connection(raw, within)
@@ -182,6 +199,11 @@ class Line:
                 except MySQLError as error:
                     if time.monotonic() > deadline or not await connection.undo(error):
                         raise
+
+    async def check_version(self) -> None:
+        """Raise `IncompatibleDatabaseError` if only newer versions may work on the database."""
+        with translated(self._address, self._url):
+            await check_version(Connection(self._raw, EXCHANGE_SECONDS), self._address)
 
     async def close(self) -> None:
         """Close the connection, before its event loop ends."""

@@ -29,6 +29,9 @@ class MysqlLifeline:
         self._line = line
         self._chores = Chores(line.run)
 
+    async def check_version(self) -> None:
+        await self._line.check_version()
+
     async def heartbeat(self, worker: WorkerRecord, known: WorkerRecord | None, held: Sequence[int]) -> Heard:
         text = statement(
             "heartbeat",

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from pymysql.err import MySQLError
 
 from hammerwork.backends import migrating
-from hammerwork.backends.migrating import VERSION, Applied, Wanted, missing, old_tables
+from hammerwork.backends.migrating import VERSION, Wanted, missing, old_tables
+from hammerwork.backends.mysql.ledger import ledger_columns, read_ledger
 from hammerwork.backends.mysql.statements import PACKAGE, literal
 from hammerwork.backends.sql import list_sql, read_sql
 
@@ -24,12 +25,7 @@ SELECT '', 0, 0, '', UTC_TIMESTAMP(6) FROM DUAL WHERE NOT EXISTS (SELECT 1 FROM 
 ON DUPLICATE KEY UPDATE name = hammerwork_migrations.name
 """
 """The row without a name is the lock that lets one migration run at a time; where it is, nothing waits for it here."""
-_COLUMNS = b"""
-SELECT column_name AS name FROM information_schema.columns
-WHERE table_schema = DATABASE() AND table_name = 'hammerwork_migrations'
-"""
 _LOCK_LEDGER = b"START TRANSACTION; SELECT checksum FROM hammerwork_migrations WHERE name = '' FOR UPDATE"
-_LEDGER = b"SELECT name, version, least, checksum FROM hammerwork_migrations WHERE name <> ''"
 _RECORD = b"""
 INSERT INTO hammerwork_migrations (name, version, least, checksum, applied_at) VALUES (%b, %b, %b, %b, UTC_TIMESTAMP(6))
 """
@@ -41,11 +37,11 @@ _LOCK_WAIT_TIMEOUT = 1205
 async def migrate(database: Database, *, version: int = VERSION) -> None:
     """Apply the migrations that are missing, each once and in order."""
     wanted = [Wanted(path, read_sql(PACKAGE, path)) for path in list_sql(PACKAGE, "migrations")]
-    (columns,) = await database.run(_COLUMNS)
-    if columns:
-        if "least" not in {row["name"].lower() for row in columns}:
+    columns = await ledger_columns(database)
+    if columns is not None:
+        if "least" not in columns:
             raise old_tables(database.address)
-        if not missing(database.address, wanted, await _ledger(database), version=version):
+        if not missing(database.address, wanted, await read_ledger(database), version=version):
             return
     await migrating.in_turns(lambda: _apply(database, wanted, version), locked=_LOCK_WAIT_TIMEOUT)
 
@@ -58,7 +54,7 @@ async def _apply(database: Database, wanted: list[Wanted], version: int) -> None
     await database.run(_CREATE_LEDGER)
     async with database.dedicated_connection() as lock, database.dedicated_connection() as connection:
         await lock.run(_LOCK_LEDGER)
-        for text in missing(database.address, wanted, await _ledger(database), version=version):
+        for text in missing(database.address, wanted, await read_ledger(database), version=version):
             await _run(connection, text.text.encode())
             await connection.run(_RECORD % tuple(map(literal, (text.name, version, text.least, text.checksum))))
         await lock.run(b"COMMIT")
@@ -70,8 +66,3 @@ async def _run(connection: Connection, text: bytes) -> None:
     except MySQLError as error:
         if error.args[0] != _TABLE_EXISTS:  # the view, which is the last statement
             raise
-
-
-async def _ledger(database: Database) -> dict[str, Applied]:
-    (found,) = await database.run(_LEDGER)
-    return {row["name"]: Applied(version=row["version"], least=row["least"], checksum=row["checksum"]) for row in found}

@@ -7,6 +7,7 @@ import contextlib
 import logging
 from typing import TYPE_CHECKING, Any
 
+from hammerwork.backends.postgres.ledger import check_version
 from hammerwork.backends.postgres.refusals import translated
 from hammerwork.backends.postgres.waking import channel_of
 from hammerwork.backends.protocol import Heard
@@ -67,6 +68,10 @@ class PostgresLifeline:
             return await self._connection.fetch(  # type: ignore[no-any-return]
                 self._queries[query], *args, timeout=EXCHANGE_SECONDS
             )
+
+    async def check_version(self) -> None:
+        with translated(self._database.address, self._database.url):
+            await check_version(self._connection, self._database.address)
 
     async def heartbeat(self, worker: WorkerRecord, known: WorkerRecord | None, held: Sequence[int]) -> Heard:
         (row,) = await self.fetch(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hammerwork.backends import migrating
-from hammerwork.backends.migrating import FUNCTIONS, VERSION, Applied, Wanted, missing, old_tables
+from hammerwork.backends.migrating import FUNCTIONS, VERSION, Wanted, missing, old_tables
+from hammerwork.backends.postgres.ledger import ledger_columns, read_ledger
 from hammerwork.backends.postgres.refusals import translated
 from hammerwork.backends.sql import list_sql, read_preamble, read_queries, read_sql
 
@@ -24,11 +25,6 @@ CREATE TABLE IF NOT EXISTS hammerwork_migrations (
     name text PRIMARY KEY, version integer NOT NULL, least integer NOT NULL, checksum text NOT NULL,
     applied_at timestamptz NOT NULL DEFAULT now())
 """
-_COLUMNS = """
-SELECT array_agg(attname::text) FROM pg_attribute
-WHERE attrelid = to_regclass('hammerwork_migrations') AND attnum > 0 AND NOT attisdropped
-"""
-_LEDGER = "SELECT name, version, least, checksum FROM hammerwork_migrations"
 _RECORD = """
 INSERT INTO hammerwork_migrations (name, version, least, checksum) VALUES ($1, $2, $3, $4)
 ON CONFLICT (name) DO UPDATE
@@ -50,11 +46,11 @@ async def migrate(database: Database, *, version: int = VERSION) -> None:
     wanted = [Wanted(path, read_sql(_PACKAGE, path)) for path in list_sql(_PACKAGE, "migrations")]
     wanted.append(Wanted(FUNCTIONS, "".join(read_preamble(_PACKAGE, path) for path in list_sql(_PACKAGE, "sql"))))
     async with database.connection() as connection:
-        columns = await connection.fetchval(_COLUMNS)
+        columns = await ledger_columns(connection)
         if columns is not None:
             if "least" not in columns:
                 raise old_tables(database.address)
-            if not missing(database.address, wanted, await _ledger(connection), version=version):
+            if not missing(database.address, wanted, await read_ledger(connection), version=version):
                 return
     await migrating.in_turns(lambda: _apply(database, wanted, version), locked=_LOCK_NOT_AVAILABLE)
 
@@ -70,15 +66,8 @@ async def _apply(database: Database, wanted: list[Wanted], version: int) -> None
                 await connection.execute(_CREATE_LEDGER)
                 # Functions are created in the order of the files; one may call another that comes later.
                 await connection.execute("SET LOCAL check_function_bodies = off")
-                for text in missing(database.address, wanted, await _ledger(connection), version=version):
+                for text in missing(database.address, wanted, await read_ledger(connection), version=version):
                     await connection.execute(text.text)
                     await connection.execute(_RECORD, text.name, version, text.least, text.checksum)
     finally:
         connection.terminate()
-
-
-async def _ledger(connection: Any) -> dict[str, Applied]:
-    return {
-        row["name"]: Applied(version=row["version"], least=row["least"], checksum=row["checksum"])
-        for row in await connection.fetch(_LEDGER)
-    }
