@@ -54,6 +54,10 @@ class IncompatibleDatabaseError(DatabaseRefusedError):
     """The tables in the database are of a version that this one cannot work with."""
 
 
+EXIT_INCOMPATIBLE = 3
+"""Exit code of programs that an `IncompatibleDatabaseError` ends; to start them again does not help."""
+
+
 class HandlerError(HammerworkError):
     """The user's handler cannot be loaded or has the wrong shape."""
 

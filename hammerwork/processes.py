@@ -11,16 +11,13 @@ import sys
 
 import msgspec
 
-from hammerwork.errors import HandlerError, IncompatibleDatabaseError
+from hammerwork.errors import EXIT_INCOMPATIBLE, HandlerError, IncompatibleDatabaseError
 from hammerwork.handlers import load_function
 from hammerwork.queue import JobQueue
 from hammerwork.threads import any_left
 from hammerwork.worker import Worker
 
 logger = logging.getLogger("hammerwork.worker")
-
-EXIT_INCOMPATIBLE = 3
-"""Exit code of a process whose version cannot work with the tables in the database."""
 
 _RESTART_SECONDS = (0.1, 0.5, 2.0, 10.0)
 _LONG_ENOUGH_SECONDS = 60.0
@@ -56,7 +53,7 @@ class WorkerProcesses:
         self._settings = settings
         self._processes = processes
         self._stopping = asyncio.Event()
-        self._incompatible = False
+        self._outdated = False
 
     def stop(self) -> None:
         """Have all processes finish what they run; `run` returns then."""
@@ -67,16 +64,15 @@ class WorkerProcesses:
 
         Raises:
             HandlerError: The handler cannot be loaded; found out before any process is started.
-            IncompatibleDatabaseError: A newer version has changed the database so that this one must not work on it.
+            IncompatibleDatabaseError: Only newer versions may work on the database any more; all processes have ended.
         """
         load_function(self._settings.handler)
         async with asyncio.TaskGroup() as group:
             for number in range(self._processes):
                 group.create_task(self._supervise(number))
-        if self._incompatible:
+        if self._outdated:
             raise IncompatibleDatabaseError(
-                f"workers of queue {self._settings.queue!r}: a newer version has changed the database: "
-                "upgrade hammerwork here"
+                f"queue {self._settings.queue}: the database needs a newer version, as a worker process has said"
             )
 
     async def _supervise(self, number: int) -> None:
@@ -90,8 +86,8 @@ class WorkerProcesses:
             started = loop.time()
             code = await self._run_once(settings)
             if code == EXIT_INCOMPATIBLE:
-                self._incompatible = True
-                self._stopping.set()
+                self._outdated = True
+                self.stop()
             if self._stopping.is_set():
                 return
             failures = 0 if loop.time() - started > _LONG_ENOUGH_SECONDS else failures + 1
@@ -131,6 +127,7 @@ async def run_worker(settings: WorkerSettings, parent: int) -> None:
 
     Raises:
         HandlerError: The handler cannot be loaded.
+        IncompatibleDatabaseError: Only newer versions may work on the database.
     """
     handler = load_function(settings.handler)
     async with await JobQueue.connect(settings.database_url) as queue:

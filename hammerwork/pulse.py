@@ -10,7 +10,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from hammerwork.errors import HammerworkError
+from hammerwork.errors import HammerworkError, IncompatibleDatabaseError
 from hammerwork.timing import (
     EXCHANGE_SECONDS,
     HEARTBEATS_PER_LEASE,
@@ -40,6 +40,8 @@ class Pulse:
         held: Returns the ids of the claims that the worker holds. Both are called in the thread.
         heard: Called in the worker's event loop with each answer to a heartbeat.
         wake: Called there when jobs have become ready.
+        outdated: Called there, once, when only newer versions may work on the database any more. The heartbeats go on
+            until `stop`, the upkeep does not.
     """
 
     def __init__(
@@ -50,12 +52,14 @@ class Pulse:
         held: Callable[[], list[int]],
         heard: Callable[[Heard], None],
         wake: Callable[[], None],
+        outdated: Callable[[IncompatibleDatabaseError], None],
     ) -> None:
         self._backend = backend
         self._record = record
         self._held = held
         self._on_heard = heard
         self._on_wake = wake
+        self._on_outdated = outdated
         first = record()
         self._id = first.id
         self._queue = first.queue
@@ -65,6 +69,7 @@ class Pulse:
         self._line: Lifeline | None = None
         self._leads = True  # somebody has to, and may have left just now
         self._turns_missed = 0
+        self._outdated = False
         self._stop: asyncio.Event | None = None
         self._ended: asyncio.Future[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -152,6 +157,8 @@ class Pulse:
         if self._line is None:
             self._line = await self._backend.lifeline(self._queue, lambda: self._tell(self._on_wake))
             self.notified = self._line.notified
+        if not self._outdated:
+            await self._check_version(self._line)
         held = self._held()
         record = self._record()
         sent = time.monotonic()
@@ -161,11 +168,20 @@ class Pulse:
         self._known = record
         self.heard_at = sent
         self._tell(self._on_heard, heard)
-        if heard.upkeep_idle > UPKEEP_ORPHANED_SECONDS * min(1.0, self._upkeep_seconds / UPKEEP_SECONDS):
+        orphaned = heard.upkeep_idle > UPKEEP_ORPHANED_SECONDS * min(1.0, self._upkeep_seconds / UPKEEP_SECONDS)
+        if orphaned and not self._outdated:
             self._leads = True
         if heard.undelivered:
             jobs = await self._line.recover(record.id, held, older_than=RECOVER_SECONDS)
             logger.warning("queue %s: %d jobs of claims that never arrived here went back", self._queue, jobs)
+
+    async def _check_version(self, line: Lifeline) -> None:
+        # Apart from the heartbeat, which may be what the database does not understand any more.
+        try:
+            await line.check_version()
+        except IncompatibleDatabaseError as error:
+            self._outdated, self._leads = True, False
+            self._tell(self._on_outdated, error)
 
     async def _upkeep(self) -> None:
         assert self._line is not None

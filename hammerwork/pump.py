@@ -7,9 +7,14 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
-from hammerwork.backends.protocol import Settled
+from hammerwork.backends.protocol import Settled, Settlement
 from hammerwork.claims import HeldClaim
-from hammerwork.errors import DatabaseRefusedError, DatabaseUnavailableError, HammerworkError
+from hammerwork.errors import (
+    DatabaseRefusedError,
+    DatabaseUnavailableError,
+    HammerworkError,
+    IncompatibleDatabaseError,
+)
 from hammerwork.holdings import MAX_CLAIM_JOBS
 from hammerwork.timing import BACKOFF_SECONDS, EXCHANGE_SECONDS, IDLE_POLL_SECONDS, backoff
 
@@ -73,6 +78,7 @@ class Pump:
         after an answer that took too long."""
         self._one_by_one = False
         """After a refusal: to find the report that is refused."""
+        self._doubts = False
         self.stopping = False
 
     def ask_now(self) -> None:
@@ -82,11 +88,22 @@ class Pump:
         self._pause = self.poll_interval
         self._holdings.changed.set()
 
+    def doubt(self) -> None:
+        """Have `run` find out whether the database takes reports still, although none may be due for long."""
+        self._doubts = True
+        self._holdings.changed.set()
+
     async def run(self) -> None:
-        """Work until stopped and nothing is held."""
+        """Work until stopped and nothing is held.
+
+        Raises:
+            IncompatibleDatabaseError: The database does not understand this version any more.
+        """
         holdings = self._holdings
         while not (self.stopping and not holdings.claims):
             holdings.changed.clear()
+            if self._doubts:
+                await self._report_nothing()
             if holdings.suspect is not None and not self.stopping:
                 await self._begin_suspect(holdings.suspect)
             reports = self._reports()
@@ -116,6 +133,8 @@ class Pump:
             answer = await self._backend.exchange(
                 self._worker_id, self._queue_name, [held.report() for held in reports], wanted
             )
+        except IncompatibleDatabaseError:
+            raise  # nothing can be reported or given back
         except (DatabaseUnavailableError, DatabaseRefusedError) as error:
             self._keep(reports)
             if isinstance(error.__cause__, TimeoutError):
@@ -157,6 +176,17 @@ class Pump:
         elif wanted:
             self._ask_at = asked_at + self._pause
             self._pause = max(self.poll_interval, min(self._pause * _POLL_GROWTH, IDLE_POLL_SECONDS))
+
+    async def _report_nothing(self) -> None:
+        try:
+            await self._backend.exchange(self._worker_id, self._queue_name, [Settlement(claim=0, open=0)], 0)
+        except IncompatibleDatabaseError:
+            raise
+        except HammerworkError as error:
+            self._holdings.changed.set()
+            await self._back_off(error)
+        else:
+            self._doubts = False
 
     async def _begin_suspect(self, held: HeldClaim) -> None:
         """Let the queue know that a job begins that may kill this worker: only then is its end blamed on the job."""

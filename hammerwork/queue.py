@@ -48,6 +48,7 @@ class JobQueue:
             UnsupportedDatabaseError: The URL cannot be used, its driver is not installed, or the server is of a kind or
                 version, or the database of an encoding, that is not supported.
             DatabaseRefusedError: The server does not let this user in, or not with these options.
+            IncompatibleDatabaseError: Only newer versions may work on the database.
             DatabaseUnavailableError: No connection within the time.
         """
         return cls(await connect_backend(url, max_connections=max_connections, connect_timeout=connect_timeout))
@@ -71,6 +72,13 @@ class JobQueue:
     async def create_tables(self) -> None:
         """Create or upgrade the tables. Harmless when they are there, and when several programs call it at once."""
         await self.backend.migrate()
+
+    async def check_version(self) -> None:
+        """Raise `IncompatibleDatabaseError` if only newer versions may work on the database any more.
+
+        `connect` does so too, as do workers while they run, and calls whose statement is not understood any more.
+        """
+        await self.backend.check_version()
 
     async def enqueue_batch(
         self, batch: JobBatch, *, batch_id: UUID | None = None, fingerprint: str | None = None

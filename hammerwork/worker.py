@@ -72,7 +72,8 @@ class Worker:
         self._holdings = Holdings()
         self._lanes: Lanes | None = None
         self._stopping = asyncio.Event()
-        self._too_old: IncompatibleDatabaseError | None = None
+        self._outdated: IncompatibleDatabaseError | None = None
+        """Why it has stopped by itself."""
         self._stalled_at = -1
         """Jobs processed when all lanes were last seen stuck."""
         self._moved_at = time.monotonic()
@@ -91,6 +92,7 @@ class Worker:
             held=lambda: list(self._holdings.claims),
             heard=self._heard,
             wake=self._pump.ask_now,
+            outdated=self._outdate,
         )
 
     def with_concurrency(self, lanes: int) -> Self:
@@ -153,8 +155,8 @@ class Worker:
         Cancelled, it cuts running jobs short, gives back all it holds, and deregisters, within a few seconds.
 
         Raises:
-            IncompatibleDatabaseError: A newer version has changed the database meanwhile so that this one must not work
-                on it any more. The worker has shut down as by `stop`.
+            IncompatibleDatabaseError: Only newer versions may work on the database any more. The worker has stopped as
+                after `stop`; if the database takes nothing from it, running jobs are cut short, and the lease ends.
         """
         if self._stopping.is_set():
             return
@@ -164,8 +166,6 @@ class Worker:
             await self._work(lanes)
         finally:
             await self._pulse.stop()
-        if self._too_old is not None:
-            raise self._too_old
 
     async def _work(self, lanes: Lanes) -> None:
         lanes.start()
@@ -174,7 +174,7 @@ class Worker:
         service = [asyncio.create_task(job) for job in (self._upkeep(lanes), self._turn())]
         tasks = [stopped, pump, *service, *lanes.tasks]
         try:
-            # Nothing but stop() ends one of them; an error that does is a bug and must not go unseen.
+            # Nothing but stop() or a database that is too new ends one of them; any other error is a bug to be seen.
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             if self._stopping.is_set():
                 await self._shut_down(lanes, pump, grace_period=self._grace_period)
@@ -190,6 +190,8 @@ class Worker:
         for end in ends:
             if isinstance(end, BaseException) and not isinstance(end, asyncio.CancelledError):
                 raise end
+        if self._outdated is not None:
+            raise self._outdated
         if not self._stopping.is_set():
             raise RuntimeError(f"worker of queue {self.queue_name!r}: the handler cancelled a task of the worker")
 
@@ -217,10 +219,6 @@ class Worker:
         )
 
     def _heard(self, heard: Heard) -> None:
-        if heard.too_old is not None and self._too_old is None:
-            logger.error("queue %s: %s", self.queue_name, heard.too_old)
-            self._too_old = heard.too_old
-            self.stop()
         for claim_id in heard.unknown:
             held = self._holdings.claims.get(claim_id)
             if held is not None and held.open:  # else only the answer to its last report is on its way
@@ -228,6 +226,12 @@ class Worker:
         if heard.ready:
             self._pump.ask_now()
         self._holdings.changed.set()
+
+    def _outdate(self, error: IncompatibleDatabaseError) -> None:
+        logger.warning("queue %s: this worker stops: %s", self.queue_name, error)
+        self._outdated = error
+        self._pump.doubt()
+        self.stop()
 
     async def _turn(self) -> None:
         """Show that the event loop turns; the database has no part in that."""
@@ -289,10 +293,25 @@ class WorkerPool:
         return self
 
     async def start(self) -> None:
-        """Run all workers until `stop`."""
+        """Run all workers until `stop`.
+
+        Raises:
+            IncompatibleDatabaseError: Only newer versions may work on the database any more; all workers have stopped.
+        """
+        outdated: list[IncompatibleDatabaseError] = []
+
+        async def run(worker: Worker) -> None:
+            try:
+                await worker.run()
+            except IncompatibleDatabaseError as error:
+                outdated.append(error)
+                self.stop()
+
         async with asyncio.TaskGroup() as group:
             for worker in self._workers:
-                group.create_task(worker.run())
+                group.create_task(run(worker))
+        if outdated:
+            raise outdated[0]
 
     def stop(self) -> None:
         """Shut all workers down; `start` returns once they have finished."""

@@ -1,23 +1,32 @@
-"""Which migrations a database needs, and whether this version may work on it. No I/O."""
+"""Which migrations a database needs, how long they wait for others, and whether this version may work there. No I/O."""
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import re
+import time
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from hammerwork.errors import IncompatibleDatabaseError
+from hammerwork.errors import DatabaseUnavailableError, IncompatibleDatabaseError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Awaitable, Callable, Collection, Mapping
 
 VERSION = 1
 """Of what the database and this code say to each other. Grows by one with each migration or changed function."""
 
 FUNCTIONS = "functions"
 """Name in the ledger of all functions together."""
+
+LOCK_SECONDS = 5
+"""So long a migration waits for a lock, with everybody who comes later behind it; then it tries again."""
+PAUSE_SECONDS = 1.0
+"""Before it tries again: whoever waited behind it goes on first."""
+MIGRATION_SECONDS = 600.0
+"""So long it goes on to try."""
 
 _LEAST = re.compile(r"^-- least version: (\d+)$", re.MULTILINE)
 
@@ -56,9 +65,12 @@ def missing(address: str, wanted: Collection[Wanted], ledger: Mapping[str, Appli
     Raises:
         IncompatibleDatabaseError: A newer version has changed the database in a way that this one cannot work with.
     """
-    error = too_old(address, max((applied.least for applied in ledger.values()), default=0), version=version)
-    if error is not None:
-        raise error
+    check_least(
+        address,
+        max((applied.least for applied in ledger.values()), default=0),
+        newest=max((applied.version for applied in ledger.values()), default=0),
+        version=version,
+    )
     return [
         text
         for text in wanted
@@ -67,14 +79,40 @@ def missing(address: str, wanted: Collection[Wanted], ledger: Mapping[str, Appli
     ]
 
 
-def too_old(address: str, least: int, *, version: int = VERSION) -> IncompatibleDatabaseError | None:
-    """Return the error for a process of a version below the `least` that may work on the database; else None."""
-    if least <= version:
-        return None
-    return IncompatibleDatabaseError(
-        f"database {address}: only version {least} or later can work with its tables; this is version {version}: "
-        "upgrade hammerwork here"
-    )
+def check_least(address: str, least: int, *, newest: int, version: int = VERSION) -> None:
+    """Raise `IncompatibleDatabaseError` if `version` must not work on the database any more.
+
+    Args:
+        address: What messages call the database.
+        least: The greatest `least` of its ledger.
+        newest: The greatest version of its ledger.
+        version: Of this code.
+    """
+    if least > version:
+        raise IncompatibleDatabaseError(
+            f"database {address}: its tables are of version {newest}, which version {least} or later can work with; "
+            f"this is version {version}: upgrade hammerwork here"
+        )
+
+
+async def in_turns(attempt: Callable[[], Awaitable[None]], *, locked: str | int) -> None:
+    """Call `attempt` until it has met no lock that others keep for more than `LOCK_SECONDS`.
+
+    Args:
+        attempt: Applies what is missing, with a limit of `LOCK_SECONDS` for each lock; called again, it goes on.
+        locked: The server's code of a lock that it did not get.
+
+    Raises:
+        DatabaseUnavailableError: The lock was not to be had within `MIGRATION_SECONDS`, or something else failed.
+    """
+    deadline = time.monotonic() + MIGRATION_SECONDS
+    while True:
+        try:
+            return await attempt()
+        except DatabaseUnavailableError as error:
+            if error.code != locked or time.monotonic() > deadline:
+                raise
+        await asyncio.sleep(PAUSE_SECONDS)
 
 
 def old_tables(address: str) -> IncompatibleDatabaseError:

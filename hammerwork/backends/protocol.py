@@ -9,7 +9,6 @@ from uuid import UUID
 import msgspec
 
 from hammerwork.batch import PartialFailureMode, Priority, RetryPolicy
-from hammerwork.errors import IncompatibleDatabaseError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Awaitable, Callable, Collection, Iterable, Sequence
@@ -127,8 +126,6 @@ class Heard(msgspec.Struct, kw_only=True):
     """Something of the worker's queue can be claimed."""
     upkeep_idle: float = 0.0
     """Seconds since somebody did the upkeep."""
-    too_old: IncompatibleDatabaseError | None = None
-    """A newer version has changed the database so that this one must not work on it any more."""
 
 
 class Upkeep(msgspec.Struct, kw_only=True):
@@ -145,6 +142,10 @@ class Lifeline(Protocol):
 
     notified: bool
     """Whether notifications arrive on this connection."""
+
+    async def check_version(self) -> None:
+        """Raise `IncompatibleDatabaseError` if only newer versions may work on the database."""
+        ...
 
     async def heartbeat(self, worker: WorkerRecord, known: WorkerRecord | None, held: Sequence[int]) -> Heard:
         """Register the worker, or show that it lives.
@@ -181,6 +182,7 @@ class Backend(Protocol):
     async def close(self) -> None: ...
     async def ping(self) -> None: ...
     async def migrate(self) -> None: ...
+    async def check_version(self) -> None: ...
 
     async def enqueue(self, batch: JobBatch, jobs: Sequence[Job], *, batch_id: UUID, fingerprint: str | None) -> UUID:
         """Store a valid batch."""

@@ -11,8 +11,7 @@ import typer
 from rich.console import Console
 
 from hammerwork.cli.report import EXIT_BAD_INPUT
-from hammerwork.errors import HammerworkError, IncompatibleDatabaseError
-from hammerwork.processes import EXIT_INCOMPATIBLE
+from hammerwork.errors import EXIT_INCOMPATIBLE, HammerworkError, IncompatibleDatabaseError
 from hammerwork.queue import JobQueue
 
 if TYPE_CHECKING:
@@ -54,6 +53,11 @@ def fail(message: str, code: int = EXIT_BAD_INPUT) -> NoReturn:
     raise typer.Exit(code)
 
 
+def fail_with(error: HammerworkError) -> NoReturn:
+    """Print what is wrong and end with 3 if this version is too old for the database, else with 2."""
+    fail(str(error), EXIT_INCOMPATIBLE if isinstance(error, IncompatibleDatabaseError) else EXIT_BAD_INPUT)
+
+
 def with_queue(url: str, operation: Callable[[JobQueue], Awaitable[T]]) -> T:
     """Return what `operation` returns for the queue at `url`; an error of Hammerwork's ends the command."""
 
@@ -63,10 +67,8 @@ def with_queue(url: str, operation: Callable[[JobQueue], Awaitable[T]]) -> T:
 
     try:
         return run_loop(run())
-    except IncompatibleDatabaseError as error:
-        fail(str(error), EXIT_INCOMPATIBLE)
     except HammerworkError as error:
-        fail(str(error))
+        fail_with(error)
 
 
 def run_loop(main: Coroutine[Any, Any, T]) -> T:

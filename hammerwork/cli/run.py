@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 from rich.console import Console
 
-from hammerwork.cli.console import Output, OutputOption, fail, run_loop, standard_output
+from hammerwork.cli.console import Output, OutputOption, fail, fail_with, run_loop, standard_output
 from hammerwork.cli.embedded import embedded_postgres
 from hammerwork.cli.expansion import expand
 from hammerwork.cli.handlers import load_handler
@@ -19,7 +19,6 @@ from hammerwork.cli.local import LocalRun, Stop
 from hammerwork.cli.manifests import check_runnable, read_manifests
 from hammerwork.cli.progress import make_display
 from hammerwork.cli.report import (
-    EXIT_BAD_INPUT,
     EXIT_FAILED,
     EXIT_INTERRUPTED,
     EXIT_TERMINATED,
@@ -28,8 +27,7 @@ from hammerwork.cli.report import (
     encode,
     print_tables,
 )
-from hammerwork.errors import DatabaseError, DatabaseRefusedError, HammerworkError, IncompatibleDatabaseError
-from hammerwork.processes import EXIT_INCOMPATIBLE
+from hammerwork.errors import DatabaseError, DatabaseRefusedError, HammerworkError
 from hammerwork.queue import JobQueue
 
 if TYPE_CHECKING:
@@ -49,6 +47,7 @@ HELP = (
     "[bold]0[/bold] every batch completed without a failed job\n\n"
     "[bold]1[/bold] a job or a batch failed, the time ran out, or the database went away\n\n"
     "[bold]2[/bold] bad input\n\n"
+    "[bold]3[/bold] this version is too old for the database\n\n"
     "[bold]130[/bold] Ctrl-C"
 )
 
@@ -100,8 +99,12 @@ def run(  # noqa: PLR0917 (typer names the options)
         handlers = {pool.label: load_handler(pool, handler) for pool in manifests.pools}
         with _termination_raises(), _database(database_url, keep_data) as url:
             report = run_loop(_run(url, manifests, handlers, notes, timeout))
+    except DatabaseRefusedError as error:
+        fail_with(error)
+    except DatabaseError as error:
+        fail(str(error), EXIT_FAILED)
     except HammerworkError as error:
-        fail(str(error), _exit_code(error))
+        fail_with(error)
     except KeyboardInterrupt:
         fail("interrupted", EXIT_INTERRUPTED)
     if output is Output.JSON:
@@ -111,14 +114,6 @@ def run(  # noqa: PLR0917 (typer names the options)
     if report.ending is Ending.TIMED_OUT:
         fail(f"the time of {timeout:g} s ran out: what had not started was cancelled", EXIT_FAILED)
     raise typer.Exit(report.exit_code())
-
-
-def _exit_code(error: HammerworkError) -> int:
-    if isinstance(error, IncompatibleDatabaseError):
-        return EXIT_INCOMPATIBLE
-    if isinstance(error, DatabaseRefusedError) or not isinstance(error, DatabaseError):
-        return EXIT_BAD_INPUT
-    return EXIT_FAILED
 
 
 @contextlib.contextmanager

@@ -9,10 +9,10 @@ from typing import Annotated
 
 import typer
 
-from hammerwork.cli.console import DatabaseURL, fail, run_loop, with_queue
+from hammerwork.cli.console import DatabaseURL, fail_with, run_loop, with_queue
 from hammerwork.errors import HandlerError, IncompatibleDatabaseError
 from hammerwork.init import leave_init_behind
-from hammerwork.processes import EXIT_INCOMPATIBLE, WorkerProcesses, WorkerSettings
+from hammerwork.processes import WorkerProcesses, WorkerSettings
 
 
 def worker(  # noqa: PLR0917 (typer names the options)
@@ -27,7 +27,10 @@ def worker(  # noqa: PLR0917 (typer names the options)
         float, typer.Option(min=0, help="Seconds that running jobs have after SIGTERM or Ctrl-C.")
     ] = 30.0,
 ) -> None:
-    """Run the jobs of a queue until SIGTERM or Ctrl-C; processes that die are started again."""
+    """Run the jobs of a queue until SIGTERM or Ctrl-C; processes that die are started again.
+
+    Ends with 3 when this version is too old for the database.
+    """
     leave_init_behind()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     settings = WorkerSettings(
@@ -47,7 +50,5 @@ def worker(  # noqa: PLR0917 (typer names the options)
 
     try:
         run_loop(run())
-    except HandlerError as error:
-        fail(str(error))
-    except IncompatibleDatabaseError as error:
-        fail(str(error), EXIT_INCOMPATIBLE)
+    except (HandlerError, IncompatibleDatabaseError) as error:
+        fail_with(error)

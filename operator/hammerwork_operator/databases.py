@@ -81,12 +81,12 @@ class Database:
 
     async def _poll(self) -> None:
         wakes = dict(self._wakes)
+        if wakes or self.error is not None:
+            await self.queue.check_version()
         if wakes:
             self.used_at = time.monotonic()
             self._changed(wakes, await self.queue.get_batch_statuses(list(wakes)))
             await self.queue.upkeep()
-        elif self.error is not None:
-            await self.queue.ping()
         self._failures = 0
         if self.error is not None:
             self.error = None
@@ -108,7 +108,7 @@ class Database:
         news = self.error is None
         self.error = message
         if news:
-            _LOGGER.warning("a database does not answer: %s", message)
+            _LOGGER.warning("a database cannot be used: %s", message)
             _wake_all(self._wakes)
 
 

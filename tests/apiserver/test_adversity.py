@@ -10,6 +10,7 @@ from uuid import UUID
 import asyncpg
 
 from hammerwork import Job, JobQueue
+from hammerwork.backends.migrating import VERSION
 from tests.apiserver.barrier import loading_stops_at
 from tests.apiserver.kubectl import condition
 from tests.apiserver.operator_process import OperatorUnderTest, jobbatch, secret
@@ -49,6 +50,31 @@ async def test_a_database_that_restarts_is_waited_for(kubectl: Kubectl, operator
         assert after["status"]["batchId"] == before["status"]["batchId"]
         async with worker(server.url()):
             await kubectl.wait("jobbatch", "steady", complete)
+
+
+async def test_a_database_that_needs_a_newer_operator_is_left_alone_and_told_of(
+    kubectl: Kubectl, operator: OperatorUnderTest, with_database: str
+) -> None:
+    kubectl.create(jobbatch("followed", jobs=THREE))
+    await kubectl.wait("jobbatch", "followed", running)
+    connection = await asyncpg.connect(with_database)
+    await connection.execute("UPDATE hammerwork_migrations SET version = 99, least = 98")
+    sentence = f"which version 98 or later can work with; this is version {VERSION}: upgrade hammerwork"
+
+    def told(found: Manifest) -> bool:
+        return any(
+            each["reason"] == "DatabaseUnavailable" and sentence in each["message"]
+            for each in found.get("status", {}).get("conditions", [])
+            if each["type"] == "Ready"
+        )
+
+    await kubectl.wait("jobbatch", "followed", told)
+    kubectl.create(jobbatch("late", jobs=THREE))
+    await kubectl.wait("jobbatch", "late", told)
+    assert await connection.fetchval("SELECT count(*) FROM hammerwork_batches") == 1
+    await connection.close()
+    assert operator.probe("/readyz") == 200
+    assert operator.log().count("a database cannot be used: ") == 1
 
 
 async def test_an_operator_that_is_told_to_stop_while_loading_goes_on_later(

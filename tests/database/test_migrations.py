@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from hammerwork import (
-    DatabaseRefusedError,
-    DatabaseUnavailableError,
-    IncompatibleDatabaseError,
-    Job,
-    JobBatch,
-    JobQueue,
-    Worker,
-)
-from hammerwork.backends.postgres import migrate
-from hammerwork.processes import EXIT_INCOMPATIBLE
+from hammerwork import DatabaseRefusedError, DatabaseUnavailableError, Job, JobBatch, JobQueue
+from hammerwork.backends import migrating
+from hammerwork.backends.mysql import migrate as mysql_migrate
+from hammerwork.backends.postgres import migrate as postgres_migrate
 from tests.database import observing
-from tests.database.observing import DEADLINE_SECONDS, Sql, eventually, happens, only_postgres
+from tests.database.observing import DEADLINE_SECONDS, only_postgres
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
 
 
 async def test_eight_programs_may_create_the_tables_at_once(database_url: str) -> None:
@@ -62,19 +57,41 @@ async def test_changed_functions_replace_the_old_ones(queue: JobQueue, database_
         assert await sql.value("SELECT checksum FROM hammerwork_migrations WHERE name = 'functions'") != "old"
 
 
-@only_postgres
+@contextlib.asynccontextmanager
+async def somebody_migrating(database_url: str) -> AsyncIterator[None]:
+    """The lock of a migration is held during the block."""
+    async with observing.sql(database_url) as sql:
+        if database_url.startswith("postgres"):
+            await sql.run("BEGIN")
+            await sql.rows("SELECT pg_advisory_xact_lock($1::bigint)", postgres_migrate._LOCK)
+        else:
+            for statement in mysql_migrate._CREATE_LEDGER.decode().split(";"):
+                await sql.run(statement)
+            await sql.run("COMMIT")
+            for statement in mysql_migrate._LOCK_LEDGER.decode().split(";"):
+                await sql.run(statement)
+        yield
+        await sql.run("COMMIT")
+
+
 async def test_a_migration_waits_for_a_lock_in_turns(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever wants a table that a migration waits for would wait behind it, for as long as the lock is held."""
-    monkeypatch.setattr(migrate, "_LOCK_SECONDS", 1)
-    async with observing.sql(database_url) as sql, await JobQueue.connect(database_url) as queue:
-        await sql.run("BEGIN")
-        await sql.rows("SELECT pg_advisory_xact_lock($1::bigint)", migrate._LOCK)
-        creation = asyncio.create_task(queue.create_tables())
-        await asyncio.wait([creation], timeout=2.5)
-        assert not creation.done()
-        await sql.run("COMMIT")
+    monkeypatch.setattr(migrating, "LOCK_SECONDS", 1)
+    async with await JobQueue.connect(database_url) as queue:
+        async with somebody_migrating(database_url):
+            creation = asyncio.create_task(queue.create_tables())
+            await asyncio.wait([creation], timeout=3.5)
+            assert not creation.done()
         await asyncio.wait_for(creation, DEADLINE_SECONDS)
         await queue.enqueue_batch(JobBatch("b").with_jobs([Job("q", 1)]))
+
+
+async def test_a_migration_does_not_wait_for_ever(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(migrating, "LOCK_SECONDS", 1)
+    monkeypatch.setattr(migrating, "MIGRATION_SECONDS", 2.0)
+    async with await JobQueue.connect(database_url) as queue, somebody_migrating(database_url):
+        with pytest.raises(DatabaseUnavailableError, match=r"(?i)lock"):
+            await asyncio.wait_for(queue.create_tables(), DEADLINE_SECONDS)
 
 
 async def test_tables_of_before_the_first_release_are_refused(database_url: str) -> None:
@@ -84,61 +101,10 @@ async def test_tables_of_before_the_first_release_are_refused(database_url: str)
             await queue.create_tables()
 
 
-async def upgrade_that_needs_a_newer_version(sql: Sql) -> None:
-    await sql.run("UPDATE hammerwork_migrations SET least = 98")
-
-
-async def test_a_running_worker_ends_when_the_database_has_become_too_new_for_it(
-    queue: JobQueue, sql: Sql, caplog: pytest.LogCaptureFixture
-) -> None:
-    """It finishes what it runs and gives back the rest; a newer worker goes on."""
-    batch_id = await queue.enqueue_batch(JobBatch("b").with_jobs(Job("q", n) for n in range(100)))
-    started, go_on = asyncio.Event(), asyncio.Event()
-    ran: list[int | None] = []
-
-    async def handler(job: Job) -> None:
-        started.set()
-        await go_on.wait()
-        ran.append(job.index)
-
-    worker = Worker(queue, "q", handler, lease_seconds=3.0).with_concurrency(2)
-    task = asyncio.create_task(worker.run())
-    await asyncio.wait_for(started.wait(), DEADLINE_SECONDS)
-    await upgrade_that_needs_a_newer_version(sql)
-    await happens(lambda: "only version 98" in caplog.text)
-    go_on.set()
-    with pytest.raises(IncompatibleDatabaseError, match="only version 98 or later can work with its tables"):
-        await asyncio.wait_for(task, DEADLINE_SECONDS)
-    status = await queue.get_batch_status(batch_id)
-    assert len(ran) == 2
-    assert (status.completed_jobs, status.running_jobs, status.pending_jobs) == (2, 0, 98)
-    assert await queue.get_workers() == []
-
-
-async def test_worker_processes_end_with_a_code_of_their_own_then(
-    queue: JobQueue, sql: Sql, database_url: str, tmp_path: Path
-) -> None:
-    (tmp_path / "code.py").write_text("async def run(job): pass\n")
-    process = await asyncio.create_subprocess_exec(
-        Path(sys.executable).with_name("hammerwork"), "worker", "--database-url", database_url, "--queue", "q",
-        "--handler", "code.py:run", "--processes", "2", cwd=tmp_path, stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    try:
-        await eventually(lambda: queue.get_workers("q"), lambda workers: len(workers) == 2)
-        await upgrade_that_needs_a_newer_version(sql)
-        _, errors = await asyncio.wait_for(process.communicate(), DEADLINE_SECONDS)
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-    assert process.returncode == EXIT_INCOMPATIBLE
-    assert b"only version 98 or later can work with its tables; this is version" in errors
-    assert b"again in" not in errors
-
-
 async def test_a_database_that_only_newer_versions_can_work_with_is_refused(queue: JobQueue, database_url: str) -> None:
     async with observing.sql(database_url) as sql:
         await sql.run("UPDATE hammerwork_migrations SET version = 99, least = 98")
-        with pytest.raises(DatabaseRefusedError, match="only version 98 or later can work with its tables"):
+        with pytest.raises(DatabaseRefusedError, match="of version 99, which version 98 or later can work with"):
             await queue.create_tables()
         await sql.run("UPDATE hammerwork_migrations SET version = 99, least = 1, checksum = 'of a newer process'")
         await queue.create_tables()

@@ -1,226 +1,307 @@
-"""Two versions on one database: this one, and a made-up next one, each from a wheel of its own."""
+"""Programs of two versions on one database, as while images are replaced: upgrade, rollback, and a version too far."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import re
-import shutil
 import signal
-import subprocess
 import sys
-import zipfile
 from collections import Counter
-from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+import psutil
 import pytest
 
+from hammerwork import BatchState, Job, JobBatch, JobQueue
 from hammerwork.backends.migrating import VERSION
-from hammerwork.processes import EXIT_INCOMPATIBLE
-from tests.database.observing import DEADLINE_SECONDS, eventually, finished
+from tests.database import observing
+from tests.database.observing import DEADLINE_SECONDS, eventually, finished, happens
+from tests.harness import versions
+from tests.harness.versions import NEXT, Installation
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
 
-    from hammerwork import JobQueue
     from tests.database.observing import Sql
 
-ROOT = Path(__file__).parents[2]
-PROGRAM = Path(__file__).with_name("versioned.py")
+HANDLER = """
+import asyncio, os
+from pathlib import Path
+from hammerwork.backends.migrating import VERSION
+
+ledger = os.open("ledger", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+
+async def run(job):
+    await asyncio.sleep(0.001)
+    while job.payload == "wait" and not Path("go").exists():
+        await asyncio.sleep(0.02)
+    os.write(ledger, f"{VERSION} {job.batch_id} {job.index}\\n".encode())
+"""
+"""Notes each run: by which version, and of which job. Some wait until the test lets them go."""
+
+ENQUEUER = """
+import asyncio, itertools, sys
+from hammerwork import Job, JobBatch, JobQueue
+
+async def main(url):
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_reader(0, stop.set)
+    async with await JobQueue.connect(url) as queue:
+        await queue.create_tables()
+        for size in itertools.cycle([1, 30, 300, 1_200]):
+            jobs = [Job("q", "quick") for _ in range(size)]
+            if size > 1_000:
+                batch_id = await queue.enqueue_stream(JobBatch("stream", queue="q"), jobs)
+            else:
+                batch_id = await queue.enqueue_batch(JobBatch("batch").with_jobs(jobs))
+            print(batch_id, size, flush=True)
+            try:
+                await asyncio.wait_for(stop.wait(), 0.1)
+            except TimeoutError:
+                continue
+            return
+
+asyncio.run(main(sys.argv[1]))
+"""
+"""Enqueues one batch after the other until its standard input ends; writes id and size of each."""
+
+ENOUGH = 200
+"""Jobs that show that a pair of versions works together."""
 
 
-def build(tree: Path, place: Path) -> Path:
-    """Build the wheel of a tree and unpack it; return the folder for the import path."""
-    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(place)]
-    done = subprocess.run(command, cwd=tree, check=False, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    (wheel,) = place.glob("*.whl")
-    with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(place / "packages")
-    return place / "packages"
+class Installations:
+    """This version, and those that are made of it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.this = versions.this_version(folder / "this")
+        self.next = versions.next_version(self.this, folder / "next")
+        self.closing = versions.closing_version(self.next, folder / "closing")
+        self.breaking = versions.breaking_version(self.next, folder / "breaking")
 
 
-def change(file: Path, pattern: str, replacement: str) -> None:
-    text, count = re.subn(pattern, replacement, file.read_text(), flags=re.DOTALL)
-    assert count == 1, f"{file.name}: {pattern!r} found {count} times"
-    file.write_text(text)
+class Program:
+    """A program of a version of Hammerwork."""
 
+    def __init__(self, version: int, process: asyncio.subprocess.Process) -> None:
+        self.version = version
+        self._process = process
+        self.lines: list[str] = []
+        self._reading = asyncio.create_task(self._read())
 
-def make_next(tree: Path) -> None:
-    """Make a next version of a tree: a column more, a function with another body, one with another signature."""
-    backends = tree / "hammerwork/backends"
-    change(backends / "migrating.py", rf"\nVERSION = {VERSION}\n", f"\nVERSION = {VERSION + 1}\n")
-    for database in ("postgres", "mysql"):
-        migration = "ALTER TABLE hammerwork_batches ADD COLUMN remark VARCHAR(100);\n"
-        if database == "mysql":  # what is there already it leaves alone, there as in all migrations
-            migration = "ALTER TABLE hammerwork_batches ADD COLUMN remark VARCHAR(100)"
-        (backends / database / "migrations/900_remark.sql").write_text(migration)
-    sql = backends / "postgres/sql"
-    change(
-        sql / "settle.sql",
-        r"(hammerwork_count\(p_batch uuid.*?SET\n)",
-        r"\1            remark = 'counted by the next version',\n",
-    )
-    change(
-        sql / "claim.sql",
-        r"(CREATE OR REPLACE FUNCTION hammerwork_exchange_)1(.*?)(p_reports json)(.*?END \$\$;\n)",
-        r"\g<1>1\2\3\4\n\g<1>2\2\3, p_remark text\4",
-    )
-    change(
-        sql / "claim.sql",
-        r"hammerwork_exchange_1\(\$1, \$2, \$3, \$4, \$5\)",
-        "hammerwork_exchange_2($1, $2, $3, $4, $5, 'next')",
-    )
-    change(
-        backends / "mysql/sql/settle.sql",
-        r"(SET b\.state = t\.state, )(b\.completed)",
-        r"\1b.remark = 'counted by the next version', \2",
-    )
+    async def _read(self) -> None:
+        assert self._process.stdout is not None
+        async for line in self._process.stdout:
+            self.lines.append(line.decode().rstrip())
 
+    def batches(self) -> dict[UUID, int]:
+        """Return the sizes of the batches that an enqueuer has told."""
+        return {UUID(batch_id): int(size) for batch_id, size in (line.split() for line in self.lines)}
 
-@pytest.fixture(scope="session")
-def versions(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Import paths of this version, the next, and a next one whose tables this version cannot work with."""
-    place = tmp_path_factory.mktemp("versions")
-    tree = place / "tree"
-    tree.mkdir()
-    for name in ("hammerwork", "operator", "worker_image", "crds"):
-        shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "README.md", "CHANGELOG.md", "LICENSE"):
-        shutil.copy(ROOT / name, tree)
-    paths = {"this": build(tree, place / "this")}
-    make_next(tree)
-    paths["next"] = build(tree, place / "next")
-    for database in ("postgres", "mysql"):
-        migration = tree / f"hammerwork/backends/{database}/migrations/900_remark.sql"
-        migration.write_text(f"-- least version: {VERSION + 1}\n{migration.read_text()}")
-    return paths | {"demanding": build(tree, place / "demanding")}
-
-
-class Programs:
-    """A worker and an enqueuer of one version."""
-
-    def __init__(self, packages: Path, url: str, place: Path) -> None:
-        self._packages = packages
-        self._version = VERSION if packages.parent.name == "this" else VERSION + 1
-        self._url = url
-        place.mkdir()
-        self.ran = place / "ran"
-        self.stored = place / "stored"
-        self._processes: list[asyncio.subprocess.Process] = []
-
-    async def start(self, role: str) -> None:
-        file = {"work": self.ran, "enqueue": self.stored}[role]
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            str(PROGRAM),
-            role,
-            self._url,
-            str(file),
-            stdout=asyncio.subprocess.PIPE,
-            env={"PYTHONPATH": str(self._packages), "PYTHONDONTWRITEBYTECODE": "1"},
-        )
-        self._processes.append(process)
-        assert process.stdout is not None
-        line = await asyncio.wait_for(process.stdout.readline(), DEADLINE_SECONDS)
-        assert line == b"ready %d\n" % self._version, f"{role}: {line!r}"
+    async def ended(self) -> int:
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            await asyncio.shield(self._reading)
+            return await self._process.wait()
 
     async def stop(self) -> None:
-        """End both, the enqueuer first; fails unless they end well."""
-        while self._processes:
-            process = self._processes[-1]
-            process.send_signal(signal.SIGTERM)
-            assert await asyncio.wait_for(process.wait(), DEADLINE_SECONDS) == 0
-            self._processes.pop()
+        """End a worker by a signal, an enqueuer by the end of its standard input; both have to end with 0."""
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        else:
+            self._process.send_signal(signal.SIGTERM)
+        assert await self.ended() == 0, self.lines
 
-    async def ended(self, number: int) -> int:
-        """Return the exit code of the process that was started as the `number`-th, from 0, once it has ended."""
-        code = await asyncio.wait_for(self._processes[number].wait(), DEADLINE_SECONDS)
-        del self._processes[number]
-        return code
-
-    def kill(self) -> None:
-        for process in self._processes:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-
-    async def store(self, count: int) -> None:
-        """Return when the enqueuer has stored so many more batches."""
-        before = len(lines(self.stored))
-
-        async def look() -> int:
-            return len(lines(self.stored)) - before
-
-        await eventually(look, lambda stored: stored >= count)
+    async def kill(self) -> None:
+        """End the program and all that it has started, if it is still there."""
+        if self._process.returncode is None:
+            self._process.send_signal(signal.SIGSTOP)  # so that it starts nothing more
+            for process in (*psutil.Process(self._process.pid).children(recursive=True), self._process):
+                with contextlib.suppress(ProcessLookupError, psutil.NoSuchProcess):
+                    process.kill()
+        await self.ended()
 
 
-def lines(file: Path) -> list[str]:
-    return file.read_text().splitlines() if file.exists() else []
+class Stage:
+    """Programs on one database, and the ledger of all runs."""
+
+    def __init__(self, folder: Path, url: str) -> None:
+        self._folder = folder
+        self._url = url
+        self._programs: list[Program] = []
+        (folder / "handlers.py").write_text(HANDLER)
+        (folder / "enqueuer.py").write_text(ENQUEUER)
+
+    async def _start(
+        self, of: Installation, *arguments: str, told: bool = False, settings: dict[str, str] | None = None
+    ) -> Program:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *arguments,
+            cwd=self._folder,
+            env=of.environment(HAMMERWORK_DATABASE_URL=self._url, **settings or {}),
+            stdin=asyncio.subprocess.PIPE if told else None,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        self._programs.append(Program(of.version, process))
+        return self._programs[-1]
+
+    async def container(self, of: Installation) -> Program:
+        """Start a worker as in a container."""
+        settings = {"HAMMERWORK_HANDLER": "handlers:run", "HAMMERWORK_QUEUE": "q", "HAMMERWORK_PORT": "0"}
+        return await self._start(of, "-m", "hammerwork_worker", settings=settings)
+
+    async def command(self, of: Installation, *arguments: str) -> Program:
+        return await self._start(of, "-m", "hammerwork.cli.main", *arguments)
+
+    async def enqueuer(self, of: Installation) -> Program:
+        return await self._start(of, "enqueuer.py", self._url, told=True)
+
+    def let_go(self) -> None:
+        """End the jobs that wait."""
+        (self._folder / "go").touch()
+
+    def runs(self) -> list[tuple[int, UUID, int]]:
+        """Return version, batch and index of all runs so far."""
+        ledger = self._folder / "ledger"
+        lines = ledger.read_text().splitlines(keepends=True) if ledger.exists() else []
+        found = (line.split() for line in lines if line.endswith("\n"))
+        return [(int(version), UUID(batch_id), int(index)) for version, batch_id, index in found]
+
+    def jobs_run(self) -> Counter[tuple[UUID, int]]:
+        """Return how often each job ran."""
+        return Counter((batch_id, index) for _, batch_id, index in self.runs())
+
+    async def close(self) -> None:
+        for program in self._programs:
+            await program.kill()
 
 
-@contextlib.asynccontextmanager
-async def programs(packages: Path, url: str, place: Path) -> AsyncIterator[Programs]:
-    both = Programs(packages, url, place)
+@pytest.fixture(scope="module")
+def installations(tmp_path_factory: pytest.TempPathFactory) -> Installations:
+    return Installations(tmp_path_factory.mktemp("versions"))
+
+
+@pytest.fixture
+async def stage(tmp_path: Path, database_url: str) -> AsyncIterator[Stage]:
+    stage = Stage(tmp_path, database_url)
     try:
-        await both.start("work")
-        await both.start("enqueue")
-        yield both
+        yield stage
     finally:
-        both.kill()
+        await stage.close()
 
 
-async def all_ended(queue: JobQueue, *both: Programs) -> dict[UUID, int]:
-    """Wait for all batches that have been stored; return their numbers of jobs, all of which have completed."""
-    batches = {}
-    for batch_id in [UUID(line) for one in both for line in lines(one.stored)]:
-        status = await finished(queue, batch_id)
-        assert (status.completed_jobs, status.failed_jobs) == (status.total_jobs, 0)
-        batches[batch_id] = status.total_jobs
-    return batches
+async def assert_newer_is_in_place(sql: Sql, database_url: str) -> None:
+    """What the next version has put into the database is there, and what older ones call too."""
+    assert await sql.value("SELECT version FROM hammerwork_migrations WHERE name LIKE '%900_next.sql'") == NEXT
+    assert await sql.value("SELECT version FROM hammerwork_migrations WHERE name LIKE '%001_tables.sql'") <= NEXT
+    if database_url.startswith("postgres"):
+        assert await sql.value("SELECT version FROM hammerwork_migrations WHERE name = 'functions'") == NEXT
+        functions = "SELECT count(*) FROM pg_proc WHERE proname"
+        assert await sql.value(f"{functions} IN ('hammerwork_enqueue_1', 'hammerwork_enqueue_2')") == 2
+        assert await sql.value(f"{functions} = 'hammerwork_upkeep_1' AND prosrc LIKE '%v_next_version%'") == 1
 
 
-def check_runs(batches: dict[UUID, int], *both: Programs) -> None:
-    """Fail unless each job has run to its end once, and some on each side."""
-    runs = [Counter(line for line in lines(one.ran) if UUID(line.split()[0]) in batches) for one in both]
-    assert all(runs), "both have worked"
-    assert set(sum(runs, Counter()).values()) == {1}
-    assert sum(run.total() for run in runs) == sum(batches.values())
-
-
-@pytest.mark.parametrize("order", [("this", "next"), ("next", "this")], ids=["upgrade", "rollback"])
-async def test_two_versions_under_load(  # noqa: PLR0917 (fixtures)
-    order: tuple[str, str], versions: dict[str, Path], queue: JobQueue, sql: Sql, database_url: str, tmp_path: Path
+@pytest.mark.parametrize("order", ["upgrade", "rollback"])
+async def test_two_versions_work_on_one_database(
+    installations: Installations, stage: Stage, database_url: str, order: str
 ) -> None:
-    """The second comes while the first works; later the first goes. Every job runs to its end once, by one of them."""
-    first, second = (versions[name] for name in order)
-    async with programs(first, database_url, tmp_path / "first") as old:
-        await old.store(8)
-        async with programs(second, database_url, tmp_path / "second") as new:
-            await asyncio.gather(old.store(8), new.store(8))
-            await old.stop()
-            await new.store(8)
-            batches = await all_ended(queue, old, new)
-            await new.stop()
-    check_runs(batches, old, new)
-    assert await sql.value("SELECT max(version) FROM hammerwork_migrations") == VERSION + 1
-    if database_url.startswith("postgres"):  # there, the functions are the database's
-        assert await sql.value("SELECT version FROM hammerwork_migrations WHERE name = 'functions'") == VERSION + 1
-        last = list(batches)[-1]
-        remark = await sql.value("SELECT remark FROM hammerwork_batches WHERE id = $1", last)
-        assert remark == "counted by the next version"
+    first, second = installations.this, installations.next
+    if order == "rollback":
+        first, second = second, first
+    leaving = [await stage.container(first), await stage.enqueuer(first)]
+    await happens(lambda: len(stage.runs()) >= ENOUGH)
+
+    staying = [await stage.container(second), await stage.enqueuer(second)]
+    enqueuers = [leaving[1], staying[1]]
+
+    def pairs() -> Counter[tuple[int, int]]:
+        """Count runs by the version that ran the job and the one that enqueued it."""
+        by = {batch_id: each.version for each in enqueuers for batch_id in each.batches()}
+        return Counter((version, by[batch_id]) for version, batch_id, _ in stage.runs() if batch_id in by)
+
+    before = pairs()
+
+    async def since() -> Counter[tuple[int, int]]:
+        return pairs() - before
+
+    # What either has enqueued since the second one came is run by both.
+    await eventually(since, lambda ran: len(ran) == 4 and min(ran.values()) >= ENOUGH)
+    for program in reversed(leaving):
+        await program.stop()
+    alone = len(stage.runs())
+    await happens(lambda: len(stage.runs()) >= alone + ENOUGH)
+    await staying[1].stop()
+
+    made_by = {batch_id: each.version for each in enqueuers for batch_id in each.batches()}
+    sizes = {batch_id: size for each in enqueuers for batch_id, size in each.batches().items()}
+    async with await JobQueue.connect(database_url) as queue, observing.sql(database_url) as sql:
+        for batch_id, size in sizes.items():
+            status = await finished(queue, batch_id)
+            assert (status.state, status.total_jobs, status.completed_jobs) == (BatchState.COMPLETED, size, size)
+        await staying[0].stop()
+        assert stage.jobs_run() == Counter((batch_id, index) for batch_id in sizes for index in range(sizes[batch_id]))
+        assert {version for version, _, _ in stage.runs()} == {VERSION, NEXT}
+        await assert_newer_is_in_place(sql, database_url)
+        small = [batch_id for batch_id, size in sizes.items() if size < 1_000]
+        noted = dict(await sql.rows("SELECT id, made_by FROM hammerwork_batches"))
+        noted = {UUID(bytes=key) if isinstance(key, bytes) else UUID(str(key)): value for key, value in noted.items()}
+        assert {batch_id: noted[batch_id] for batch_id in small} == {batch_id: made_by[batch_id] for batch_id in small}
 
 
-async def test_workers_that_are_too_old_end_while_those_of_the_next_version_go_on(
-    versions: dict[str, Path], queue: JobQueue, database_url: str, tmp_path: Path
+@pytest.mark.parametrize("kind", ["closing", "breaking"])
+async def test_workers_that_are_too_old_end_and_newer_ones_run_what_they_held(
+    installations: Installations, stage: Stage, queue: JobQueue, sql: Sql, kind: str
 ) -> None:
-    async with programs(versions["this"], database_url, tmp_path / "first") as old:
-        await old.store(8)
-        async with programs(versions["demanding"], database_url, tmp_path / "second") as new:
-            assert await old.ended(0) == EXIT_INCOMPATIBLE
-            await new.store(4)
-            await old.stop()
-            batches = await all_ended(queue, old, new)
-            await new.stop()
-    check_runs(batches, old, new)
+    payloads = ["quick"] * 300 + ["wait"] * 200
+    batch_id = await queue.enqueue_batch(JobBatch("batch").with_jobs(Job("q", payload) for payload in payloads))
+    workers = ["worker", "--queue", "q", "--handler", "handlers.py:run", "--processes", "2"]
+    old = [await stage.container(installations.this), await stage.command(installations.this, *workers)]
+
+    async def ids() -> list[UUID]:
+        found = await sql.rows("SELECT id FROM hammerwork_workers")
+        return [UUID(bytes=worker) if isinstance(worker, bytes) else worker for (worker,) in found]
+
+    await eventually(ids, lambda found: len(found) == 3)
+    await happens(lambda: len(stage.runs()) == 300)
+    before = await ids()
+    new = await stage.container(getattr(installations, kind))
+    if kind == "closing":
+        # What runs goes on to its end, and is counted.
+        await happens(lambda: all("this worker stops" in "\n".join(each.lines) for each in old))
+        stage.let_go()
+    for program in old:
+        assert await program.ended() == 3, program.lines
+        assert f"which version {NEXT} or later can work with; this is version {VERSION}" in "\n".join(program.lines)
+    stage.let_go()
+    if kind == "breaking":
+        for worker in before:  # nobody has to wait for the end of their leases
+            await sql.age_worker(worker)
+    status = await finished(queue, batch_id)
+    assert (status.state, status.completed_jobs) == (BatchState.COMPLETED, 500)
+    await new.stop()
+    runs = stage.jobs_run()
+    assert runs.keys() == {(batch_id, index) for index in range(500)}
+    if kind == "closing":
+        assert runs.total() == 500
+    assert {version for version, _, _ in stage.runs()} == {VERSION, NEXT}
+    late = await stage.command(installations.this, "depth")
+    assert await late.ended() == 3, late.lines
+
+
+@pytest.mark.parametrize("there", ["nothing", "this version"])
+async def test_two_versions_migrate_at_once(
+    installations: Installations, stage: Stage, database_url: str, there: str
+) -> None:
+    if there == "this version":
+        async with await JobQueue.connect(database_url) as queue:
+            await queue.create_tables()
+    migrations = [
+        await stage.command(each, "migrate") for _ in range(2) for each in (installations.this, installations.next)
+    ]
+    for program in migrations:
+        assert await program.ended() == 0, program.lines
+    async with await JobQueue.connect(database_url) as queue, observing.sql(database_url) as sql:
+        await assert_newer_is_in_place(sql, database_url)
+        await queue.enqueue_batch(JobBatch("batch").with_jobs([Job("q", 1)]))

@@ -26,8 +26,6 @@ from tests.harness.servers.postgres import PostgresServer
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Sequence
 
-    from tests.database.observing import Sql
-
 COMMAND = [sys.executable, "-m", "hammerwork_worker"]
 DEADLINE_SECONDS = 60.0
 
@@ -366,14 +364,6 @@ def test_bad_configuration_ends_with_2_and_says_what_is_wrong(
     assert done.returncode == 2, done.stderr
     assert message in done.stderr
     assert "Traceback" not in done.stderr
-
-
-async def test_tables_that_need_a_newer_image_end_it_with_3(folder: Path, sql: Sql, database_url: str) -> None:
-    await sql.run("UPDATE hammerwork_migrations SET least = 98")
-    worker = WorkerProcess(folder, database_url, **{environment.HANDLER: "handlers:quick"})
-    with worker.started() as process:
-        assert await ended(process) == 3
-    assert any("only version 98 or later can work with its tables" in record["message"] for record in worker.log())
 
 
 def test_help_names_every_variable_and_exit_code() -> None:

@@ -22,9 +22,9 @@ from hammerwork import (
     UnsupportedDatabaseError,
     Worker,
 )
+from hammerwork.errors import EXIT_INCOMPATIBLE
 from hammerwork.handlers import load_function
 from hammerwork.init import leave_init_behind
-from hammerwork.processes import EXIT_INCOMPATIBLE
 from hammerwork.threads import any_left
 from hammerwork_worker import environment
 from hammerwork_worker.log import configure_logging
@@ -74,7 +74,7 @@ environment, with a default:
 exit codes:
   {EXIT_CLEAN}  stopped by a signal; no claimed job was lost
   {EXIT_BAD_CONFIGURATION}  the environment is wrong, the handler cannot be loaded, or the port is taken
-  {EXIT_INCOMPATIBLE}  the tables in the database need a newer version of this image
+  {EXIT_INCOMPATIBLE}  this version is too old for the database
 """
 
 

@@ -67,6 +67,9 @@ class MysqlBackend:
     async def migrate(self) -> None:
         await migrate(self._database)
 
+    async def check_version(self) -> None:
+        await self._database.check_version()
+
     async def batch_statuses(self, batch_ids: Collection[UUID]) -> dict[UUID, BatchStatus]:
         found = await self._rows("batch_statuses", batches=list(batch_ids))
         statuses = [rows.batch_status(_batch_row(row)) for row in found]

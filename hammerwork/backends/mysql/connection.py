@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from pymysql.err import MySQLError
 
+from hammerwork.backends import migrating
 from hammerwork.backends.engines import check_engine
+from hammerwork.backends.mysql.ledger import check_version
 from hammerwork.backends.mysql.options import connection_options, open_connection
 from hammerwork.backends.mysql.pool import Pool, local_port, say_good_bye
-from hammerwork.backends.mysql.refusals import DEADLOCK, ROLLED_BACK, is_read_only, translated
+from hammerwork.backends.mysql.refusals import DEADLOCK, OUTDATED, ROLLED_BACK, is_read_only, translated
 from hammerwork.backends.urls import parse_url
+from hammerwork.errors import DatabaseUnavailableError
 from hammerwork.timing import EXCHANGE_SECONDS, SERVER_LOCK_SECONDS, STATEMENT_SECONDS
 
 if TYPE_CHECKING:
@@ -41,7 +44,6 @@ _WHO_ANSWERS = b"SELECT VERSION() AS version, @@version_comment AS comment, @@ma
 _IDLE_SECONDS = 300
 """The server ends a session that is silent for this long, and with it what its vanished client had locked."""
 _LIFELINE_IDLE_SECONDS = 86_400
-_MIGRATION_LOCK_SECONDS = 10
 _GOOD_BYE_SECONDS = 1.0
 GROUP_BYTES = 12 * 1024 * 1024
 """Lists of rows that are kept in a variable; below the least max_allowed_packet that servers have by default."""
@@ -77,7 +79,7 @@ class Database:
         database = cls(pool, parts, options)
         check_engine(database.address, row["version"], row["comment"])
         try:
-            await database.run(b"DO 0")
+            await database.check_version()
         except BaseException:
             await database.close()
             raise
@@ -89,9 +91,24 @@ class Database:
         """Close all connections, those in use after a few seconds by force."""
         await self._pool.close()
 
+    async def check_version(self) -> None:
+        """Raise `IncompatibleDatabaseError` if only newer versions may work on the database."""
+        async with self._lent(EXCHANGE_SECONDS) as connection:
+            await check_version(connection, self.address)
+
     @asynccontextmanager
     async def connection(self, *, within: float = STATEMENT_SECONDS) -> AsyncIterator[Connection]:
         """Lend a connection; raises a `DatabaseError` when there is none or it breaks, or for what the server says."""
+        try:
+            async with self._lent(within) as connection:
+                yield connection
+        except DatabaseUnavailableError as error:
+            if error.code in OUTDATED:
+                await self.check_version()
+            raise
+
+    @asynccontextmanager
+    async def _lent(self, within: float) -> AsyncIterator[Connection]:
         with translated(self.address, self._url):
             async with self._pool.lend(within=within) as raw:
                 connection = Connection(raw, within)
@@ -144,7 +161,7 @@ class Database:
     async def dedicated_connection(self) -> AsyncIterator[Connection]:
         """Open a connection outside of the pool, for statements that may take long."""
         with translated(self.address, self._url):
-            session = _session(MIGRATION_TIMEOUT_SECONDS, lock=_MIGRATION_LOCK_SECONDS)
+            session = _session(MIGRATION_TIMEOUT_SECONDS, lock=migrating.LOCK_SECONDS)
             raw = await open_connection(init_command=session, **self._options)
             try:
                 yield Connection(raw, MIGRATION_TIMEOUT_SECONDS)
@@ -165,7 +182,7 @@ class Line:
 
     def __init__(self, raw: Any, address: str, url: DatabaseURL, *, has_blocks: bool) -> None:
         self._raw = raw
-        self.address = address
+        self._address = address
         self._url = url
         self._has_blocks = has_blocks
 
@@ -175,13 +192,18 @@ class Line:
             text = b"BEGIN NOT ATOMIC\n%b;\nEND" % text
         connection = Connection(self._raw, EXCHANGE_SECONDS)
         deadline = time.monotonic() + EXCHANGE_SECONDS - SERVER_LOCK_SECONDS
-        with translated(self.address, self._url):
+        with translated(self._address, self._url):
             while True:
                 try:
                     return await connection.run(text)
                 except MySQLError as error:
                     if time.monotonic() > deadline or not await connection.undo(error):
                         raise
+
+    async def check_version(self) -> None:
+        """Raise `IncompatibleDatabaseError` if only newer versions may work on the database."""
+        with translated(self._address, self._url):
+            await check_version(Connection(self._raw, EXCHANGE_SECONDS), self._address)
 
     async def close(self) -> None:
         """Close the connection, before its event loop ends."""

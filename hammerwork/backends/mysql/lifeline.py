@@ -7,7 +7,6 @@ from uuid import UUID
 
 import msgspec
 
-from hammerwork.backends.migrating import too_old
 from hammerwork.backends.mysql.chores import Chores
 from hammerwork.backends.mysql.statements import statement
 from hammerwork.backends.protocol import Heard
@@ -30,6 +29,9 @@ class MysqlLifeline:
         self._line = line
         self._chores = Chores(line.run)
 
+    async def check_version(self) -> None:
+        await self._line.check_version()
+
     async def heartbeat(self, worker: WorkerRecord, known: WorkerRecord | None, held: Sequence[int]) -> Heard:
         text = statement(
             "heartbeat",
@@ -46,7 +48,6 @@ class MysqlLifeline:
             undelivered=bool(row["undelivered"]),
             ready=bool(row["ready"]),
             upkeep_idle=float(row["upkeep_idle"]),
-            too_old=too_old(self._line.address, row["least_version"]),
         )
 
     async def recover(self, worker_id: UUID, held: Sequence[int], *, older_than: float) -> int:

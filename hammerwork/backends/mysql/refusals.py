@@ -20,7 +20,7 @@ ROLLED_BACK = {
     1205,  # lock wait timeout
     1020,  # the row has changed since it was read
 }
-_OUTDATED = {
+OUTDATED = {
     1054,  # no such column
     1146,  # no such table
 }
@@ -71,7 +71,7 @@ def _judge(error: Exception) -> tuple[type[DatabaseError] | None, str]:
 
 def _judge_code(error: Error, said: str) -> tuple[type[DatabaseError], str]:
     code = _code(error)
-    if code in _OUTDATED:
+    if code in OUTDATED:
         # Whoever enqueues creates the tables; a worker that was there before waits for them.
         return DatabaseUnavailableError, f"tables missing or out of date ({said}); `hammerwork migrate` makes them"
     if code in _LASTING:

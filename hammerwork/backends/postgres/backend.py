@@ -60,6 +60,9 @@ class PostgresBackend:
     async def migrate(self) -> None:
         await migrate(self._database)
 
+    async def check_version(self) -> None:
+        await self._database.check_version()
+
     async def fetch(self, query: str, *args: object, timeout: float | None = None) -> list[Any]:
         """Run a statement of sql/."""
         async with self._database.connection() as connection:

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, Self
 import asyncpg
 
 from hammerwork.backends.engines import check_engine
+from hammerwork.backends.postgres.ledger import check_version
 from hammerwork.backends.postgres.options import Options, connection_options
-from hammerwork.backends.postgres.refusals import is_read_only, translated
+from hammerwork.backends.postgres.refusals import OUTDATED, is_read_only, translated
 from hammerwork.backends.urls import parse_url
-from hammerwork.errors import UnsupportedDatabaseError
+from hammerwork.errors import DatabaseUnavailableError, UnsupportedDatabaseError
 from hammerwork.timing import STATEMENT_SECONDS
 
 if TYPE_CHECKING:
@@ -87,6 +88,12 @@ class Database:
                 f"database {self.address}: its encoding is {encoding}, but payloads and errors may hold any character; "
                 "make one with CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0"
             )
+        await self.check_version()
+
+    async def check_version(self) -> None:
+        """Raise `IncompatibleDatabaseError` if only newer versions may work on the database."""
+        async with self._lent() as connection:
+            await check_version(connection, self.address)
 
     async def close(self) -> None:
         """Close all connections, those in use after a few seconds by force."""
@@ -103,6 +110,16 @@ class Database:
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Any]:
         """Lend a connection; raises a `DatabaseError` when there is none or it breaks, or for what the server says."""
+        try:
+            async with self._lent() as connection:
+                yield connection
+        except DatabaseUnavailableError as error:
+            if error.code in OUTDATED:
+                await self.check_version()
+            raise
+
+    @asynccontextmanager
+    async def _lent(self) -> AsyncIterator[Any]:
         with translated(self.address, self.url):
             connection = await self._pool.acquire(timeout=STATEMENT_SECONDS)
             try:

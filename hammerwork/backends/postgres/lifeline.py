@@ -7,7 +7,7 @@ import contextlib
 import logging
 from typing import TYPE_CHECKING, Any
 
-from hammerwork.backends.migrating import too_old
+from hammerwork.backends.postgres.ledger import check_version
 from hammerwork.backends.postgres.refusals import translated
 from hammerwork.backends.postgres.waking import channel_of
 from hammerwork.backends.protocol import Heard
@@ -69,6 +69,10 @@ class PostgresLifeline:
                 self._queries[query], *args, timeout=EXCHANGE_SECONDS
             )
 
+    async def check_version(self) -> None:
+        with translated(self._database.address, self._database.url):
+            await check_version(self._connection, self._database.address)
+
     async def heartbeat(self, worker: WorkerRecord, known: WorkerRecord | None, held: Sequence[int]) -> Heard:
         (row,) = await self.fetch(
             "heartbeat",
@@ -92,7 +96,6 @@ class PostgresLifeline:
             undelivered=row["undelivered"],
             ready=row["ready"],
             upkeep_idle=row["upkeep_idle"],
-            too_old=too_old(self._database.address, row["least_version"]),
         )
 
     async def recover(self, worker_id: UUID, held: Sequence[int], *, older_than: float) -> int:

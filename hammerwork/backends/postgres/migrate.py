@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from hammerwork.backends.migrating import FUNCTIONS, VERSION, Applied, Wanted, missing, old_tables
+from hammerwork.backends import migrating
+from hammerwork.backends.migrating import FUNCTIONS, VERSION, Wanted, missing, old_tables
+from hammerwork.backends.postgres.ledger import ledger_columns, read_ledger
 from hammerwork.backends.postgres.refusals import translated
 from hammerwork.backends.sql import list_sql, read_preamble, read_queries, read_sql
-from hammerwork.errors import DatabaseUnavailableError
 
 if TYPE_CHECKING:
     from hammerwork.backends.postgres.connection import Database
@@ -19,23 +18,13 @@ _PACKAGE = "hammerwork.backends.postgres"
 _LOCK = 0x68616D6D65720001
 """Key of the transaction-scoped advisory lock that lets one migration run at a time ("hammer", 1)."""
 
-_LOCK_SECONDS = 5
-"""So long a migration waits for a lock, with everybody who comes later behind it; then it tries again."""
 _LOCK_NOT_AVAILABLE = "55P03"
-_PAUSE_SECONDS = 1.0
-MIGRATION_SECONDS = 600.0
-"""So long it goes on to try."""
 
 _CREATE_LEDGER = """
 CREATE TABLE IF NOT EXISTS hammerwork_migrations (
     name text PRIMARY KEY, version integer NOT NULL, least integer NOT NULL, checksum text NOT NULL,
     applied_at timestamptz NOT NULL DEFAULT now())
 """
-_COLUMNS = """
-SELECT array_agg(attname::text) FROM pg_attribute
-WHERE attrelid = to_regclass('hammerwork_migrations') AND attnum > 0 AND NOT attisdropped
-"""
-_LEDGER = "SELECT name, version, least, checksum FROM hammerwork_migrations"
 _RECORD = """
 INSERT INTO hammerwork_migrations (name, version, least, checksum) VALUES ($1, $2, $3, $4)
 ON CONFLICT (name) DO UPDATE
@@ -57,21 +46,13 @@ async def migrate(database: Database, *, version: int = VERSION) -> None:
     wanted = [Wanted(path, read_sql(_PACKAGE, path)) for path in list_sql(_PACKAGE, "migrations")]
     wanted.append(Wanted(FUNCTIONS, "".join(read_preamble(_PACKAGE, path) for path in list_sql(_PACKAGE, "sql"))))
     async with database.connection() as connection:
-        columns = await connection.fetchval(_COLUMNS)
+        columns = await ledger_columns(connection)
         if columns is not None:
             if "least" not in columns:
                 raise old_tables(database.address)
-            if not missing(database.address, wanted, await _ledger(connection), version=version):
-                return None
-    deadline = time.monotonic() + MIGRATION_SECONDS
-    while True:
-        try:
-            return await _apply(database, wanted, version)
-        except DatabaseUnavailableError as error:
-            if error.code != _LOCK_NOT_AVAILABLE or time.monotonic() > deadline:
-                raise
-        # Whoever wants the table meanwhile has waited behind this migration; let them go on first.
-        await asyncio.sleep(_PAUSE_SECONDS)
+            if not missing(database.address, wanted, await read_ledger(connection), version=version):
+                return
+    await migrating.in_turns(lambda: _apply(database, wanted, version), locked=_LOCK_NOT_AVAILABLE)
 
 
 async def _apply(database: Database, wanted: list[Wanted], version: int) -> None:
@@ -80,20 +61,13 @@ async def _apply(database: Database, wanted: list[Wanted], version: int) -> None
     try:
         with translated(database.address, database.url):
             async with connection.transaction():
-                await connection.execute(f"SET LOCAL lock_timeout = '{_LOCK_SECONDS}s'")
+                await connection.execute(f"SET LOCAL lock_timeout = '{migrating.LOCK_SECONDS}s'")
                 await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
                 await connection.execute(_CREATE_LEDGER)
                 # Functions are created in the order of the files; one may call another that comes later.
                 await connection.execute("SET LOCAL check_function_bodies = off")
-                for text in missing(database.address, wanted, await _ledger(connection), version=version):
+                for text in missing(database.address, wanted, await read_ledger(connection), version=version):
                     await connection.execute(text.text)
                     await connection.execute(_RECORD, text.name, version, text.least, text.checksum)
     finally:
         connection.terminate()
-
-
-async def _ledger(connection: Any) -> dict[str, Applied]:
-    return {
-        row["name"]: Applied(version=row["version"], least=row["least"], checksum=row["checksum"])
-        for row in await connection.fetch(_LEDGER)
-    }

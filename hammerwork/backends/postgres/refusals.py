@@ -31,7 +31,7 @@ _PASSING = (
 )
 """Beginnings of the codes after which the same operation may succeed later."""
 
-_OUTDATED = {"42P01", "42883", "42703"}  # no such table, function, column
+OUTDATED = {"42P01", "42883", "42703"}  # no such table, function, column
 
 _LASTING = (
     "0A",  # not supported
@@ -86,7 +86,7 @@ def _judge(error: Exception) -> tuple[type[DatabaseError] | None, str]:
 
 
 def _judge_code(code: str, said: str) -> tuple[type[DatabaseError], str]:
-    if code in _OUTDATED:
+    if code in OUTDATED:
         # Whoever enqueues creates the tables; a worker that was there before waits for them.
         return DatabaseUnavailableError, f"tables missing or out of date ({said}); `hammerwork migrate` makes them"
     if code in _NO_STATEMENT:

@@ -49,7 +49,7 @@ BEGIN
         DELETE FROM hammerwork_chunks WHERE id = c.id;
         PERFORM hammerwork_count(c.batch_id, c.completed + p_completed, c.failed + p_failed, c.started_at);
     END IF;
-    PERFORM hammerwork_finish_stopped(c.batch_id);
+    PERFORM hammerwork_finish_stopped_1(c.batch_id);
 END $$;
 
 -- Gives the jobs of one claim back whose worker is gone: its lease is over by the upkeep's clock, or another process has

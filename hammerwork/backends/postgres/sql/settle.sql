@@ -183,14 +183,14 @@ BEGIN
                 PERFORM hammerwork_offer(b, x.priority);
             END LOOP;
         END IF;
-        PERFORM hammerwork_finish_stopped(r.id);
+        PERFORM hammerwork_finish_stopped_1(r.id);
     END LOOP;
 
     FOR r IN SELECT t.claim, t.batch_id, h.state, h.suspended, h.finished_at
              FROM unnest(v_told, v_told_batches) AS t(claim, batch_id)
              LEFT JOIN hammerwork_batches h ON h.id = t.batch_id LOOP
         IF r.state IN ('Failed', 'Cancelled') AND r.finished_at IS NULL AND NOT r.batch_id = ANY(v_batches) THEN
-            PERFORM hammerwork_finish_stopped(r.batch_id);
+            PERFORM hammerwork_finish_stopped_1(r.batch_id);
         END IF;
         v_answers := v_answers || json_build_array(
             r.claim, CASE WHEN r.state IN ('Pending', 'Completed', 'CompletedWithErrors') AND NOT r.suspended

@@ -16,8 +16,8 @@ END $$;
 
 -- Ends a stopped batch once no worker holds anything of it. Locked by somebody else, or with a last claim that is being
 -- settled at this moment, it is left to the next call (see hammerwork_unfinished).
-CREATE OR REPLACE FUNCTION hammerwork_finish_stopped(p_batch uuid) RETURNS void
-LANGUAGE plpgsql SET enable_seqscan = off AS $$
+CREATE OR REPLACE FUNCTION hammerwork_finish_stopped_1(p_batch uuid) RETURNS void
+LANGUAGE plpgsql SET enable_seqscan = off SET jit = off SET lock_timeout = '8s' AS $$
 BEGIN
     PERFORM 1 FROM hammerwork_batches
         WHERE id = p_batch AND state IN ('Failed', 'Cancelled') AND finished_at IS NULL FOR UPDATE SKIP LOCKED;
@@ -26,13 +26,10 @@ BEGIN
     END IF;
 END $$;
 
-CREATE OR REPLACE FUNCTION hammerwork_finish_stopped_1(p_batch uuid) RETURNS void
-LANGUAGE sql SET jit = off SET lock_timeout = '8s' AS $$ SELECT hammerwork_finish_stopped(p_batch) $$;
-
 CREATE OR REPLACE FUNCTION hammerwork_cancel_1(p_batch uuid) RETURNS void LANGUAGE plpgsql SET jit = off SET lock_timeout = '50s' AS $$
 BEGIN
     PERFORM hammerwork_stop(p_batch, 'Cancelled');
-    PERFORM hammerwork_finish_stopped(p_batch);
+    PERFORM hammerwork_finish_stopped_1(p_batch);
 END $$;
 
 -- Stops a batch or lets it go on; returns its queue, null: there is none.

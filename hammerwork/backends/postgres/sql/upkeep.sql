@@ -3,14 +3,13 @@
 -- Shows that a worker lives, and adds what it has done since its last heartbeat to the minute's statistics. p_known_… is what
 -- the worker had done at its last heartbeat that was answered: it counts where the worker's row has gone meanwhile.
 -- Returns which of the claims p_held are not this worker's (any more), whether it has others that are older than p_seconds
--- (see hammerwork_recover_1), whether something of its queue is ready, for how long nobody has done the upkeep, and the least
--- version of processes that may work on the database.
+-- (see hammerwork_recover_1), whether something of its queue is ready, and for how long nobody has done the upkeep.
 -- Commits of heartbeats wait for no disk: the server's loss of the last ones costs nothing.
 CREATE OR REPLACE FUNCTION hammerwork_heartbeat_1(
     p_id uuid, p_queue text, p_pool text, p_instance text, p_lanes int, p_lease float8,
     p_processed bigint, p_failed bigint, p_busy_ms bigint,
     p_known_processed bigint, p_known_failed bigint, p_known_busy_ms bigint, p_held bigint[], p_seconds float8
-) RETURNS TABLE (unknown bigint[], undelivered boolean, ready boolean, upkeep_idle float8, least_version int)
+) RETURNS TABLE (unknown bigint[], undelivered boolean, ready boolean, upkeep_idle float8)
 LANGUAGE plpgsql SET enable_seqscan = off SET jit = off SET lock_timeout = '8s' AS $$
 DECLARE
     w hammerwork_workers;
@@ -49,8 +48,7 @@ BEGIN
                 AND c.claimed_at < clock_timestamp() - p_seconds * interval '1 second'),
         EXISTS (SELECT 1 FROM hammerwork_ready y WHERE y.queue = p_queue)
             AND NOT EXISTS (SELECT 1 FROM hammerwork_queues q WHERE q.name = p_queue AND q.paused),
-        extract(epoch FROM clock_timestamp() - u.seen_at)::float8,
-        (SELECT max(m.least) FROM hammerwork_migrations m);
+        extract(epoch FROM clock_timestamp() - u.seen_at)::float8;
 END $$;
 
 -- Whether it is the caller's turn to do the upkeep, which somebody is to do every p_seconds. Moves the clock of the leases: at
