@@ -142,6 +142,8 @@ class Pulse:
                 failures += 1
                 next_beat = 0.0
                 self._leads = False
+                if isinstance(error, IncompatibleDatabaseError):
+                    self._note_outdated(error)
                 report = logger.warning if isinstance(error, HammerworkError) else logger.exception
                 report("heartbeat: %s; again in %.1f s", error, pause)
                 await self._close_line()
@@ -157,8 +159,6 @@ class Pulse:
         if self._line is None:
             self._line = await self._backend.lifeline(self._queue, lambda: self._tell(self._on_wake))
             self.notified = self._line.notified
-        if not self._outdated:
-            await self._check_version(self._line)
         held = self._held()
         record = self._record()
         sent = time.monotonic()
@@ -168,6 +168,8 @@ class Pulse:
         self._known = record
         self.heard_at = sent
         self._tell(self._on_heard, heard)
+        if heard.outdated is not None:
+            self._note_outdated(heard.outdated)
         orphaned = heard.upkeep_idle > UPKEEP_ORPHANED_SECONDS * min(1.0, self._upkeep_seconds / UPKEEP_SECONDS)
         if orphaned and not self._outdated:
             self._leads = True
@@ -175,11 +177,8 @@ class Pulse:
             jobs = await self._line.recover(record.id, held, older_than=RECOVER_SECONDS)
             logger.warning("queue %s: %d jobs of claims that never arrived here went back", self._queue, jobs)
 
-    async def _check_version(self, line: Lifeline) -> None:
-        # Apart from the heartbeat, which may be what the database does not understand any more.
-        try:
-            await line.check_version()
-        except IncompatibleDatabaseError as error:
+    def _note_outdated(self, error: IncompatibleDatabaseError) -> None:
+        if not self._outdated:
             self._outdated, self._leads = True, False
             self._tell(self._on_outdated, error)
 

@@ -15,7 +15,7 @@ from hammerwork.errors import DatabaseUnavailableError, IncompatibleDatabaseErro
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Mapping
 
-VERSION = 1
+VERSION = 2
 """Of what the database and this code say to each other. Grows by one with each migration or changed function."""
 
 FUNCTIONS = "functions"
@@ -65,12 +65,11 @@ def missing(address: str, wanted: Collection[Wanted], ledger: Mapping[str, Appli
     Raises:
         IncompatibleDatabaseError: A newer version has changed the database in a way that this one cannot work with.
     """
-    check_least(
-        address,
-        max((applied.least for applied in ledger.values()), default=0),
-        newest=max((applied.version for applied in ledger.values()), default=0),
-        version=version,
-    )
+    least = max((applied.least for applied in ledger.values()), default=None)
+    newest = max((applied.version for applied in ledger.values()), default=None)
+    error = outdated(address, least, newest=newest, version=version)
+    if error is not None:
+        raise error
     return [
         text
         for text in wanted
@@ -79,20 +78,23 @@ def missing(address: str, wanted: Collection[Wanted], ledger: Mapping[str, Appli
     ]
 
 
-def check_least(address: str, least: int, *, newest: int, version: int = VERSION) -> None:
-    """Raise `IncompatibleDatabaseError` if `version` must not work on the database any more.
+def outdated(
+    address: str, least: int | None, *, newest: int | None, version: int = VERSION
+) -> IncompatibleDatabaseError | None:
+    """Return the error if `version` must not work on the database any more; else None.
 
     Args:
         address: What messages call the database.
-        least: The greatest `least` of its ledger.
+        least: The greatest `least` of its ledger; None: there is nothing in it.
         newest: The greatest version of its ledger.
         version: Of this code.
     """
-    if least > version:
-        raise IncompatibleDatabaseError(
-            f"database {address}: its tables are of version {newest}, which version {least} or later can work with; "
-            f"this is version {version}: upgrade hammerwork here"
-        )
+    if least is None or least <= version:
+        return None
+    return IncompatibleDatabaseError(
+        f"database {address}: its tables are of version {newest}, which version {least} or later can work with; "
+        f"this is version {version}: upgrade hammerwork here"
+    )
 
 
 async def in_turns(attempt: Callable[[], Awaitable[None]], *, locked: str | int) -> None:

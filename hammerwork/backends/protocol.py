@@ -9,6 +9,7 @@ from uuid import UUID
 import msgspec
 
 from hammerwork.batch import PartialFailureMode, Priority, RetryPolicy
+from hammerwork.errors import IncompatibleDatabaseError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Awaitable, Callable, Collection, Iterable, Sequence
@@ -126,6 +127,8 @@ class Heard(msgspec.Struct, kw_only=True):
     """Something of the worker's queue can be claimed."""
     upkeep_idle: float = 0.0
     """Seconds since somebody did the upkeep."""
+    outdated: IncompatibleDatabaseError | None = None
+    """Only newer versions may work on the database any more."""
 
 
 class Upkeep(msgspec.Struct, kw_only=True):
@@ -142,10 +145,6 @@ class Lifeline(Protocol):
 
     notified: bool
     """Whether notifications arrive on this connection."""
-
-    async def check_version(self) -> None:
-        """Raise `IncompatibleDatabaseError` if only newer versions may work on the database."""
-        ...
 
     async def heartbeat(self, worker: WorkerRecord, known: WorkerRecord | None, held: Sequence[int]) -> Heard:
         """Register the worker, or show that it lives.

@@ -7,6 +7,7 @@ run on each server of `DEFAULT`; those marked ``every_server`` on the `OTHERS` t
 
 from __future__ import annotations
 
+import contextlib
 import uuid
 from typing import TYPE_CHECKING, Any
 
@@ -173,9 +174,9 @@ def server(request: pytest.FixtureRequest) -> Server:
     return found
 
 
-@pytest.fixture
-async def database_url(server: Server) -> AsyncIterator[str]:
-    """URL of an empty database."""
+@contextlib.asynccontextmanager
+async def empty_database(server: Server) -> AsyncIterator[str]:
+    """Yield the URL of an empty database that lasts as long as the block."""
     name = f"test_{uuid.uuid4().hex}"
     async with observing.sql(server.url()) as connection:
         await connection.run(f"CREATE DATABASE {name}")
@@ -187,6 +188,20 @@ async def database_url(server: Server) -> AsyncIterator[str]:
                 name,
             )
         await connection.run(f"DROP DATABASE {name}")
+
+
+@pytest.fixture
+async def database_url(server: Server) -> AsyncIterator[str]:
+    """URL of an empty database."""
+    async with empty_database(server) as url:
+        yield url
+
+
+@pytest.fixture
+async def other_database_url(server: Server) -> AsyncIterator[str]:
+    """URL of a second empty database on the same server."""
+    async with empty_database(server) as url:
+        yield url
 
 
 @pytest.fixture

@@ -568,7 +568,7 @@ async def test_tables_are_made_once_by_many(url: str) -> None:
         await asyncio.gather(*(queue.create_tables() for queue in queues for _ in range(2)))
         async with observing.sql(url) as sql:
             names = [row[0] for row in await sql.rows("SELECT name FROM hammerwork_migrations ORDER BY name")]
-        assert names == ["", "migrations/001_tables.sql"]
+        assert names == ["", "migrations/001_tables.sql", "migrations/002_lost_workers.sql"]
 
 
 @pytest.mark.administrator
@@ -580,7 +580,9 @@ async def test_a_user_needs_no_privilege_but_those_on_the_tables(server: Server,
         await root.run(f"CREATE USER {user}@'127.0.0.1'")
         await root.run(f"CREATE USER {user}@localhost")
         for host in ("'127.0.0.1'", "localhost"):
-            await root.run(f"GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, CREATE VIEW ON {name}.* TO {user}@{host}")
+            await root.run(
+                f"GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, CREATE VIEW ON {name}.* TO {user}@{host}"
+            )
         async with await JobQueue.connect(server.url(name, user=user)) as queue:
             await queue.create_tables()
             done: list[int] = []

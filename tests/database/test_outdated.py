@@ -37,11 +37,12 @@ async def break_statements(sql: Sql, database_url: str) -> None:
     if database_url.startswith("postgres"):
         for (function,) in await sql.rows(
             "SELECT oid::regprocedure::text FROM pg_proc WHERE proname IN "
-            "('hammerwork_exchange_1', 'hammerwork_enqueue_1')"
+            "('hammerwork_exchange_1', 'hammerwork_enqueue_1', 'hammerwork_heartbeat_1')"
         ):
             await sql.run(f"DROP FUNCTION {function}")
     else:
         await sql.run("ALTER TABLE hammerwork_chunks RENAME TO hammerwork_parts")
+        await sql.run("ALTER TABLE hammerwork_workers RENAME TO hammerwork_hands")
 
 
 class Gate:

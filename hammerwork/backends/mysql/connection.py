@@ -182,7 +182,7 @@ class Line:
 
     def __init__(self, raw: Any, address: str, url: DatabaseURL, *, has_blocks: bool) -> None:
         self._raw = raw
-        self._address = address
+        self.address = address
         self._url = url
         self._has_blocks = has_blocks
 
@@ -192,18 +192,15 @@ class Line:
             text = b"BEGIN NOT ATOMIC\n%b;\nEND" % text
         connection = Connection(self._raw, EXCHANGE_SECONDS)
         deadline = time.monotonic() + EXCHANGE_SECONDS - SERVER_LOCK_SECONDS
-        with translated(self._address, self._url):
+        with translated(self.address, self._url):
             while True:
                 try:
                     return await connection.run(text)
                 except MySQLError as error:
+                    if error.args[0] in OUTDATED:
+                        await check_version(connection, self.address)
                     if time.monotonic() > deadline or not await connection.undo(error):
                         raise
-
-    async def check_version(self) -> None:
-        """Raise `IncompatibleDatabaseError` if only newer versions may work on the database."""
-        with translated(self._address, self._url):
-            await check_version(Connection(self._raw, EXCHANGE_SECONDS), self._address)
 
     async def close(self) -> None:
         """Close the connection, before its event loop ends."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pymysql.err import MySQLError
 
-from hammerwork.backends.migrating import Applied, check_least
+from hammerwork.backends.migrating import Applied, outdated
 
 if TYPE_CHECKING:
     from hammerwork.backends.mysql.connection import Connection, Database
@@ -49,4 +49,6 @@ async def check_version(connection: Connection, address: str) -> None:
         if error.args[0] not in _UNREADABLE:
             raise
         return
-    check_least(address, row["least"] or 0, newest=row["version"] or 0)
+    refusal = outdated(address, row["least"], newest=row["version"])
+    if refusal is not None:
+        raise refusal

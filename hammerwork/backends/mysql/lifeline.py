@@ -7,6 +7,7 @@ from uuid import UUID
 
 import msgspec
 
+from hammerwork.backends.migrating import outdated
 from hammerwork.backends.mysql.chores import Chores
 from hammerwork.backends.mysql.statements import statement
 from hammerwork.backends.protocol import Heard
@@ -29,9 +30,6 @@ class MysqlLifeline:
         self._line = line
         self._chores = Chores(line.run)
 
-    async def check_version(self) -> None:
-        await self._line.check_version()
-
     async def heartbeat(self, worker: WorkerRecord, known: WorkerRecord | None, held: Sequence[int]) -> Heard:
         text = statement(
             "heartbeat",
@@ -48,6 +46,7 @@ class MysqlLifeline:
             undelivered=bool(row["undelivered"]),
             ready=bool(row["ready"]),
             upkeep_idle=float(row["upkeep_idle"]),
+            outdated=outdated(self._line.address, row["least"], newest=row["version"]),
         )
 
     async def recover(self, worker_id: UUID, held: Sequence[int], *, older_than: float) -> int:

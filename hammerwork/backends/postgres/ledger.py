@@ -6,7 +6,7 @@ from typing import Any
 
 import asyncpg
 
-from hammerwork.backends.migrating import Applied, check_least
+from hammerwork.backends.migrating import Applied, outdated
 from hammerwork.timing import EXCHANGE_SECONDS
 
 _COLUMNS = """
@@ -41,4 +41,6 @@ async def check_version(connection: Any, address: str) -> None:
         row = await connection.fetchrow(_NEWEST, timeout=EXCHANGE_SECONDS)
     except _UNREADABLE:
         return
-    check_least(address, row["least"] or 0, newest=row["version"] or 0)
+    refusal = outdated(address, row["least"], newest=row["version"])
+    if refusal is not None:
+        raise refusal

@@ -7,11 +7,13 @@ import contextlib
 import logging
 from typing import TYPE_CHECKING, Any
 
+from hammerwork.backends.migrating import outdated
 from hammerwork.backends.postgres.ledger import check_version
-from hammerwork.backends.postgres.refusals import translated
+from hammerwork.backends.postgres.refusals import OUTDATED, translated
 from hammerwork.backends.postgres.waking import channel_of
 from hammerwork.backends.protocol import Heard
 from hammerwork.backends.upkeep import do_upkeep, free_claims
+from hammerwork.errors import DatabaseUnavailableError
 from hammerwork.timing import EXCHANGE_SECONDS, RECOVER_SECONDS
 
 if TYPE_CHECKING:
@@ -64,14 +66,16 @@ class PostgresLifeline:
 
     async def fetch(self, query: str, *args: object) -> list[Any]:
         """Run a statement."""
-        with translated(self._database.address, self._database.url):
-            return await self._connection.fetch(  # type: ignore[no-any-return]
-                self._queries[query], *args, timeout=EXCHANGE_SECONDS
-            )
-
-    async def check_version(self) -> None:
-        with translated(self._database.address, self._database.url):
-            await check_version(self._connection, self._database.address)
+        try:
+            with translated(self._database.address, self._database.url):
+                return await self._connection.fetch(  # type: ignore[no-any-return]
+                    self._queries[query], *args, timeout=EXCHANGE_SECONDS
+                )
+        except DatabaseUnavailableError as error:
+            if error.code in OUTDATED:
+                with translated(self._database.address, self._database.url):
+                    await check_version(self._connection, self._database.address)
+            raise
 
     async def heartbeat(self, worker: WorkerRecord, known: WorkerRecord | None, held: Sequence[int]) -> Heard:
         (row,) = await self.fetch(
@@ -96,6 +100,7 @@ class PostgresLifeline:
             undelivered=row["undelivered"],
             ready=row["ready"],
             upkeep_idle=row["upkeep_idle"],
+            outdated=outdated(self._database.address, row["least"], newest=row["version"]),
         )
 
     async def recover(self, worker_id: UUID, held: Sequence[int], *, older_than: float) -> int:

@@ -79,19 +79,18 @@ CREATE TABLE IF NOT EXISTS hammerwork_chunks (
     completed   INT NOT NULL DEFAULT 0,
     failed      INT NOT NULL DEFAULT 0,
     moved       INT NOT NULL DEFAULT 0,
-    -- After the loss of a worker: claim no more than this at a time. 1 means alone; then `lost_by` is the last worker that
-    -- was lost while it ran the job, `lost_before` the one before it, as long as neither of them has been heard again.
+    -- After the loss of a worker: claim no more than this at a time; 1 means alone, and `losses` counts the workers that
+    -- were lost while they ran it; the last of these is `lost_by`.
     claim_limit INT,
+    losses      SMALLINT NOT NULL DEFAULT 0,
     lost_by     BINARY(16),
-    lost_before BINARY(16),
     run_at      DATETIME(6),
     started_at  DATETIME(6),
     KEY hammerwork_chunks_ready (batch_id, precedence, state, place, id),
     KEY hammerwork_chunks_scheduled (run_at),
     KEY hammerwork_chunks_begun (batch_id, started_at),
     KEY hammerwork_chunks_batch (batch_id, lo),
-    KEY hammerwork_chunks_lost_by (lost_by),
-    KEY hammerwork_chunks_lost_before (lost_before)
+    KEY hammerwork_chunks_lost (lost_by)
 ) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
 
 -- What workers hold now; the row goes away with the last outcome. Whoever claims makes up the id, by chance.

@@ -4,7 +4,7 @@
 -- Shows that a worker lives, and adds what it has done since its last heartbeat to the minute's statistics. :known_… is what
 -- the worker had done at its last heartbeat that was answered: it counts where the worker's row has gone meanwhile.
 -- Returns which of the claims :held are this worker's; then whether it has others that are older than :seconds_us, whether
--- something of its queue is ready, and for how long nobody has done the upkeep.
+-- something of its queue is ready, for how long nobody has done the upkeep, and what the ledger says of versions.
 SET @was_processed = :known_processed, @was_failed = :known_failed, @was_busy_ms = :known_busy_ms,
     @clock = NULL, @seen_at = NULL, @blamed = NULL;
 START TRANSACTION;
@@ -38,7 +38,9 @@ SELECT EXISTS (SELECT 1 FROM hammerwork_claims FORCE INDEX (hammerwork_claims_wo
                  AND claimed_at < UTC_TIMESTAMP(6) - INTERVAL :seconds_us MICROSECOND) AS undelivered,
        EXISTS (SELECT 1 FROM hammerwork_ready WHERE queue = :queue)
            AND NOT EXISTS (SELECT 1 FROM hammerwork_queues WHERE name = :queue AND paused) AS ready,
-       TIMESTAMPDIFF(MICROSECOND, @seen_at, UTC_TIMESTAMP(6)) / 1e6 AS upkeep_idle
+       TIMESTAMPDIFF(MICROSECOND, @seen_at, UTC_TIMESTAMP(6)) / 1e6 AS upkeep_idle,
+       l.least, l.version
+FROM (SELECT MAX(least) AS least, MAX(version) AS version FROM hammerwork_migrations) l
 
 -- name: upkeep
 -- Whether it is the caller's turn to do the upkeep, which somebody is to do every :seconds. Moves the clock of the leases: at

@@ -91,11 +91,11 @@ CREATE TABLE hammerwork_chunks (
     completed   integer NOT NULL DEFAULT 0,
     failed      integer NOT NULL DEFAULT 0,
     moved       integer NOT NULL DEFAULT 0,
-    -- After the loss of a worker: claim no more than this at a time. 1 means alone; then `lost_by` is the last worker that
-    -- was lost while it ran the job, `lost_before` the one before it, as long as neither of them has been heard again.
+    -- After the loss of a worker: claim no more than this at a time; 1 means alone, and `losses` counts the workers that
+    -- were lost while they ran it; the last of these is `lost_by`.
     claim_limit integer,
+    losses      smallint NOT NULL DEFAULT 0,
     lost_by     uuid,
-    lost_before uuid,
     run_at      timestamptz,
     started_at  timestamptz
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0);
@@ -105,8 +105,7 @@ CREATE INDEX hammerwork_chunks_scheduled ON hammerwork_chunks (run_at) WHERE sta
 CREATE INDEX hammerwork_chunks_begun ON hammerwork_chunks (batch_id) WHERE started_at IS NOT NULL;
 CREATE INDEX hammerwork_chunks_batch ON hammerwork_chunks (batch_id, lo);
 CREATE INDEX hammerwork_chunks_spans ON hammerwork_chunks (batch_id, hi) WHERE spans IS NOT NULL;
-CREATE INDEX hammerwork_chunks_lost_by ON hammerwork_chunks (lost_by) WHERE lost_by IS NOT NULL;
-CREATE INDEX hammerwork_chunks_lost_before ON hammerwork_chunks (lost_before) WHERE lost_before IS NOT NULL;
+CREATE INDEX hammerwork_chunks_lost ON hammerwork_chunks (lost_by) WHERE lost_by IS NOT NULL;
 
 -- What workers hold now; the row goes away with the last outcome.
 CREATE TABLE hammerwork_claims (

@@ -188,7 +188,7 @@ END $$;
 
 -- Batches that somebody has to bring to an end: those whose deletion, abandonment or retry was cut off, and stopped ones
 -- that no worker works on any more.
-CREATE OR REPLACE FUNCTION hammerwork_unfinished_1(p_limit int) RETURNS TABLE (id uuid, state text, queue text)
+CREATE OR REPLACE FUNCTION hammerwork_unfinished_2(p_limit int) RETURNS TABLE (id uuid, state text, queue text)
 LANGUAGE plpgsql SET enable_seqscan = off AS $$
 #variable_conflict use_column
 BEGIN
@@ -224,7 +224,7 @@ SELECT hammerwork_retry_1($1)
 SELECT hammerwork_retry_slice_1($1, $2)
 
 -- name: unfinished
-SELECT id, state, queue FROM hammerwork_unfinished_1($1)
+SELECT id, state, queue FROM hammerwork_unfinished_2($1)
 
 -- name: stopped_batches
 SELECT id FROM unnest($1::uuid[]) AS held(id)

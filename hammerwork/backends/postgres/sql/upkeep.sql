@@ -105,7 +105,9 @@ BEGIN
 END $$;
 
 -- name: heartbeat
-SELECT * FROM hammerwork_heartbeat_1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13::bigint[], $14)
+SELECT h.*, l.*
+FROM hammerwork_heartbeat_1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13::bigint[], $14) h,
+     (SELECT max(least) AS least, max(version) AS version FROM hammerwork_migrations) l
 
 -- name: upkeep
 SELECT hammerwork_upkeep_1($1)
