@@ -34,5 +34,7 @@ def test_what_is_missing(
 
 
 def test_a_process_that_is_too_old_is_refused() -> None:
-    with pytest.raises(DatabaseRefusedError, match="only version 2 or later can work with its tables; this is version 1: upgrade"):
+    with pytest.raises(
+        DatabaseRefusedError, match="only version 2 or later can work with its tables; this is version 1: upgrade"
+    ):
         missing("db", [TABLES, OLD], applied(TABLES, MORE, NEW, version=2), version=1)
