@@ -1,4 +1,4 @@
-"""A server that forgets its last commits, or a replica that never had them: all can be stored again, and all jobs end."""
+"""A server forgets its last commits, or a replica never had them: all can be stored again, and all jobs end."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class Story:
     def __init__(self, queue: JobQueue) -> None:
         self._queue = queue
         self._workers = [Worker(queue, "q", self._run, lease_seconds=3.0).with_concurrency(8) for _ in range(3)]
-        self._ran: Counter[tuple[UUID, int]] = Counter()
+        self._ran: Counter[tuple[UUID | None, int]] = Counter()
         self._batches = [JobBatch(name).with_jobs(Job("q", n) for n in range(JOBS)) for name in ("first", "second")]
 
     async def _run(self, job: Job) -> None:
