@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 
-from hammerwork import DatabaseUnavailableError, Job, JobBatch, JobQueue, JobStatus, Worker
+from hammerwork import BatchState, DatabaseUnavailableError, Job, JobBatch, JobQueue, JobStatus, Worker
+from hammerwork.backends.protocol import Settled
 from hammerwork.ids import new_batch_id
 from tests.chaos.enqueuer import until_available
 from tests.chaos.network import Network
 from tests.database.observing import all_jobs, eventually, happens, running, sql
+from tests.database.steered import SteeredWorker, run_of
 from tests.harness.servers.postgres import postgres_replica, postgres_server
 
 if TYPE_CHECKING:
@@ -83,6 +85,32 @@ async def test_a_load_that_was_forgotten_from_its_beginning_is_called_again(
         again = (Job("q", n) for n in range(JOBS))
         assert await queue.enqueue_stream(batch, again, batch_id=batch_id) == batch_id
         assert [job.payload for job in await all_jobs(queue, batch_id)] == list(range(JOBS))
+
+
+@pytest.mark.parametrize("more", [1, 3], ids=["and goes on", "and ends"])
+async def test_a_claim_whose_report_was_forgotten_is_lost_at_once(target: Server, database_url: str, more: int) -> None:
+    async with await JobQueue.connect(database_url) as queue, await JobQueue.connect(database_url) as later:
+        await queue.create_tables()
+        worker = SteeredWorker(queue)
+        await worker.register()
+        batch_id = await queue.enqueue_batch(JobBatch("mail").with_jobs(Job("q", n) for n in range(4)))
+        held = await worker.take()
+        async with forgetting(target):
+            held.complete(held.start())
+            assert await worker.report(held) is Settled.OK
+        assert (await later.get_batch_status(batch_id)).completed_jobs == 0, "nothing was forgotten"
+        worker.queue = later
+        for _ in range(more):
+            held.complete(held.start())
+        assert await worker.report(held) is Settled.LOST
+        async with sql(database_url) as connection:
+            await connection.age_claims()
+        assert (await worker.heartbeat([])).undelivered
+        assert await worker.recover([]) == 4
+        again = await worker.take()
+        assert (run_of(again), await worker.end(again)) == ([0, 1, 2, 3], Settled.OK)
+        status = await later.get_batch_status(batch_id)
+        assert (status.state, status.completed_jobs) == (BatchState.COMPLETED, 4)
 
 
 class Story:
