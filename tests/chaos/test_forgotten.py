@@ -136,8 +136,8 @@ class Story:
         first_id = await queue.enqueue_batch(first.with_batch_size(50))
         async with running(*self._workers):
             await self._runs_more(1_000)
+            kept = {job.index for job in await all_jobs(queue, first_id, JobStatus.COMPLETED)}
             async with losing:
-                kept = {job.index for job in await all_jobs(queue, first_id, JobStatus.COMPLETED)}
                 await self._runs_more(500)
                 second_id = await queue.enqueue_batch(second)
                 seen = (await queue.get_batch_status(first_id)).completed_jobs
