@@ -128,6 +128,7 @@ class JobQueue:
             InvalidBatchError: The settings or a job break a rule.
             BatchConflictError: `batch_id` is taken by a batch with another fingerprint, or the batch was cancelled or
                 deleted meanwhile, or loaded from another stream; or the object has been stored from a stream before.
+            DatabaseUnavailableError: See above; also if a crash made the database forget what was stored.
         """
         if batch.jobs:
             raise InvalidBatchError(

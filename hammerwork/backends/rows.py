@@ -9,11 +9,12 @@ import msgspec
 from hammerwork.backends.listing import STOPPED
 from hammerwork.backends.protocol import Claim
 from hammerwork.batch import BatchState, PartialFailureMode, Priority, RetryPolicy
-from hammerwork.errors import BatchConflictError
+from hammerwork.errors import BatchConflictError, BatchNotFoundError
 from hammerwork.reports import BatchStatus, JobError, QueueDepth, QueueStatistics, WorkerInfo
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from uuid import UUID
 
     Row = Mapping[str, Any]
 
@@ -81,8 +82,10 @@ def claim(row: Row, payloads: list[Any]) -> Claim:
     )
 
 
-def not_retryable(status: BatchStatus) -> BatchConflictError:
-    """Return the error for a batch whose failed jobs cannot be run again."""
+def not_retryable(batch_id: UUID, status: BatchStatus | None) -> BatchConflictError | BatchNotFoundError:
+    """Return the error for a batch whose failed jobs cannot be run again; without a status it has been deleted."""
+    if status is None:
+        return BatchNotFoundError(batch_id)
     return BatchConflictError(
         f"batch {status.name!r} ({status.batch_id}): it is {status.state.value}; failed jobs can be run again once "
         "the batch has finished, unless it was cancelled"

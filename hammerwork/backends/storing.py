@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 
 from hammerwork.backends.slices import encode_slice, slices
-from hammerwork.errors import BatchConflictError, DatabaseError, DatabaseUnavailableError, InvalidBatchError
+from hammerwork.errors import (
+    BatchConflictError,
+    DatabaseError,
+    DatabaseUnavailableError,
+    HammerworkError,
+    InvalidBatchError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Sequence
@@ -54,8 +60,16 @@ class Sealed(msgspec.Struct):
     """See `Stored`."""
 
 
+class MissingBatchError(HammerworkError):
+    """A batch that is being loaded is not there: somebody has deleted it, or the database has forgotten it."""
+
+
 class Tables(Protocol):
     """What a database does for `Store`; each is one transaction."""
+
+    def sessions(self) -> int:
+        """Return how many sessions were opened so far. A database that has forgotten anything has ended all of them."""
+        ...
 
     def fits_at_once(self, batch: JobBatch, whole: Slice) -> bool:
         """Whether `enqueue_small` can store these jobs."""
@@ -125,23 +139,41 @@ class Store:
         there = await self._open(batch, batch_id, fingerprint)
         if there.sealed:
             return batch_id
+        sessions = self._tables.sessions()
         try:
-            end = await self._append_all(batch, batch_id, jobs, there.total, progress)
+            await self._load(batch, batch_id, jobs, there.total, progress)
         except (DatabaseError, BatchConflictError):
             raise  # the same call later goes on where this one ended
+        except MissingBatchError:
+            if self._tables.sessions() == sessions:
+                raise _not_loading(batch, batch_id, DELETING) from None
+            raise _missing(batch, batch_id) from None
         except Exception:
             # Not so if somebody else has loaded the same batch to its end meanwhile: it may be running.
             if await self._tables.begin_deletion(batch_id, ABANDONED):
                 await self.finish_deletion(batch_id)
             raise
-        end_state = await self._tables.seal(batch_id, end)
-        if end_state.state == "Loading":
-            raise _forgotten(batch, batch_id)
-        if not end_state.sealed:
-            raise _not_loading(batch, batch_id, end_state.state)
-        if end_state.waiting and not batch.suspended:
-            await self._wake(batch.queue)
         return batch_id
+
+    async def _load(
+        self,
+        batch: JobBatch,
+        batch_id: UUID,
+        jobs: Iterable[Job] | AsyncIterable[Job],
+        begin: int,
+        progress: Callable[[int], Awaitable[None]] | None,
+    ) -> None:
+        """Store what comes after the first `begin` jobs, and make the batch claimable."""
+        end = await self._append_all(batch, batch_id, jobs, begin, progress)
+        there = await self._tables.seal(batch_id, end)
+        if there.state is None:
+            raise MissingBatchError
+        if there.state == "Loading":
+            raise _forgotten(batch, batch_id)
+        if not there.sealed:
+            raise _not_loading(batch, batch_id, there.state)
+        if there.waiting and not batch.suspended:
+            await self._wake(batch.queue)
 
     async def _wake(self, queue: str) -> None:
         self._tables.wake(queue)
@@ -206,9 +238,12 @@ def may_append(batch: JobBatch, batch_id: UUID, there: tuple[str, bool, int] | N
 
     Raises:
         BatchConflictError: The batch is not being loaded any more, or from another stream.
+        MissingBatchError: It is not there.
         DatabaseUnavailableError: Slices that this stream had stored are not there (any more).
     """
-    state, sealed, total = there or (None, False, 0)
+    if there is None:
+        raise MissingBatchError
+    state, sealed, total = there
     if not sealed and state != "Loading":
         raise _not_loading(batch, batch_id, state)
     if total >= part.end:
@@ -231,8 +266,15 @@ def _forgotten(batch: JobBatch, batch_id: UUID) -> DatabaseUnavailableError:
     )
 
 
-def _not_loading(batch: JobBatch, batch_id: UUID, state: str | None) -> BatchConflictError:
-    what = "was deleted" if state is None or state in {DELETING, ABANDONED} else f"became {state}"
+def _missing(batch: JobBatch, batch_id: UUID) -> DatabaseUnavailableError:
+    return DatabaseUnavailableError(
+        f"batch {batch.name!r} ({batch_id}): it is not there while its jobs are being loaded: the database has "
+        "forgotten it, as by a crash, or somebody has deleted it; enqueue the same batch again to store all of it"
+    )
+
+
+def _not_loading(batch: JobBatch, batch_id: UUID, state: str) -> BatchConflictError:
+    what = "was deleted" if state in {DELETING, ABANDONED} else f"became {state}"
     return BatchConflictError(
         f"batch {batch.name!r} ({batch_id}): it {what} while its jobs were being loaded; only a part of them is "
         "stored, and none will run. Delete it to enqueue it anew under this id"

@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 from hammerwork import JobStatus
+from tests.chaos.plan import Chaos
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from hammerwork import BatchStatus, JobRecord
     from tests.chaos.ledger import JobKey, Ledger, Run
     from tests.chaos.places import Exit
-    from tests.chaos.plan import Chaos, Plan
+    from tests.chaos.plan import Plan
 
 RECOVERY_SECONDS = 6.0
 """After trouble with the database, a worker's pause before it tries again can be 5 s long."""
@@ -44,6 +45,15 @@ class Halt(NamedTuple):
     end: float
 
 
+class Sighting(NamedTuple):
+    """A claim that was seen in the database, again and again between two moments."""
+
+    claim: int
+    worker: UUID
+    first: float
+    last: float
+
+
 class Evidence:
     """Everything that a verdict is drawn from. Times are seconds on the monotonic clock."""
 
@@ -57,6 +67,8 @@ class Evidence:
         halts: list[Halt],
         statuses: dict[UUID, BatchStatus],
         jobs: dict[UUID, list[JobRecord]],
+        claims: list[Sighting],
+        claims_left: int,
         slack: float,
         end: float,
     ) -> None:
@@ -67,6 +79,9 @@ class Evidence:
         self.halts = halts
         self.statuses = statuses
         self.jobs = jobs
+        self.claims = claims
+        self.claims_left = claims_left
+        """Those that are there once all workers have ended."""
         self.slack = slack
         """How late anything may be because the machine is busy, as measured during the run."""
         self.end = end
@@ -115,7 +130,27 @@ class Evidence:
             or self._died(run, before)
             or self._left_in_trouble(run, before)
             or self._lease_ended(run, before)
+            or self.forgotten(run)
         )
+
+    def forgotten(self, run: Run) -> bool:
+        """Whether the database may have forgotten the run's claim or report, and its worker not know that yet."""
+        return any(
+            run.started < trouble.end + RECOVERY_SECONDS + self.slack
+            and (run.ended is None or run.ended > trouble.start - FLUSH_SECONDS - self.slack)
+            for trouble in self.troubles
+            if trouble.chaos is Chaos.FORGET
+        )
+
+    def unknown_seconds(self, seen: Sighting) -> float:
+        """Return for how long a claim was there that its living worker did not know of, though it could have."""
+        process = self.ledger.workers.get(seen.worker)
+        if process is None:
+            return 0.0
+        end = min(seen.last, self._gone(process))
+        known = [beat.sent for beat in self.ledger.heartbeats[process] if seen.claim in beat.held and beat.sent <= end]
+        freed = [free for start, free in self._hindrances(process) if start < end and free > seen.first]
+        return end - max([seen.first, *known, *freed])
 
     def _given_back(self, run: Run) -> bool:
         """Whether the run was cut short because its worker was shutting down; any other was cut at its timeout."""
@@ -146,7 +181,7 @@ class Evidence:
 
         A worker that was stopped goes on with what it holds, until its next report tells it that this was given away.
         """
-        return any(
+        return self.forgotten(run) or any(
             over < min(end, other.started) and run.started < end + LOSS_NOTICE_SECONDS + self.slack
             for over, end in self._leases(run.process)
         )

@@ -15,6 +15,7 @@ from uuid import UUID
 import msgspec
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from hammerwork import Job
@@ -44,6 +45,8 @@ class Heartbeat(NamedTuple):
 
     sent: float
     confirmed: float
+    held: frozenset[int] = frozenset()
+    """The claims that the worker knew of."""
 
 
 class Ledger(msgspec.Struct):
@@ -54,6 +57,8 @@ class Ledger(msgspec.Struct):
     """By process."""
     standstills: dict[str, list[tuple[float, float]]]
     """When a process did not get on: it was stopped, or had no processor."""
+    workers: dict[UUID, str] = msgspec.field(default_factory=dict)
+    """The processes by the ids that their workers have in the database."""
 
 
 class LedgerWriter:
@@ -74,9 +79,9 @@ class LedgerWriter:
         """Record how a run ended."""
         self._write("end", number, outcome)
 
-    def heartbeat(self, sent: float) -> None:
-        """Record a heartbeat that was confirmed just now."""
-        self._write("heartbeat", sent)
+    def heartbeat(self, sent: float, worker_id: UUID, held: Sequence[int]) -> None:
+        """Record a heartbeat that was confirmed just now, and the claims that it told of."""
+        self._write("heartbeat", sent, worker_id, *held)
 
     def standstill(self, since: float) -> None:
         """Record that the process has stood still until now."""
@@ -103,7 +108,9 @@ def read_ledger(path: Path) -> Ledger:
             run = open_runs.pop((process, fields[0]))
             run.ended, run.outcome = at, fields[1]
         elif kind == "heartbeat":
-            ledger.heartbeats.setdefault(process, []).append(Heartbeat(float(fields[0]), at))
+            sent, worker_id, *held = fields
+            ledger.workers[UUID(worker_id)] = process
+            ledger.heartbeats.setdefault(process, []).append(Heartbeat(float(sent), at, frozenset(map(int, held))))
         else:
             ledger.standstills.setdefault(process, []).append((float(fields[0]), at))
     ledger.runs.sort(key=lambda run: run.started)

@@ -32,7 +32,7 @@ class Exit(msgspec.Struct, frozen=True, kw_only=True):
     killed_at: float | None
     """When it was sent SIGKILL by the test."""
     terminated_at: float | None
-    """When it was sent SIGTERM."""
+    """When it was sent SIGTERM, or SIGUSR1."""
 
 
 class Place:
@@ -106,9 +106,16 @@ class Place:
 
     def terminate(self) -> None:
         """Send SIGTERM."""
+        self._end(signal.SIGTERM)
+
+    def cancel(self) -> None:
+        """Have the worker's run cancelled."""
+        self._end(signal.SIGUSR1)
+
+    def _end(self, number: signal.Signals) -> None:
         if self._process is not None and self._terminated_at is None:
             self._terminated_at = time.monotonic()
-            self._send(signal.SIGTERM)
+            self._send(number)
 
     async def stop(self, seconds: float) -> None:
         """Stop the process that is here now, and let it go on after some time, unless it has been killed."""

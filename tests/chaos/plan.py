@@ -35,6 +35,10 @@ class Deed(enum.Enum):
     """Runs into its timeout at each attempt."""
     POISON = "poison"
     """Kills the process that runs it."""
+    BLOCK = "block"
+    """Holds the event loop of its worker."""
+    SHOUT = "shout"
+    """Fails at each attempt, with a long text."""
 
 
 class Enqueue(enum.Enum):
@@ -52,9 +56,11 @@ class Chaos(enum.Enum):
 
     KILL = "kill a worker"
     TERMINATE = "SIGTERM to all workers"
+    CANCEL = "cancel the run of a worker"
     STOP = "stop a worker"
     RESTART = "restart the database"
     CRASH = "crash the database"
+    FORGET = "let the database forget its last commits, and crash"
     CUT = "lose the packets of a moment, and cut"
     PARTITION = "hold all packets, then cut"
     DELAY = "hold all packets, then deliver"
@@ -144,10 +150,15 @@ _SHORT_ACTS = (
     Chaos.KILL,
     Chaos.RESTART,
     Chaos.DELAY,
+    Chaos.CANCEL,
 )
-_LONG_ACTS = (*_SHORT_ACTS, Chaos.KILL, Chaos.STOP, Chaos.KILL, Chaos.SILENCE, Chaos.CUT)
+_LONG_ACTS = (*_SHORT_ACTS, Chaos.KILL, Chaos.STOP, Chaos.KILL, Chaos.SILENCE, Chaos.CUT, Chaos.FORGET)
 _LONG_SECONDS = 60.0
-"""Runs of this length have what takes a server's or a driver's timeouts to get over."""
+"""Runs of this length have what takes a server's or a driver's timeouts, or the age of lost claims, to get over."""
+_BLOCK_SECONDS = 4.0
+"""Longer than the lease."""
+_LOUD_JOBS = 300
+"""Their failures have more text than one report keeps."""
 
 
 def make_plan(seed: int, *, seconds: float, jobs: int, lease_seconds: float = 3.0) -> Plan:
@@ -183,6 +194,7 @@ def _acts(draw: random.Random, seconds: float, lease: float) -> Iterator[Act]:
             Chaos.STOP: (lease * 1.3, lease * 2),
             Chaos.RESTART: (0.0, 1.0),
             Chaos.CRASH: (0.0, lease * 1.5),
+            Chaos.FORGET: (0.3, 1.5),
             Chaos.CUT: (0.02, 0.2),
             Chaos.PARTITION: (0.5, lease * 1.5),
             Chaos.DELAY: (0.3, lease),
@@ -194,7 +206,7 @@ def _acts(draw: random.Random, seconds: float, lease: float) -> Iterator[Act]:
 
 def _batches(draw: random.Random, seed: int, seconds: float, jobs: int) -> Iterator[BatchPlan]:
     modes = list(PartialFailureMode)
-    kinds = ["plain", "mixed", "fail_fast", "cancelled", "suspended", "poison", "retried", "large"]
+    kinds = ["plain", "mixed", "fail_fast", "cancelled", "suspended", "poison", "retried", "large", "blocking", "loud"]
     rounds = max(1, round(seconds / 12))
     each = max(20, jobs // (rounds * len(kinds)))
     number = 0
@@ -240,10 +252,17 @@ def _kind(draw: random.Random, kind: str, each: int) -> dict[str, object]:
         "fail_fast": {"deeds": one_of(culprit, deeds(slow)), "mode": fail_fast, "max_attempts": draw.choice((1, 2))},
         "cancelled": {"deeds": deeds(slow), "cancel_after": draw.uniform(0.2, 2.0)},
         "suspended": {
-            "deeds": deeds(slow),
+            "deeds": deeds({**slow, Deed.FLAKY: 5}),  # due retries are in front of the others then
             "suspend_after": draw.uniform(0.1, 1.0),
             "suspend_seconds": draw.uniform(2.0, 4.0),
         },
         "poison": {"deeds": one_of(Deed.POISON, (Deed.OK,) * 8), "batch_size": 4, "max_attempts": 2},
+        "blocking": {"deeds": one_of(Deed.BLOCK, (Deed.OK,) * 20), "batch_size": 4, "job_seconds": _BLOCK_SECONDS},
+        "loud": {
+            "deeds": (Deed.SHOUT,) * _LOUD_JOBS,
+            "mode": PartialFailureMode.COLLECT_ERRORS,
+            "batch_size": 1_000,
+            "max_attempts": 2,
+        },
     }
     return special[kind]

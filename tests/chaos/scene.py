@@ -8,15 +8,17 @@ import logging
 import shutil
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 import msgspec
 
 from hammerwork import JobQueue, JobStatus
 from hammerwork.errors import BatchNotFoundError, DatabaseUnavailableError, HammerworkError
 from tests.chaos.enqueuer import enqueue, enqueue_killed, enqueue_twice, until_available
-from tests.chaos.evidence import Evidence, Halt, Trouble
+from tests.chaos.evidence import Evidence, Halt, Sighting, Trouble
 from tests.chaos.ledger import read_ledger
 from tests.chaos.network import Network
 from tests.chaos.places import Place
@@ -26,8 +28,7 @@ from tests.chaos.verdict import judge
 from tests.database.observing import all_jobs, sql
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from uuid import UUID
+    from collections.abc import Awaitable, Callable
 
     from hammerwork import BatchStatus
     from tests.chaos.plan import Act, BatchPlan, Plan
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 
 _DATABASE = "chaos"
 _WATCH_SECONDS = 0.25
+_LOOK_SECONDS = 1.0
+_OF_ONE_WORKER = {Chaos.KILL, Chaos.STOP, Chaos.CANCEL}
 _LEAST_SLACK_SECONDS = 1.0
 _SILENCE_SECONDS = 75.0
 """How long a driver may wait for an answer on a connection that has fallen silent."""
@@ -64,7 +67,10 @@ class Scene:
         self._places: list[Place] = []
         self._network = Network(target.port)
         self._down = asyncio.Lock()
-        """Held while the server is not up."""
+        """Held while the server is not up, or forgets."""
+        self._forgetting = False
+        self._crashed_forgetting = 0
+        self._claims: dict[tuple[int, UUID], Sighting] = {}
         self._slowest = 0.0
         """The longest that this process, or an answer of the healthy server, was late."""
 
@@ -80,8 +86,9 @@ class Scene:
             ]
             self._begun = time.monotonic()
             staff = [asyncio.create_task(place.run()) for place in self._places]
-            watch = asyncio.create_task(self._watch(queue))
-            pulse = asyncio.create_task(self._pulse())
+            watches = [
+                asyncio.create_task(watch) for watch in (self._watch(queue), self._watch_claims(), self._pulse())
+            ]
             try:
                 async with asyncio.timeout(self._plan.seconds + drain_seconds):
                     await self._drama(queue)
@@ -93,9 +100,9 @@ class Scene:
             except TimeoutError:
                 self._faults.append(f"not at the end {drain_seconds:g} s after the chaos: {await self._rest(queue)}")
             finally:
-                for task in (*staff, watch, pulse):
+                for task in (*staff, *watches):
                     task.cancel()
-                ends = await asyncio.gather(*staff, watch, pulse, return_exceptions=True)
+                ends = await asyncio.gather(*staff, *watches, return_exceptions=True)
             for end in ends:
                 if isinstance(end, Exception):
                     raise end
@@ -126,7 +133,7 @@ class Scene:
     async def _perform_batch(self, queue: JobQueue, batch: BatchPlan) -> None:
         await self._until(batch.at)
         try:
-            await self._enqueue(batch)
+            await self._lastingly(lambda: self._enqueue(batch))
             await self._steer(queue, batch)
         except HammerworkError as error:
             self._faults.append(f"batch {batch.number}: {type(error).__name__}: {error}")
@@ -139,30 +146,41 @@ class Scene:
         else:
             await enqueue_twice(self._proxied, batch)
 
+    async def _lastingly(self, operation: Callable[[], Awaitable[object]]) -> None:
+        """Repeat an operation until the database has answered it, and again if it may have forgotten it since."""
+        while True:
+            crashes = self._crashed_forgetting
+            await until_available(operation)
+            async with self._down:
+                if self._crashed_forgetting == crashes:
+                    return
+
     async def _steer(self, queue: JobQueue, batch: BatchPlan) -> None:
         if batch.cancel_after is not None:
             await asyncio.sleep(batch.cancel_after)
-            await until_available(lambda: queue.cancel_batch(batch.batch_id))
+            await self._lastingly(lambda: queue.cancel_batch(batch.batch_id))
             self._halts.append(Halt(batch.batch_id, "cancelled", time.monotonic(), float("inf")))
         if batch.suspend_after is not None:
             await asyncio.sleep(batch.suspend_after)
-            await until_available(lambda: queue.suspend_batch(batch.batch_id))
+            await self._lastingly(lambda: queue.suspend_batch(batch.batch_id))
             start = time.monotonic()
             await asyncio.sleep(batch.suspend_seconds)
             self._halts.append(Halt(batch.batch_id, "suspended", start, time.monotonic()))
-            await until_available(lambda: queue.resume_batch(batch.batch_id))
+            await self._lastingly(lambda: queue.resume_batch(batch.batch_id))
 
     async def _perform(self, act: Act) -> None:
         await self._until(act.at)
         place = self._places[act.worker]
         length = f" for {act.seconds:.1f} s" if act.seconds else ""
-        self._say(f"{act.chaos.value}{f' {act.worker}' if act.chaos in {Chaos.KILL, Chaos.STOP} else ''}{length}")
+        self._say(f"{act.chaos.value}{f' {act.worker}' if act.chaos in _OF_ONE_WORKER else ''}{length}")
         start = time.monotonic()
         if act.chaos is Chaos.KILL:
             place.kill()
         elif act.chaos is Chaos.TERMINATE:
             for each in self._places:
                 each.terminate()
+        elif act.chaos is Chaos.CANCEL:
+            place.cancel()
         elif act.chaos is Chaos.STOP:
             await place.stop(act.seconds)
         elif act.chaos is Chaos.SNAPSHOT:
@@ -173,7 +191,17 @@ class Scene:
             self._troubles.append(Trouble(act.chaos, start, end))
 
     async def _break_connection(self, act: Act) -> None:
-        if act.chaos in {Chaos.RESTART, Chaos.CRASH}:
+        if act.chaos is Chaos.FORGET:
+            async with self._down:
+                self._forgetting = True
+                await self._target.forget()
+                await asyncio.sleep(act.seconds)
+                await asyncio.to_thread(self._target.stop, crash=True)
+                self._crashed_forgetting += 1
+                await asyncio.to_thread(self._target.start)
+                await self._target.remember()
+                self._forgetting = False
+        elif act.chaos in {Chaos.RESTART, Chaos.CRASH}:
             async with self._down:
                 await asyncio.to_thread(self._target.stop, crash=act.chaos is Chaos.CRASH)
                 try:
@@ -218,15 +246,31 @@ class Scene:
             await asyncio.sleep(_WATCH_SECONDS)
             asked = time.monotonic()
             up = not self._down.locked()
+            crashes = self._crashed_forgetting
             try:
                 seen = await queue.get_batch_statuses(ids)
             except DatabaseUnavailableError:
                 continue
             if up and not self._down.locked():
                 self._slowest = max(self._slowest, time.monotonic() - asked)
+            if crashes != self._crashed_forgetting:
+                last = {}
+                continue
             for batch_id, status in seen.items():
                 self._faults += _counter_faults(last.get(batch_id), status)
-            last = seen
+            last = {} if self._forgetting else seen
+
+    async def _watch_claims(self) -> None:
+        while True:
+            await asyncio.sleep(_LOOK_SECONDS)
+            with contextlib.suppress(Exception):  # the server may be down
+                async with asyncio.timeout(_LOOK_SECONDS), sql(self._direct) as connection:
+                    rows = await connection.rows("SELECT id, worker_id FROM hammerwork_claims")
+                now = time.monotonic()
+                for claim, worker in rows:
+                    owner = worker if isinstance(worker, UUID) else UUID(bytes=worker)
+                    first = self._claims.get((claim, owner), Sighting(claim, owner, now, now)).first
+                    self._claims[claim, owner] = Sighting(claim, owner, first, now)
 
     async def _drained(self, queue: JobQueue) -> None:
         while await self._rest(queue):
@@ -253,6 +297,8 @@ class Scene:
             if status.state.value == "Failed" and failures:
                 start = min(failures).timestamp() + wall_to_monotonic
                 halts.append(Halt(batch_id, "failed", start, float("inf")))
+        async with sql(self._direct) as connection:
+            claims_left = int(await connection.value("SELECT count(*) FROM hammerwork_claims"))
         return Evidence(
             self._plan,
             read_ledger(self._folder / "ledger"),
@@ -261,6 +307,8 @@ class Scene:
             halts=halts,
             statuses=statuses,
             jobs=jobs,
+            claims=list(self._claims.values()),
+            claims_left=claims_left,
             slack=slack,
             end=time.monotonic(),
         )
@@ -288,11 +336,13 @@ class Scene:
         counts = ", ".join(f"{count} {name}" for name, count in outcomes.items())
         exits = [end for place in self._places for end in place.exits]
         killed = sum(end.code == -9 for end in exits)
+        blows = Counter(act.chaos.value for act in self._plan.acts)
         repeated = len(runs) - len({(run.job, run.attempt) for run in runs})
         return [
             f"{len(evidence.statuses)} batches, {jobs} jobs: {counts}",
             f"{len(runs)} runs, {repeated} of them repeated because a worker vanished",
-            f"{len(self._plan.acts)} blows; {len(exits)} worker processes, {killed} were killed",
+            f"{len(self._plan.acts)} blows: {', '.join(f'{count} × {name}' for name, count in blows.items())}",
+            f"{len(exits)} worker processes, {killed} were killed",
             f"{self._target.deadlocks()} deadlocks in the server's log; nothing was later than {self._slowest:.2f} s",
         ]
 

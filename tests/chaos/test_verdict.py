@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from hammerwork import BatchState, BatchStatus, Job, JobError, JobRecord, JobStatus, PartialFailureMode, Priority
-from tests.chaos.evidence import Evidence, Halt, Trouble
+from tests.chaos.evidence import Evidence, Halt, Sighting, Trouble
 from tests.chaos.ledger import Heartbeat, JobKey, Ledger, LedgerWriter, Run, read_ledger
 from tests.chaos.places import Exit
 from tests.chaos.plan import BatchPlan, Chaos, Deed, Plan
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ID = uuid.UUID(int=1)
+WORKER = uuid.UUID(int=2)
 NOW = datetime(2024, 1, 1, tzinfo=UTC)
 END = 100.0
 
@@ -52,6 +53,8 @@ class Case:
         self.error: str | None = None
         self.counts: dict[str, int] = {}
         self.stored = len(deeds)
+        self.claims: list[Sighting] = []
+        self.claims_left = 0
 
     @staticmethod
     def run(
@@ -122,12 +125,14 @@ class Case:
         ]
         evidence = Evidence(
             plan,
-            Ledger(sorted(self.runs, key=lambda run: run.started), self.beats, self.standstills),
+            Ledger(sorted(self.runs, key=lambda run: run.started), self.beats, self.standstills, {WORKER: "a"}),
             exits=self.exits,
             troubles=self.troubles,
             halts=self.halts,
             statuses={ID: status},
             jobs={ID: records[: self.stored]},
+            claims=self.claims,
+            claims_left=self.claims_left,
             slack=1.0,
             end=END,
         )
@@ -208,6 +213,41 @@ def test_a_repetition_within_the_lease() -> None:
     case.silence("a", 9.5, 16.5)
     case.runs.append(case.run(process="b", started=11.0, ended=11.5))
     assert "was repeated" in case.fault()
+
+
+def test_a_repetition_of_what_was_forgotten() -> None:
+    case = Case()
+    case.runs.append(case.run(process="b", started=35.0, ended=35.5))
+    assert "was repeated" in case.fault()
+    case.troubles.append(Trouble(Chaos.CRASH, 10.2, 12.0))
+    assert "was repeated" in case.fault()
+    case.troubles[0] = Trouble(Chaos.FORGET, 10.2, 12.0)
+    assert case.faults() == []
+    case.troubles[0] = Trouble(Chaos.FORGET, 15.0, 16.0)
+    assert "was repeated" in case.fault(), "its report had been kept long before"
+
+
+def test_a_claim_that_its_worker_does_not_know_of() -> None:
+    case = Case()
+    case.claims.append(Sighting(7, WORKER, 10.0, 30.0))
+    assert case.faults() == [], "it is old enough only after 20 s"
+    case.claims[0] = Sighting(7, WORKER, 10.0, 40.0)
+    assert "claim 7: was there for 30.0 s though its worker, in process a, lived and did not know of it" in case.fault()
+    known = [beat._replace(held=frozenset({7})) if 20 < beat.sent < 22 else beat for beat in case.beats["a"]]
+    case.beats["a"] = known
+    assert case.faults() == []
+    case.beats["a"] = beats(0, END)
+    case.troubles.append(Trouble(Chaos.CUT, 12.0, 14.0))
+    assert case.faults() == []
+    case.troubles.clear()
+    case.kill("a", 20.0)
+    assert case.faults() == []
+
+
+def test_a_claim_that_is_left() -> None:
+    case = Case()
+    case.claims_left = 1
+    assert "1 claims are left at the end" in case.fault()
 
 
 def test_a_worker_that_comes_back_late() -> None:
@@ -302,7 +342,7 @@ def test_a_run_that_a_graceful_end_has_left() -> None:
 def test_the_ledger_reads_what_was_written(tmp_path: Path) -> None:
     pen = LedgerWriter(tmp_path / "ledger", "a")
     job = Job("q", None, batch_id=ID, index=7, attempt=2)
-    pen.heartbeat(1.0)
+    pen.heartbeat(1.0, WORKER, [3, 4])
     first, second = pen.start(job), pen.start(job)
     pen.end(first, "done")
     pen.standstill(2.0)
@@ -312,5 +352,6 @@ def test_the_ledger_reads_what_was_written(tmp_path: Path) -> None:
         (JobKey(ID, 7), 2, "a", None),
     ]
     assert second == 1
-    assert [beat.sent for beat in ledger.heartbeats["a"]] == [1.0]
+    assert [(beat.sent, beat.held) for beat in ledger.heartbeats["a"]] == [(1.0, frozenset({3, 4}))]
+    assert ledger.workers == {WORKER: "a"}
     assert [start for start, _ in ledger.standstills["a"]] == [2.0]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import signal
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from hammerwork import BatchState, JobStatus, PartialFailureMode
+from hammerwork.timing import RECOVER_SECONDS
 from tests.chaos.evidence import NOTICE_SECONDS
 from tests.chaos.ledger import JobKey
 from tests.chaos.plan import Deed
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 
 _FAILED_OUTCOMES = {"fail", "cut"}
 """Of an attempt that may be followed by the next; a handler is cut at its timeout too."""
-_FAILING_DEEDS = {Deed.FAIL, Deed.REFUSE, Deed.HANG, Deed.POISON}
+_FAILING_DEEDS = {Deed.FAIL, Deed.REFUSE, Deed.HANG, Deed.POISON, Deed.SHOUT}
 
 
 def judge(evidence: Evidence) -> list[str]:
@@ -31,6 +33,7 @@ def judge(evidence: Evidence) -> list[str]:
         *(fault for end in evidence.exits.values() for fault in _exit(evidence, end)),
         *_repetitions(evidence),
         *_late_starts(evidence),
+        *_claims(evidence),
         *(fault for batch in evidence.plan.batches for fault in _batch(evidence, batch)),
     ]
 
@@ -40,7 +43,7 @@ def _exit(evidence: Evidence, end: Exit) -> Iterator[str]:
     name = end.process
     if end.code == -9 and evidence.death(name) is not None:
         return
-    if end.code in {0, -15} and end.terminated_at is not None:
+    if end.code in {0, -signal.SIGTERM, -signal.SIGUSR1} and end.terminated_at is not None:
         if end.code == 0:
             yield from (
                 f"worker {name}: ended well, but never ended its run of {_name(run.job)}, attempt {run.attempt}"
@@ -87,6 +90,20 @@ def _late_starts(evidence: Evidence) -> Iterator[str]:
                         f"{_name(run.job)}: started by {run.process} {run.started - halt.start:.2f} s after its batch "
                         f"was {halt.why}"
                     )
+
+
+def _claims(evidence: Evidence) -> Iterator[str]:
+    """A claim that its worker does not know of goes back with the first heartbeat that finds it old enough."""
+    if evidence.claims_left:
+        yield f"{evidence.claims_left} claims are left at the end"
+    most = RECOVER_SECONDS + evidence.plan.lease_seconds + evidence.slack
+    for seen in evidence.claims:
+        unknown = evidence.unknown_seconds(seen)
+        if unknown > most:
+            yield (
+                f"claim {seen.claim}: was there for {unknown:.1f} s though its worker, in process "
+                f"{evidence.ledger.workers[seen.worker]}, lived and did not know of it"
+            )
 
 
 def _batch(evidence: Evidence, batch: BatchPlan) -> Iterator[str]:

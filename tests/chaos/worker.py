@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 NO_DATABASE = 75
 """Exit code: the database could not be reached at the start."""
+_SHOUT_CHARACTERS = 5_000
+"""Each takes four bytes."""
 _PULSE_SECONDS = 0.1
 _STANDSTILL_SECONDS = 0.25
 
@@ -69,6 +72,10 @@ class ChaoticHandler:
             await asyncio.sleep(job.payload["seconds"])
         elif deed is Deed.HANG:
             await asyncio.sleep(3600)
+        elif deed is Deed.BLOCK:
+            time.sleep(job.payload["seconds"])  # noqa: ASYNC251 (as a handler does that should not)
+        elif deed is Deed.SHOUT:
+            raise ValueError("\N{COLLISION SYMBOL}" * _SHOUT_CHARACTERS)
         elif deed is Deed.POISON:
             self._ledger.end(run, "die")
             os.kill(os.getpid(), signal.SIGKILL)
@@ -97,7 +104,7 @@ def _record_heartbeats(queue: JobQueue, ledger: LedgerWriter) -> None:
         async def heartbeat(worker: WorkerRecord, known: WorkerRecord | None, held: Sequence[int]) -> Heard:
             sent = time.monotonic()
             heard = await beat(worker, known, held)
-            ledger.heartbeat(sent)
+            ledger.heartbeat(sent, worker.id, held)
             return heard
 
         line.heartbeat = heartbeat  # type: ignore[method-assign]
@@ -133,7 +140,10 @@ async def _run(order: WorkerOrder) -> int:
         worker.with_shutdown_grace_period(3.0)
         stop = asyncio.create_task(stopping.wait())
         stop.add_done_callback(lambda _task: worker.stop())
-        await worker.run()
+        run = asyncio.create_task(worker.run())
+        loop.add_signal_handler(signal.SIGUSR1, run.cancel)
+        with contextlib.suppress(asyncio.CancelledError):
+            await run
         stop.cancel()
     loop.remove_reader(sys.stdin.fileno())
     watch.cancel()

@@ -195,7 +195,7 @@ class MysqlBackend:
         if jobs is None:
             raise BatchNotFoundError(batch_id)
         if jobs < 0:
-            raise rows.not_retryable((await self.batch_statuses([batch_id]))[batch_id])
+            raise rows.not_retryable(batch_id, (await self.batch_statuses([batch_id])).get(batch_id))
         return int(jobs)
 
     async def pause_queue(self, queue: str, *, paused: bool) -> None:

@@ -87,6 +87,11 @@ class Database:
         database._has_blocks = "mariadb" in row["version"].lower()
         return database
 
+    @property
+    def sessions(self) -> int:
+        """Connections that have been opened so far."""
+        return self._pool.opened
+
     async def close(self) -> None:
         """Close all connections, those in use after a few seconds by force."""
         await self._pool.close()

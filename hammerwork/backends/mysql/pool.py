@@ -36,6 +36,8 @@ class Pool:
         self._lent: set[Any] = set()
         self._leaving: set[asyncio.Task[None]] = set()
         self._closed = False
+        self.opened = 0
+        """Connections so far."""
 
     @contextlib.asynccontextmanager
     async def lend(self, *, within: float) -> AsyncIterator[Any]:
@@ -44,7 +46,7 @@ class Pool:
             await self._slots.acquire()
         try:
             async with asyncio.timeout(within):
-                connection = self._usable() or await open_connection(**self._options)
+                connection = self._usable() or await self._open()
             self._lent.add(connection)
             try:
                 yield connection
@@ -53,6 +55,11 @@ class Pool:
                 self._take_back(connection)
         finally:
             self._slots.release()
+
+    async def _open(self) -> Any:
+        connection = await open_connection(**self._options)
+        self.opened += 1
+        return connection
 
     def _usable(self) -> Any:
         if self._closed:

@@ -36,6 +36,9 @@ class MysqlTables:
         self._chores = chores
         self.delete_slice = chores.delete_slice
 
+    def sessions(self) -> int:
+        return self._database.sessions
+
     def _inserts(self, batch: JobBatch, batch_id: UUID, part: Slice) -> list[bytes]:
         longest = self._database.max_packet_bytes - _ROOM_BYTES
         texts = list(insert_texts(batch_id, part, min(_TEXT_BYTES, longest)))

@@ -164,7 +164,8 @@ class PostgresBackend:
         while await self._fetchval("retry_slice", batch_id, RETRY_JOBS):
             pass
         if jobs:
-            await self.wake((await self.batch_statuses([batch_id]))[batch_id].queue)
+            for status in (await self.batch_statuses([batch_id])).values():  # none if it has been deleted meanwhile
+                await self.wake(status.queue)
         return jobs
 
     async def begin_retry(self, batch_id: UUID) -> int:
@@ -173,7 +174,7 @@ class PostgresBackend:
         if jobs is None:
             raise BatchNotFoundError(batch_id)
         if jobs < 0:
-            raise rows.not_retryable((await self.batch_statuses([batch_id]))[batch_id])
+            raise rows.not_retryable(batch_id, (await self.batch_statuses([batch_id])).get(batch_id))
         return int(jobs)
 
     async def pause_queue(self, queue: str, *, paused: bool) -> None:

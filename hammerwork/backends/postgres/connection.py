@@ -53,18 +53,25 @@ class Database:
         self._options = options
         self._leaving: set[asyncio.Task[None]] = set()
         self.address = url.address("postgresql", port=5432)
+        self.sessions = 0
+        """Connections that have been opened so far."""
 
     @classmethod
     async def connect(cls, url: str, *, max_connections: int, connect_timeout: float) -> Self:
         """Open one connection now and up to `max_connections` later."""
         parts = parse_url(url)
         options = connection_options(parts)
+
+        async def opened(_connection: object) -> None:
+            database.sessions += 1
+
         pool = asyncpg.create_pool(
             **options,
             min_size=1,
             max_size=max_connections,
             timeout=connect_timeout,
             command_timeout=STATEMENT_SECONDS,
+            init=opened,
             reset=_keep_session,
             server_settings={"application_name": "hammerwork"},
         )

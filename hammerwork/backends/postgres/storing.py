@@ -34,6 +34,9 @@ class PostgresTables:
         self._queries = queries
         self.wake = waker.wake
 
+    def sessions(self) -> int:
+        return self._database.sessions
+
     async def _fetchrow(self, query: str, *args: object) -> Any:
         async with self._database.connection() as connection:
             return await connection.fetchrow(self._queries[query], *args)

@@ -50,8 +50,24 @@ class PostgresServer:
         self._run(
             "initdb", "-D", str(self.folder / "data"), "-U", "postgres", "--auth=trust", "-E", "UTF8", "--no-sync"
         )
+        self._configure()
+
+    def _configure(self) -> None:
         with (self.folder / "data" / "postgresql.conf").open("a") as conf:
             conf.writelines(f"{name} = '{value}'\n" for name, value in self._settings.items())
+
+    def follow(self, port: int) -> None:
+        """Create the data folder as a copy of the server at `port` that follows it: a replica, until `promote`."""
+        give(self.folder, "postgres")
+        self._run(
+            *("pg_basebackup", "-h", "127.0.0.1", "-p", str(port), "-U", "postgres", "-D", str(self.folder / "data")),
+            *("-X", "stream", "-c", "fast", "-R", "--no-sync"),
+        )
+        self._configure()
+
+    def promote(self) -> None:
+        """Let a replica take writes, with what it has received so far."""
+        self._run("pg_ctl", "promote", "-w", "-t", "60", "-D", str(self.folder / "data"))
 
     def start(self) -> None:
         """Start the server and wait until it answers."""
@@ -95,8 +111,18 @@ def postgres18_server(settings: dict[str, str] | None = None) -> Iterator[Postgr
 
 
 @contextlib.contextmanager
-def _running(server: PostgresServer) -> Iterator[PostgresServer]:
-    server.create()
+def postgres_replica(port: int) -> Iterator[PostgresServer]:
+    """Run an asynchronous replica of the system's PostgreSQL at `port` for the duration of a block."""
+    with temporary_folder("replica") as folder, _running(PostgresServer(folder), follows=port) as server:
+        yield server
+
+
+@contextlib.contextmanager
+def _running(server: PostgresServer, *, follows: int | None = None) -> Iterator[PostgresServer]:
+    if follows is None:
+        server.create()
+    else:
+        server.follow(follows)
     server.start()
     try:
         yield server

@@ -38,8 +38,8 @@ JSON_TABLE(@chunks, '$[*]' COLUMNS (
 -- name: settle_claims
 -- Reports are [[claim, open, outcomes, ends, completed, failed, moved, last_lo, last_hi], ...] by ascending ids: `moved` are
 -- the jobs that are tried again or were not started, last_lo..last_hi the last of the spans that were not started, or -1.
--- Fenced: a claim that is not this worker's is not touched; one whose books differ from the report spoils all (@bad), unless
--- the report came twice.
+-- Fenced: a claim that is not this worker's is not touched, nor one with more open jobs than it knows of, as a crash made the
+-- server forget a report. One whose books differ from the report spoils all (@bad), unless the report came twice.
 SET @bad = NULL, @held = NULL, @chunks = NULL, @touched = NULL, @batches = NULL, @offers = NULL;
 START TRANSACTION;
 SELECT CONCAT('[', GROUP_CONCAT(JSON_ARRAY(
@@ -55,7 +55,7 @@ SELECT CONCAT('[', GROUP_CONCAT(JSON_ARRAY(
             completed INT PATH '$[4]', failed INT PATH '$[5]', moved INT PATH '$[6]', last_lo INT PATH '$[7]',
             last_hi INT PATH '$[8]')) r
         STRAIGHT_JOIN hammerwork_claims c FORCE INDEX (PRIMARY) ON c.id = r.claim
-        WHERE c.worker_id = :worker LIMIT 1000 {update_c}
+        WHERE c.worker_id = :worker AND c.`open` <= r.reported LIMIT 1000 {update_c}
     ) q;
 SET @bad = COALESCE(@bad, 0);
 DELETE c FROM {held} STRAIGHT_JOIN hammerwork_claims c FORCE INDEX (PRIMARY) ON c.id = h.claim WHERE h.ends = 1 AND @bad = 0;

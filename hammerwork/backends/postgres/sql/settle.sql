@@ -21,8 +21,9 @@ BEGIN
 END $$;
 
 -- Records outcomes of claims of one worker: of each, all of them (`remaining` null) or those since the last report. Returns
--- [[claim, answer], ...]: 'ok', 'lost' (the claim is not this worker's any more: nothing was changed), or 'stopped' (as ok,
--- and no further job of the batch may start). p_reports is a list of:
+-- [[claim, answer], ...]: 'ok', 'lost' (the claim is not this worker's any more, or has more open jobs than it knows of, as a
+-- crash made the server forget a report: nothing was changed), or 'stopped' (as ok, and no further job of the batch may
+-- start). p_reports is a list of:
 --   claim, open  jobs of the claim without an outcome before this report; a report that comes twice counts once
 --   completed, failed
 --   failures     [{idx, attempt, final, error_type, message, traceback}]: what is to be recorded; once the batch has
@@ -65,10 +66,11 @@ BEGIN
              json_to_record(value) AS t(claim bigint, open int, completed int, failed int, retries json, released json,
                                         remaining json) ORDER BY claim LOOP
         IF r.remaining IS NULL THEN
-            DELETE FROM hammerwork_claims WHERE id = r.claim AND worker_id IS NOT DISTINCT FROM p_worker RETURNING * INTO k;
+            DELETE FROM hammerwork_claims
+                WHERE id = r.claim AND worker_id IS NOT DISTINCT FROM p_worker AND open <= r.open RETURNING * INTO k;
         ELSE
             SELECT * INTO k FROM hammerwork_claims
-                WHERE id = r.claim AND worker_id IS NOT DISTINCT FROM p_worker FOR UPDATE;
+                WHERE id = r.claim AND worker_id IS NOT DISTINCT FROM p_worker AND open <= r.open FOR UPDATE;
         END IF;
         IF k.id IS NULL THEN
             v_answers := v_answers || json_build_array(r.claim, 'lost');
