@@ -137,15 +137,22 @@ class HeldClaim:
         return self._report
 
     def simplify(self, reason: str) -> bool:
-        """Leave out of the report what the database may refuse, the errors' texts; False if there are none."""
+        """Write the errors' texts, which the database may refuse, in ASCII; the next time leave them out.
+
+        Returns:
+            False if the report has no such texts (any more).
+        """
         report = self.report()
         if not report.failures or all(failure.error_type == "Unstorable" for failure in report.failures):
             return False
-        text = _cut(_storable(f"the error could not be stored: {reason}").decode("ascii", "replace").encode(), 500)
-        report.failures = [
-            msgspec.structs.replace(failure, error_type="Unstorable", message=text, traceback=None)
-            for failure in report.failures
-        ]
+        plain = [_plain(failure) for failure in report.failures]
+        if plain == report.failures:
+            text = _cut(_ascii(f"the error could not be stored: {reason}"), 500)
+            plain = [
+                msgspec.structs.replace(failure, error_type="Unstorable", message=text, traceback=None)
+                for failure in report.failures
+            ]
+        report.failures = plain
         return True
 
     def confirm(self) -> bool:
@@ -174,6 +181,21 @@ def _trace(error: BaseException) -> str:
 def _storable(text: str) -> bytes:
     """Return text that any database takes, as UTF-8: no NUL, no lone surrogates."""
     return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace")
+
+
+def _plain(failure: Failure) -> Failure:
+    """Return a failure with its texts in ASCII."""
+    trace = _ascii(failure.traceback or "")[-MAX_TRACEBACK_BYTES:].decode()
+    return msgspec.structs.replace(
+        failure,
+        error_type=_cut(_ascii(failure.error_type), MAX_TYPE_BYTES),
+        message=_cut(_ascii(failure.message), MAX_MESSAGE_BYTES),
+        traceback=trace or None,
+    )
+
+
+def _ascii(text: str) -> bytes:
+    return text.encode("ascii", "backslashreplace")
 
 
 def _cut(text: bytes, most: int) -> str:

@@ -57,7 +57,7 @@ class Holdings:
             self.tell(held)
         elif len(held.claim.payloads) != held.size:
             fault = PayloadMissingError(
-                f"{len(held.claim.payloads)} payloads are stored for the {held.size} jobs of claim {held.claim.id}"
+                f"{len(held.claim.payloads)} payloads can be read for the {held.size} jobs of claim {held.claim.id}"
             )
             while held.waiting:
                 held.fail(held.start(), fault)

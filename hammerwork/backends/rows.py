@@ -82,6 +82,14 @@ def claim(row: Row, payloads: list[Any]) -> Claim:
     )
 
 
+def payloads(text: str | bytes) -> list[Any]:
+    """Return the payloads in a JSON array; none if it is damaged: they count as missing then."""
+    try:
+        return msgspec.json.decode(text, type=list[Any])
+    except msgspec.DecodeError:
+        return []
+
+
 def not_retryable(batch_id: UUID, status: BatchStatus | None) -> BatchConflictError | BatchNotFoundError:
     """Return the error for a batch whose failed jobs cannot be run again; without a status it has been deleted."""
     if status is None:

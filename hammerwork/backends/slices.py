@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import enum
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -132,25 +134,49 @@ def _check(batch: JobBatch, payloads: Sequence[Any], texts: Sequence[bytes], lo:
 
 
 def _fault(value: Any, where: str, depth: int) -> str | None:
+    if isinstance(value, enum.Enum):
+        value = value.value
     if isinstance(value, float) and not math.isfinite(value):
         return f"{where}: {value} is not JSON; pass null or a text instead"
-    if isinstance(value, dict):
-        keys = {str(key): key for key in value}
-        if len(keys) < len(value):
-            double = next(key for key in value if keys[str(key)] != key or type(keys[str(key)]) is not type(key))
-            return f"{where}: the keys {double!r} and {keys[str(double)]!r} are the same in JSON, where keys are texts"
-        members: Iterable[tuple[str, Any]] = ((f"{where}[{key!r}]", member) for key, member in value.items())
-    elif isinstance(value, list | tuple | set | frozenset):
-        members = ((f"{where}[{place}]", member) for place, member in enumerate(value))
-    else:
+    if isinstance(value, dict) and (twice := _twice(value)):
+        return f"{where}: the keys {twice[0]!r} and {twice[1]!r} are the same in JSON, where keys are texts"
+    members = _members(value)
+    if members is None:
         return None
     if depth > MAX_PAYLOAD_DEPTH:
         return f"payload: nested more than {MAX_PAYLOAD_DEPTH} deep, the limit"
     for name, member in members:
-        wrong = _fault(member, name, depth + 1)
+        wrong = _fault(member, where + name, depth + 1)
         if wrong:
             return wrong
     return None
+
+
+def _twice(value: dict[Any, Any]) -> tuple[Any, Any] | None:
+    """Return two keys that the encoder makes the same of."""
+    names: dict[str, Any] = {}
+    for key in value:
+        name = key if type(key) is str else next(iter(_decode(_encode({key: None}))))
+        if (other := names.setdefault(name, key)) is not key:
+            return other, key
+    return None
+
+
+def _members(value: Any) -> Iterable[tuple[str, Any]] | None:
+    """Return what an array or object of JSON is made of, and how to call each; None for what becomes neither."""
+    if isinstance(value, dict):
+        return ((f"[{key!r}]", member) for key, member in value.items())
+    if isinstance(value, list | tuple | set | frozenset):
+        return ((f"[{place}]", member) for place, member in enumerate(value))
+    if isinstance(value, msgspec.Struct):
+        names: Iterable[str] = value.__struct_fields__
+    elif dataclasses.is_dataclass(value):
+        names = [field.name for field in dataclasses.fields(value)]
+    elif attributes := getattr(type(value), "__attrs_attrs__", None):
+        names = [attribute.name for attribute in attributes]
+    else:
+        return None
+    return ((f".{name}", getattr(value, name, None)) for name in names)
 
 
 def _encode_payload(batch: JobBatch, payload: Any, index: int) -> bytes:

@@ -57,7 +57,13 @@ async def do_upkeep(caller: Caller, seconds: float) -> Upkeep:
 
 async def reap(caller: Caller) -> int:
     """Free the claims of lost workers; return the number of jobs."""
-    return await free_claims(lambda: caller.fetch("reap"), caller.wake)
+
+    async def forget_and_wake(queue: str | None) -> None:
+        # Whoever looks for the next claim passes by all lost workers that have none any more.
+        await caller.fetch("forget_workers")
+        await caller.wake(queue)
+
+    return await free_claims(lambda: caller.fetch("reap"), forget_and_wake)
 
 
 async def free_claims(

@@ -9,17 +9,18 @@ import sys
 import uuid
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from hammerwork import BatchState, Job, JobBatch, JobQueue, JobStatus, PartialFailureMode, Worker
+from hammerwork.backends import upkeep
 from hammerwork.backends.protocol import Settled
 from tests.database.observing import DEADLINE_SECONDS, all_jobs, eventually, finished, happens, running
 from tests.database.steered import SteeredWorker, run_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
     from hammerwork.claims import HeldClaim
     from tests.database.observing import Sql
@@ -295,6 +296,33 @@ async def test_two_reapers_at_once_free_each_job_once(queue: JobQueue, sql: Sql,
         status = await finished(queue, batch_id)
     assert status.completed_jobs == 2_000
     assert ran == dict.fromkeys(range(2_000), 1)
+
+
+async def test_lost_workers_are_forgotten_as_soon_as_they_hold_nothing(
+    queue: JobQueue, sql: Sql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever looks for the claims of lost workers would pass by all of those that have none any more."""
+    monkeypatch.setattr(upkeep, "CLAIMS_PER_NOTICE", 1)
+    await queue.enqueue_batch(batch(5).with_batch_size(1))
+    for _ in range(5):
+        worker = SteeredWorker(queue)
+        await worker.register()
+        await worker.take(1)
+        await worker.vanish(sql)
+    caller: Any = getattr(queue.backend, "_chores", queue.backend)
+    fetch = caller.fetch
+    workers: list[int] = []
+
+    async def watched(query: str, *args: object) -> Sequence[Any]:
+        rows: Sequence[Any] = await fetch(query, *args)
+        if query == "forget_workers":
+            workers.append(await sql.value("SELECT count(*) FROM hammerwork_workers"))
+        return rows
+
+    monkeypatch.setattr(caller, "fetch", watched)
+    assert await queue.release_lost_claims() == 5
+    # The next claim is freed before its queue is notified.
+    assert workers == [3, 2, 1, 0, 0]
 
 
 async def test_a_worker_that_lives_keeps_its_jobs(queue: JobQueue) -> None:

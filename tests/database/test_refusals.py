@@ -142,6 +142,36 @@ async def test_a_wrong_password(app_url: str) -> None:
     assert "Falsch" not in line
 
 
+@pytest.mark.parametrize("program", ["container", "processes", "run"])
+async def test_programs_that_work_on_it_end_too(database_url: str, tmp_path: Path, program: str) -> None:
+    url = f"{database_url}_other"
+    (tmp_path / "handlers.py").write_text("async def run(job):\n    pass\n")
+    (tmp_path / "batch.yaml").write_text(
+        "{apiVersion: hammerwork.io/v1alpha1, kind: JobBatch, metadata: {name: b},\n"
+        " spec: {queue: q, jobs: [{payload: 1}]}}\n"
+        "---\n"
+        "{apiVersion: hammerwork.io/v1alpha1, kind: WorkerPool, metadata: {name: w},\n"
+        " spec: {queue: q, handler: {python: {function: 'handlers.py:run'}}}}\n"
+    )
+    commands = {
+        "container": (sys.executable, "-m", "hammerwork_worker"),
+        "processes": (HAMMERWORK, "worker", "--queue", "q", "--handler", "handlers.py:run"),
+        "run": (HAMMERWORK, "run", "batch.yaml", "--database-url", url),
+    }
+    settings = {"HAMMERWORK_QUEUE": "q", "HAMMERWORK_HANDLER": "handlers.py:run", "HAMMERWORK_PORT": "0"}
+    process = await asyncio.create_subprocess_exec(
+        *commands[program],
+        cwd=tmp_path,
+        env={**os.environ, **settings, "HAMMERWORK_DATABASE_URL": url},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    said, _ = await asyncio.wait_for(process.communicate(), 60)
+    lines = [line for line in said.decode().splitlines() if "_other" in line]
+    assert (process.returncode, len(lines)) == (2, 1), said.decode()
+    assert "Traceback" not in said.decode()
+
+
 async def test_an_unreachable_server_may_come_back(database_url: str) -> None:
     with pytest.raises(DatabaseUnavailableError):
         await JobQueue.connect(f"{parse_url(database_url).scheme}://app:Geheim@127.0.0.1:1/x", connect_timeout=5)

@@ -186,20 +186,39 @@ async def test_one_exchange_settles_many_small_batches(queue: JobQueue, database
     ]
 
 
-async def test_payloads_that_somebody_removed_are_the_error_of_their_batch(queue: JobQueue, sql: Sql) -> None:
-    damaged = await queue.enqueue_batch(batch(5))
+@pytest.mark.every_server
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "DELETE FROM hammerwork_pages WHERE batch_id = $1",
+        "DELETE FROM hammerwork_pages WHERE batch_id = $1 AND lo = 100",
+        "UPDATE hammerwork_pages SET payloads = '7, {' WHERE batch_id = $1",
+        "UPDATE hammerwork_pages SET payloads = '7, {' WHERE batch_id = $1 AND lo = 100",
+        "UPDATE hammerwork_pages SET payloads = '7' WHERE batch_id = $1 AND lo = 100",
+    ],
+    ids=["gone", "one page gone", "no JSON", "one page no JSON", "one page too short"],
+)
+async def test_payloads_that_somebody_damaged_are_the_error_of_their_jobs(
+    queue: JobQueue, sql: Sql, damage: str
+) -> None:
+    at_once = RetryPolicy(initial_seconds=0, max_seconds=0)
+    damaged = await queue.enqueue_batch(batch(300).with_batch_size(100).with_retry_policy(at_once))
     whole = await queue.enqueue_batch(batch(5))
-    await sql.run("DELETE FROM hammerwork_pages WHERE batch_id = $1", damaged)
+    await sql.run(damage, damaged)
 
-    async def handler(_job: Job) -> None:
-        pass
+    async def handler(job: Job) -> None:
+        if job.attempt == 1 and job.index % 7 == 0:
+            raise ValueError("again")  # retries are lists of spans
 
-    async with running(Worker(queue, "q", handler)):
+    async with running(Worker(queue, "q", handler).with_concurrency(3)):
         assert (await finished(queue, whole)).completed_jobs == 5
         status = await finished(queue, damaged)
-    assert (status.state, status.failed_jobs) == (BatchState.COMPLETED_WITH_ERRORS, 5)
+    assert (status.state, status.failed_jobs) == (
+        BatchState.COMPLETED_WITH_ERRORS,
+        100 if "lo = 100" in damage else 300,
+    )
     (error,) = await queue.get_batch_errors(damaged)
-    assert error.type == "PayloadMissingError"
+    assert (error.type, error.count) == ("PayloadMissingError", status.failed_jobs)
 
 
 async def test_fail_fast_takes_a_batch_out_of_sight_at_once(queue: JobQueue, sql: Sql) -> None:

@@ -16,10 +16,10 @@ import uvloop
 
 from hammerwork import (
     DatabaseError,
+    DatabaseRefusedError,
     HandlerError,
     IncompatibleDatabaseError,
     JobQueue,
-    UnsupportedDatabaseError,
     Worker,
 )
 from hammerwork.errors import EXIT_INCOMPATIBLE
@@ -73,7 +73,7 @@ environment, with a default:
 
 exit codes:
   {EXIT_CLEAN}  stopped by a signal; no claimed job was lost
-  {EXIT_BAD_CONFIGURATION}  the environment is wrong, the handler cannot be loaded, or the port is taken
+  {EXIT_BAD_CONFIGURATION}  the environment, the handler or the port cannot be used, or the database refuses
   {EXIT_INCOMPATIBLE}  this version is too old for the database
 """
 
@@ -138,12 +138,12 @@ async def _work(settings: WorkerSettings, handler: Handler) -> int:
                 probes.worker = worker
                 log.info("working on queue %s with %d lanes", settings.queue, settings.concurrency)
                 await _run_worker(worker, stopping)
-    except UnsupportedDatabaseError as error:
-        log.error("%s: %s", environment.DATABASE_URL, error)  # noqa: TRY400
-        return EXIT_BAD_CONFIGURATION
     except IncompatibleDatabaseError as error:
         log.error("%s", error)  # noqa: TRY400
         return EXIT_INCOMPATIBLE
+    except DatabaseRefusedError as error:
+        log.error("%s: %s", environment.DATABASE_URL, error)  # noqa: TRY400
+        return EXIT_BAD_CONFIGURATION
     finally:
         server.stop()
     log.info("stopped")
@@ -161,7 +161,7 @@ async def _connect(url: str) -> JobQueue:
     while True:
         try:
             return await _open(url)
-        except (UnsupportedDatabaseError, IncompatibleDatabaseError):
+        except DatabaseRefusedError:
             raise
         except DatabaseError as error:
             log.warning("the database cannot be reached, next try in %.1f s: %s", pause, error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
@@ -22,7 +23,7 @@ from hammerwork.backends.slices import MAX_CHUNK_JOBS
 from hammerwork.backends.storing import RETRY_JOBS, Store
 from hammerwork.backends.upkeep import do_upkeep, reap
 from hammerwork.batch import JobStatus
-from hammerwork.errors import BatchNotFoundError
+from hammerwork.errors import BatchNotFoundError, DatabaseError
 from hammerwork.reports import BatchStatus, ErrorGroup, JobRecord, QueueDepth, QueueStatistics, WorkerInfo
 from hammerwork.timing import EXCHANGE_SECONDS, STATEMENT_SECONDS
 
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
     from hammerwork.backends.mysql.connection import Row
     from hammerwork.backends.protocol import Claim, Exchange, Settlement, Span, Upkeep
+
+logger = logging.getLogger("hammerwork.worker")
 
 _SPANS_PER_QUERY = 100
 """Jobs scattered over a batch are read a few pages at a time: a page may have 128 KiB, or one long payload."""
@@ -231,11 +234,17 @@ class MysqlBackend:
         request = exchanging.Request(worker_id, queue, settlements, limit=limit, claims=claims, guess=guess)
         answer = await self._database.run(request.text, block=True, within=EXCHANGE_SECONDS)
         settled, stopped = request.settled(answer)
-        for batch_id in stopped:
-            await self._worker_chores.finish_stopped(batch_id)
         exchange, taken, pages = request.exchange(answer, settled)
         exchange.claims = [await self._claim(row, pages) for row in taken]
+        for batch_id in stopped:
+            await self._finish_stopped(batch_id)
         return exchange
+
+    async def _finish_stopped(self, batch_id: UUID) -> None:
+        try:
+            await self._worker_chores.finish_stopped(batch_id)
+        except DatabaseError as error:  # the claims that came with the same answer must not be lost by that
+            logger.warning("batch %s: %s; the upkeep ends it", batch_id, error)
 
     async def _claim(self, row: Row, pages: exchanging.Pages) -> Claim:
         claim = exchanging.claim(row, pages)

@@ -33,6 +33,7 @@ class Chores:
             "upkeep": self._upkeep,
             "tick": self._tick,
             "reap": self._reap,
+            "forget_workers": self._forget_workers,
             "unfinished": self._unfinished,
             "delete_slice": self._delete_slice,
             "retry_slice": self._retry_slice,
@@ -64,10 +65,14 @@ class Chores:
     async def _reap(self) -> list[Row]:
         freed = await self._put_back("lost_claim")
         if not freed:
-            workers = [row["id"] for row in await self.rows("lost_workers")]
-            if workers:
-                await self.rows("forget_workers", ids=[UUID(bytes=worker) for worker in workers])
+            await self._forget_workers()
         return freed
+
+    async def _forget_workers(self) -> list[Row]:
+        workers = [row["id"] for row in await self.rows("lost_workers")]
+        if workers:
+            await self.rows("forget_workers", ids=[UUID(bytes=worker) for worker in workers])
+        return []
 
     async def recover(self, worker_id: UUID, held: Sequence[int], older_than: float) -> list[Row]:
         """Give back one claim that the worker does not know of; no row: there is none."""

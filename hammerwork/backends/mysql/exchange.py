@@ -150,7 +150,7 @@ class Pages:
             while here < len(pages) and pages[here][0] <= hi:
                 page = pages[here]
                 if isinstance(page[2], str):
-                    page[2] = msgspec.json.decode(b"[%b]" % page[2].encode())
+                    page[2] = rows.payloads(b"[%b]" % page[2].encode())
                 found += page[2][max(0, lo - page[0]) : hi - page[0] + 1]
                 here += 1
         return found

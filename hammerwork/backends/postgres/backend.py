@@ -235,8 +235,7 @@ class PostgresBackend:
 
 
 def _claim(row: Any) -> Claim:
-    payloads = msgspec.json.decode(row["payloads"]) if row["payloads"] is not None else []
-    return rows.claim(row, payloads)
+    return rows.claim(row, rows.payloads(row["payloads"]) if row["payloads"] is not None else [])
 
 
 def _decoded(row: Any, column: str) -> dict[str, Any]:

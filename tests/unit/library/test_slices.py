@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import enum
 import uuid
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +29,23 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator
 
 BATCH = JobBatch("mail", queue="q")
+
+
+class Color(enum.Enum):
+    RED = "red"
+
+
+class Level(enum.Enum):
+    MOST = float("inf")
+
+
+@dataclasses.dataclass
+class Point:
+    x: Any
+
+
+class Reading(msgspec.Struct):
+    value: float
 
 
 async def cut(jobs: Iterable[Job] | AsyncIterator[Job], skip: int = 0) -> list[Slice]:
@@ -159,6 +178,12 @@ def test_the_payload_limit_itself_passes() -> None:
         (float("nan"), r"payload: nan is not JSON; pass null or a text instead"),
         ({"a": [1, {"b": float("-inf")}]}, r"payload\['a'\]\[1\]\['b'\]: -inf is not JSON"),
         ({"x": {1: "a", "1": "b"}}, r"payload\['x'\]: the keys 1 and '1' are the same in JSON, where keys are texts"),
+        ({Color.RED: 1, "red": 2}, r"payload: the keys <Color.RED: 'red'> and 'red' are the same in JSON"),
+        ({1e22: 1, "1e22": 2}, r"payload: the keys 1e\+22 and '1e22' are the same in JSON"),
+        (Point(float("nan")), r"payload\.x: nan is not JSON"),
+        ([Reading(float("inf"))], r"payload\[0\]\.value: inf is not JSON"),
+        (Point({1: "a", "1": "b"}), r"payload\.x: the keys 1 and '1' are the same in JSON"),
+        ({"a": Level.MOST}, r"payload\['a'\]: inf is not JSON"),
     ],
 )
 async def test_what_json_would_change_without_a_word_is_told(payload: Any, message: str) -> None:
@@ -167,7 +192,19 @@ async def test_what_json_would_change_without_a_word_is_told(payload: Any, messa
         await cut(jobs)
 
 
-@pytest.mark.parametrize("payload", [{1: "a", 2: "b"}, (1, 2), None, {"a": None}, uuid.uuid4(), {"at": 1.5e300}])
+@pytest.mark.parametrize(
+    "payload",
+    [
+        {1: "a", 2: "b"},
+        (1, 2),
+        None,
+        {"a": None},
+        uuid.uuid4(),
+        {"at": 1.5e300},
+        Point({Color.RED: Color.RED, 1.0: Reading(0)}),
+        msgspec.Raw(b'{"a": 1 }'),
+    ],
+)
 async def test_what_json_only_writes_otherwise_passes(payload: Any) -> None:
     assert len(payloads(await cut([Job("q", payload)]))) == 1
 
@@ -177,6 +214,14 @@ def nested(depth: int) -> list[Any]:
     for _ in range(depth - 1):
         value = [value]
     return value
+
+
+async def test_objects_count_as_depth_too() -> None:
+    value = Point(None)
+    for _ in range(MAX_PAYLOAD_DEPTH):
+        value = Point(value)
+    with pytest.raises(InvalidBatchError, match=r"jobs\[0\]\.payload: nested more than 500 deep, the limit"):
+        await cut([Job("q", value)])
 
 
 @pytest.mark.parametrize("depth", [MAX_PAYLOAD_DEPTH, MAX_PAYLOAD_DEPTH + 1])

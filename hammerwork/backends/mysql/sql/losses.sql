@@ -70,7 +70,9 @@ SELECT CAST(@jobs AS SIGNED) AS jobs, @queue AS queue, b.id AS stopped FROM (SEL
 LEFT JOIN hammerwork_batches b ON b.id = @batch AND b.state IN ('Failed', 'Cancelled') AND b.finished_at IS NULL
 
 -- name: lost_workers
-SELECT w.id FROM hammerwork_workers w JOIN hammerwork_upkeep u ON u.id = 1 WHERE w.heard < u.clock - w.lease_seconds ORDER BY w.id
+SELECT w.id FROM hammerwork_workers w JOIN hammerwork_upkeep u ON u.id = 1
+WHERE w.heard < u.clock - w.lease_seconds AND NOT EXISTS (SELECT 1 FROM hammerwork_claims k WHERE k.worker_id = w.id)
+ORDER BY w.id
 
 -- name: forget_workers
 -- By their ids, with another look: one of them may have come back.

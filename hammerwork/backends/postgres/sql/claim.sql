@@ -11,13 +11,18 @@ CREATE OR REPLACE FUNCTION hammerwork_cut(p_spans json, p_from int, p_count int)
     WHERE before < p_from + p_count AND before + hi - lo + 1 > p_from
 $$;
 
--- Members first..last, counted from 0, of JSON texts with commas between them, in the same form.
-CREATE OR REPLACE FUNCTION hammerwork_members(p_payloads text, p_first int, p_last int) RETURNS text
-LANGUAGE sql IMMUTABLE AS $$
-    SELECT string_agg(value::text, ',' ORDER BY place)
-    FROM json_array_elements(('[' || p_payloads || ']')::json) WITH ORDINALITY AS m(value, place)
-    WHERE place - 1 BETWEEN p_first AND p_last
-$$;
+-- Members first..last of JSON texts with commas between them, or those in p_places, counted from 0, in the same form. Null if the
+-- texts are damaged: nobody must be kept from other jobs by that.
+CREATE OR REPLACE FUNCTION hammerwork_members(p_payloads text, p_first int, p_last int, p_places int[]) RETURNS text
+LANGUAGE plpgsql IMMUTABLE SET enable_sort = on AS $$
+BEGIN
+    RETURN (
+        SELECT string_agg(value::text, ',' ORDER BY place)
+        FROM json_array_elements(('[' || p_payloads || ']')::json) WITH ORDINALITY AS m(value, place)
+        WHERE place - 1 BETWEEN p_first AND p_last AND (p_places IS NULL OR place - 1 = ANY(p_places)));
+EXCEPTION WHEN invalid_text_representation THEN
+    RETURN NULL;
+END $$;
 
 -- The payloads of the jobs lo..hi, or of those in p_spans, as one JSON array. A page goes as it is unless it sticks out.
 CREATE OR REPLACE FUNCTION hammerwork_payloads(p_batch uuid, p_lo int, p_hi int, p_spans json) RETURNS text
@@ -27,7 +32,7 @@ BEGIN
         RETURN (
             SELECT '[' || string_agg(
                 CASE WHEN p.lo >= p_lo AND p.hi <= p_hi THEN p.payloads
-                     ELSE hammerwork_members(p.payloads, p_lo - p.lo, p_hi - p.lo) END, ',' ORDER BY p.lo) || ']'
+                     ELSE hammerwork_members(p.payloads, p_lo - p.lo, p_hi - p.lo, NULL) END, ',' ORDER BY p.lo) || ']'
             FROM hammerwork_pages p
             WHERE p.batch_id = p_batch AND p.lo <= p_hi AND p.lo >= (
                 SELECT lo FROM hammerwork_pages WHERE batch_id = p_batch AND lo <= p_lo ORDER BY lo DESC LIMIT 1));
@@ -36,17 +41,15 @@ BEGIN
         WITH wanted AS (
             SELECT generate_series((value->>0)::int, (value->>1)::int) AS idx FROM json_array_elements(p_spans)
         ), page AS (
-            SELECT l.lo, array_agg(w.idx) AS idxs
+            SELECT l.lo, array_agg(w.idx - l.lo) AS places
             FROM wanted w
             CROSS JOIN LATERAL (
                 SELECT lo FROM hammerwork_pages WHERE batch_id = p_batch AND lo <= w.idx ORDER BY lo DESC LIMIT 1) l
             GROUP BY l.lo
         )
-        SELECT '[' || string_agg(m.value::text, ',' ORDER BY page.lo + m.place) || ']'
+        SELECT '[' || string_agg(hammerwork_members(p.payloads, 0, p.hi - p.lo, page.places), ',' ORDER BY page.lo) || ']'
         FROM page
-        JOIN hammerwork_pages p ON p.batch_id = p_batch AND p.lo = page.lo
-        CROSS JOIN LATERAL json_array_elements(('[' || p.payloads || ']')::json) WITH ORDINALITY AS m(value, place)
-        WHERE page.lo + m.place - 1 = ANY(page.idxs));
+        JOIN hammerwork_pages p ON p.batch_id = p_batch AND p.lo = page.lo);
 END $$;
 
 -- Hands out ready jobs of a queue, up to p_limit, in up to p_claims claims of at most the batch's size each: by priority, then by the

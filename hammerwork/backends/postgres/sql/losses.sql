@@ -100,5 +100,9 @@ END $$;
 -- name: reap
 SELECT jobs, queue FROM hammerwork_reap_1()
 
+-- name: forget_workers
+DELETE FROM hammerwork_workers w USING hammerwork_upkeep u
+WHERE w.heard < u.clock - w.lease_seconds AND NOT EXISTS (SELECT 1 FROM hammerwork_claims k WHERE k.worker_id = w.id)
+
 -- name: recover
 SELECT jobs, queue FROM hammerwork_recover_1($1, $2::bigint[], $3)
