@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 ROOT = Path(__file__).parents[2]
-COMMAND = [sys.executable, "-m", "hammerwork.cli.main"]
+COMMAND = [sys.executable, "-m", "hammerwork_cli"]
 DEADLINE_SECONDS = 120.0
 
 

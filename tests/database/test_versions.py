@@ -153,7 +153,7 @@ class Stage:
         return await self._start(of, "-m", "hammerwork_worker", settings=settings)
 
     async def command(self, of: Installation, *arguments: str) -> Program:
-        return await self._start(of, "-m", "hammerwork.cli.main", *arguments)
+        return await self._start(of, "-m", "hammerwork_cli", *arguments)
 
     async def enqueuer(self, of: Installation) -> Program:
         return await self._start(of, "enqueuer.py", self._url, told=True)
