@@ -16,7 +16,7 @@ def main() -> NoReturn:
         if package.startswith("hammerwork"):
             raise
         sys.stderr.write(
-            f"hammerwork: the command line needs the package {package!r}: pip install 'hammerwork-operator[local]'\n"
+            f"hammerwork: the command line needs the package {package!r}: pip install 'hammerwork-operator[cli]'\n"
         )
         sys.exit(2)
     try:

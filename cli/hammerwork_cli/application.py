@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from importlib import metadata
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -33,6 +34,22 @@ HELP = """Big batches of jobs from a database queue.
 """
 
 
+def print_version(wanted: bool) -> None:
+    """Print the version and end, if it is wanted."""
+    if wanted:
+        typer.echo(f"hammerwork {metadata.version('hammerwork-operator')}")
+        raise typer.Exit
+
+
+def options(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=print_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Take what stands before the command. The help text is `HELP`."""
+
+
 def make_application() -> typer.Typer:
     """Return the command line as a whole."""
     application = typer.Typer(
@@ -43,6 +60,7 @@ def make_application() -> typer.Typer:
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
+    application.callback()(options)
     application.command(help=RUN_HELP)(run)
     commands: tuple[Callable[..., None], ...] = (
         worker,

@@ -6,10 +6,12 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import psutil
 
@@ -17,7 +19,7 @@ from hammerwork import BatchState, Job, JobBatch
 from tests.database.observing import only_postgres
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
 
     from hammerwork import JobQueue
 
@@ -128,7 +130,7 @@ async def test_a_batch_with_failures_is_found_looked_at_and_retried(
     assert await cli_json(database_url, "batches", "--metadata", "campaign=winter") == []
     assert "must be KEY=VALUE" in await cli(database_url, "batches", "--metadata", "campaign", code=2)
     told = (await cli_json(database_url, "stats", "q"))["statistics"]
-    assert (told["total_processed"], told["failed"], told["batches"]) == (3, 3, 1)
+    assert (told["totalProcessed"], told["failed"], told["batches"]) == (3, 3, 1)
 
     assert (await cli_json(database_url, "retry", str(batch_id)))["jobs"] == 3
     assert "once the batch has finished" in await cli(database_url, "retry", str(batch_id), code=2)
@@ -136,6 +138,44 @@ async def test_a_batch_with_failures_is_found_looked_at_and_retried(
         status = await queue.wait(batch_id, timeout=60)
     assert (status.state, status.completed_jobs) == (BatchState.COMPLETED, 3)
     assert sorted(ledger.read_text().split()) == ["0", "1", "2"]
+
+
+@only_postgres
+async def test_keys_are_in_camel_case_in_every_command(queue: JobQueue, database_url: str, tmp_path: Path) -> None:
+    (tmp_path / "handlers.py").write_text(HANDLERS)
+    metadata = {"the_users": "own"}
+    failing = JobBatch("b").with_jobs([Job("q", {"a_key": 1})]).with_metadata("the_users", "own").with_max_attempts(1)
+    batch_id = str(await queue.enqueue_batch(failing))
+    await queue.enqueue_batch(JobBatch("c").with_jobs([Job("other", 1)]))
+    async with worker(database_url, "q", f"{tmp_path}/handlers.py:fail"):
+        await queue.wait(UUID(batch_id), timeout=60)
+        statistics = await cli_json(database_url, "stats", "q")
+    assert "jobsFailed" in statistics["workers"][0]
+    depth = (await cli_json(database_url, "depth"))["other"]
+    assert (depth["ready"], depth["oldestReadySeconds"] >= 0) == (1, True)
+    (job,) = await cli_json(database_url, "jobs", batch_id)
+    assert (job.pop("payload"), job["batchId"], job["error"]["failedAt"] > "2024") == ({"a_key": 1}, batch_id, True)
+    status = await cli_json(database_url, "status", batch_id)
+    assert status.pop("metadata") == metadata
+    listed = await cli_json(database_url, "batches", "--metadata", "the_users=own")
+    assert listed[0].pop("metadata") == metadata
+    shown = [statistics, depth, job, status, listed, await cli_json(database_url, "errors", batch_id)]
+    for name in ("retry", "suspend", "resume", "cancel", "delete"):
+        answer = await cli_json(database_url, name, batch_id)
+        answer.pop("metadata", None)
+        shown.append(answer)
+    shown += [await cli_json(database_url, *command) for command in (("pause", "q"), ("unpause", "q"), ("migrate",))]
+    assert [key for key in keys(shown) if not re.fullmatch(r"[a-z]+([A-Z][a-z]+)*", key)] == []
+
+
+def keys(value: object) -> Iterator[str]:
+    """All keys at any depth."""
+    if isinstance(value, dict):
+        yield from value
+        value = list(value.values())
+    if isinstance(value, list):
+        for part in value:
+            yield from keys(part)
 
 
 @only_postgres

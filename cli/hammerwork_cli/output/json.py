@@ -1,4 +1,4 @@
-"""Results as JSON, for programs."""
+"""Results as JSON, for programs: keys are camelCase in all commands, but for those that users choose."""
 
 from __future__ import annotations
 
