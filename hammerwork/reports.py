@@ -14,6 +14,14 @@ import msgspec
 from hammerwork.batch import BatchState, JobStatus, PartialFailureMode, Priority
 
 
+def percentage(part: int, whole: int, *, digits: int = 0) -> str:
+    """Return e.g. ``45%``, rounded down, so that only the whole is 100%; of nothing, ``0%``."""
+    if whole and part >= whole:
+        return "100%"
+    scaled = part * 100 * 10**digits // whole if whole else 0
+    return f"{scaled // 10**digits}%" if digits == 0 else f"{scaled // 10**digits}.{scaled % 10**digits:0{digits}d}%"
+
+
 class BatchStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """A batch at one instant. total = completed + failed + cancelled + pending, always."""
 

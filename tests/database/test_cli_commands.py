@@ -121,7 +121,7 @@ async def test_a_batch_with_failures_is_found_looked_at_and_retried(
     async with worker(database_url, "q", f"{handlers}:fail"):
         await workers_of(queue, 1)
         assert (await queue.get_batch_status(batch_id)).pending_jobs == 3
-        await cli(database_url, "unpause", "q")
+        assert await cli(database_url, "unpause", "q") == "queue q: resumed\n"
         status = await queue.wait(batch_id, timeout=60)
     assert (status.state, status.failed_jobs) == (BatchState.COMPLETED_WITH_ERRORS, 3)
 

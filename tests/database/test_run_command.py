@@ -219,7 +219,7 @@ def test_an_ordinary_user_needs_nothing_more(place: Place) -> None:
         PYTHONPATH=os.pathsep.join(entry for entry in sys.path if entry),
     )
     assert done.returncode == 0, done.stderr
-    assert "default/work Completed 3 3 0 0 100.0%" in " ".join(done.stdout.split())
+    assert "default/work Completed 3 3 0 0 100% " in " ".join(done.stdout.split())
     place.assert_nothing_is_left()
 
 
@@ -313,7 +313,7 @@ def test_usage_errors_are_told(place: Place) -> None:
     assert place.run("run", ROOT / "examples", "--timeout", "soon").returncode == 2
     done = place.run("run", "examples/data-processing", "--database-url", "postgresql://db/x", "--keep-data", "d")
     assert done.returncode == 2
-    assert "--keep-data" in done.stderr
+    assert "cannot be combined with --database-url" in done.stderr
 
 
 TELLING_SLOW_HANDLER = """

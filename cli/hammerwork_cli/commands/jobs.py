@@ -17,7 +17,7 @@ from hammerwork_cli.output.tables import make_table
 def jobs(  # noqa: PLR0917 (typer names the options)
     batch_id: BatchID,
     database_url: DatabaseURL,
-    status: Annotated[JobStatus | None, typer.Option(help="Only jobs that stand here.", show_default=False)] = None,
+    status: Annotated[JobStatus | None, typer.Option(help="Only jobs with this status.", show_default=False)] = None,
     after: Annotated[int, typer.Option(help="Index of the last job of the previous page.")] = -1,
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="Size of a page.")] = 100,
     output: OutputOption = Output.TEXT,

@@ -27,4 +27,4 @@ def unpause(queue_name: QueueName, database_url: DatabaseURL, output: OutputOpti
     if output is Output.JSON:
         typer.echo(encode({"queue": queue_name, "paused": False}))
     else:
-        typer.echo(f"queue {queue_name}: goes on")
+        typer.echo(f"queue {queue_name}: resumed")

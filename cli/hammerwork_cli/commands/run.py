@@ -92,7 +92,7 @@ def run(  # noqa: PLR0917 (typer names the options)
     """Run the JobBatches and WorkerPools of manifest files on this machine, to the end. The help text is `HELP`."""
     notes = Console(stderr=True)
     if database_url and keep_data:
-        fail("--keep-data is about the embedded PostgreSQL: it does not go with --database-url")
+        fail("--keep-data is about the embedded PostgreSQL: it cannot be combined with --database-url")
     try:
         manifests = read_manifests(paths)
         check_runnable(manifests)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from hammerwork.queue import JobQueue  # noqa: TC001
-from hammerwork.reports import QueueStatistics, WorkerInfo  # noqa: TC001
+from hammerwork.reports import QueueStatistics, WorkerInfo, percentage
 from hammerwork_cli.commands.pause import QueueName  # noqa: TC001
 from hammerwork_cli.output.console import DatabaseURL, Output, OutputOption, standard_output, with_queue
 from hammerwork_cli.output.json import encode
@@ -33,9 +33,10 @@ def stats(
     if output is Output.JSON:
         typer.echo(encode({"statistics": statistics, "workers": workers}))
         return
+    failed = percentage(statistics.failed, statistics.total_processed, digits=1)
     typer.echo(
         f"queue {queue_name}, last {minutes} min: {statistics.total_processed:,} attempts "
-        f"({statistics.throughput:,.1f}/s, {statistics.error_rate:.1%} failed, "
+        f"({statistics.throughput:,.1f}/s, {failed} failed, "
         f"{statistics.average_processing_time_ms:,.1f} ms each), {statistics.batches:,} batches finished "
         f"({statistics.average_batch_size:,.1f} jobs each); now {statistics.depth.ready:,} ready, "
         f"{statistics.depth.scheduled:,} scheduled, {statistics.depth.running:,} running"

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Protocol, Self
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from hammerwork.reports import percentage
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from types import TracebackType
@@ -45,7 +47,7 @@ class Bars:
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("{task.percentage:>3.0f}% {task.fields[failed]}"),
+            TextColumn("{task.fields[share]:>4} {task.fields[failed]}"),
             TimeElapsedColumn(),
             console=console,
         )
@@ -64,11 +66,13 @@ class Bars:
         """Move the bars."""
         for status in statuses:
             if status.batch_id not in self._tasks:
-                self._tasks[status.batch_id] = self._progress.add_task(status.name, failed="")
+                self._tasks[status.batch_id] = self._progress.add_task(status.name, share="", failed="")
+            done = status.total_jobs - status.pending_jobs
             self._progress.update(
                 self._tasks[status.batch_id],
                 total=status.total_jobs,
-                completed=status.total_jobs - status.pending_jobs,
+                completed=done,
+                share=percentage(done, status.total_jobs),
                 failed=f"[red]{status.failed_jobs:,} failed[/red]" if status.failed_jobs else "",
             )
 
@@ -103,6 +107,7 @@ def describe(status: BatchStatus) -> str:
     """Return one line that tells how a batch stands."""
     done = status.total_jobs - status.pending_jobs
     return (
-        f"{status.name}: {status.state.value}, {done:,} of {status.total_jobs:,} jobs ({status.progress():.0%}), "
+        f"{status.name}: {status.state.value}, {done:,} of {status.total_jobs:,} jobs "
+        f"({percentage(done, status.total_jobs)}), "
         f"{status.completed_jobs:,} completed, {status.failed_jobs:,} failed, {status.cancelled_jobs:,} cancelled"
     )

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hammerwork.batch import BatchState
+from hammerwork.reports import percentage
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -65,7 +66,7 @@ def _batch_table(batches: list[BatchReport]) -> Table:
             f"{batch.completed_jobs:,}",
             f"{batch.failed_jobs:,}",
             f"{batch.cancelled_jobs:,}",
-            f"{batch.success_rate:.1%}",
+            _success(batch),
             "-" if batch.duration_seconds is None else f"{batch.duration_seconds:.1f} s",
             "-" if batch.jobs_per_second is None else f"{batch.jobs_per_second:,.1f}",
         )
@@ -78,8 +79,13 @@ def _sentence(batch: BatchReport) -> str:
     return (
         f"{batch.name}: {batch.state.value}, {batch.total_jobs:,} jobs{ended}{rate}: "
         f"{batch.completed_jobs:,} completed, {batch.failed_jobs:,} failed, {batch.cancelled_jobs:,} cancelled, "
-        f"success rate {batch.success_rate:.1%}"
+        f"success rate {_success(batch)}"
     )
+
+
+def _success(batch: BatchReport) -> str:
+    finished = batch.completed_jobs + batch.failed_jobs
+    return percentage(batch.completed_jobs, finished, digits=1) if finished else "100%"
 
 
 def print_errors(console: Console, groups: Iterable[tuple[str, list[ErrorGroup]]]) -> None:
