@@ -15,16 +15,15 @@ import pytest
 
 from hammerwork import BatchState, Job, JobBatch, JobQueue
 from hammerwork.backends.migrating import VERSION
-from tests.database import observing
-from tests.database.observing import DEADLINE_SECONDS, eventually, finished, happens
-from tests.harness import versions
+from tests.harness import observing, versions
+from tests.harness.observing import DEADLINE_SECONDS, eventually, finished, happens
 from tests.harness.versions import NEXT, Installation
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from tests.database.observing import Sql
+    from tests.harness.observing import Sql
 
 HANDLER = """
 import asyncio, os

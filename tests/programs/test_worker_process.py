@@ -20,7 +20,7 @@ import pytest
 
 from hammerwork import BatchState, Job, JobBatch, JobQueue
 from hammerwork_worker import environment
-from tests.database.observing import only_postgres
+from tests.harness.observing import only_postgres
 from tests.harness.servers.postgres import PostgresServer
 
 if TYPE_CHECKING:

@@ -16,12 +16,13 @@ from uuid import UUID
 import psutil
 
 from hammerwork import BatchState, Job, JobBatch
-from tests.database.observing import only_postgres
+from tests.harness.observing import only_postgres
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
     from hammerwork import JobQueue
+    from tests.programs.place import Place
 
 HAMMERWORK = str(Path(sys.executable).with_name("hammerwork"))
 HANDLERS = """
@@ -176,6 +177,22 @@ def keys(value: object) -> Iterator[str]:
     if isinstance(value, list):
         for part in value:
             yield from keys(part)
+
+
+async def test_a_batch_is_held_and_let_go_on(place: Place, queue: JobQueue, database_url: str) -> None:
+    batch_id = await queue.enqueue_batch(JobBatch("b").with_jobs(Job("q", n) for n in range(5)))
+
+    def ask(*arguments: str) -> str:
+        told = place.run(*arguments, HAMMERWORK_DATABASE_URL=database_url)
+        assert told.returncode == 0, told.stderr
+        return told.stdout
+
+    assert ask("suspend", str(batch_id)) == f"batch {batch_id}: suspended\n"
+    assert (await queue.get_batch_status(batch_id)).suspended
+    assert ask("resume", str(batch_id)) == f"batch {batch_id}: resumed\n"
+    assert not (await queue.get_batch_status(batch_id)).suspended
+    assert ask("depth").split()[-6:][:4] == ["q", "5", "0", "0"]
+    assert "0 completed, 0 failed, 5 cancelled" in ask("cancel", str(batch_id))
 
 
 @only_postgres
