@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from hammerwork import BatchState, Job, JobBatch, JobStatus, PartialFailureMode, Worker
-from tests.database.observing import all_jobs, finished, running
+from tests.harness.observing import all_jobs, finished, running
 
 if TYPE_CHECKING:
     from hammerwork import JobQueue
-    from tests.database.observing import Sql
+    from tests.harness.observing import Sql
 
 COLLECT = PartialFailureMode.COLLECT_ERRORS
 
