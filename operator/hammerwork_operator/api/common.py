@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
 GROUP = "hammerwork.io"
 VERSION = "v1alpha1"
 API_VERSION = f"{GROUP}/{VERSION}"
+
+Manifest = dict[str, Any]
+"""An object of Kubernetes, as JSON has it."""
 
 MAX_INT32 = 2**31 - 1
 

@@ -20,23 +20,27 @@ from hammerwork.errors import (
     HammerworkError,
     InvalidBatchError,
 )
-from hammerwork_operator import conditions, events
 from hammerwork_operator.api.jobbatch import KIND, MAX_ERROR_GROUPS, PLURAL, DeletionPolicy, JobBatchSpec
-from hammerwork_operator.cluster import ApiError
-from hammerwork_operator.database_secret import SecretProblemError
+from hammerwork_operator.api.names import FINALIZER
+from hammerwork_operator.api.reasons import Reason
+from hammerwork_operator.databases.secret import SecretProblemError
 from hammerwork_operator.jobbatch import sources, status
 from hammerwork_operator.jobbatch.facts import Facts, Load, Trouble
 from hammerwork_operator.jobbatch.observed import ObservedBatch, observe, spec_digest
 from hammerwork_operator.jobbatch.plan import LOOK_AGAIN_SECONDS, Plan, Step, decide, is_finished
-from hammerwork_operator.names import FINALIZER
-from hammerwork_operator.workqueue import Key, Workqueue
+from hammerwork_operator.kube import events
+from hammerwork_operator.kube.client import ApiError
+from hammerwork_operator.kube.notes import Note, Subject
+from hammerwork_operator.kube.workqueue import Key, Workqueue
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from hammerwork import BatchStatus, ErrorGroup
-    from hammerwork_operator.cluster import Cluster, Manifest
-    from hammerwork_operator.databases import Database, Databases
+    from hammerwork_operator.api.common import Manifest
+    from hammerwork_operator.databases.followed import FollowedQueue
+    from hammerwork_operator.databases.registry import Databases
+    from hammerwork_operator.kube.client import ApiServer
     from hammerwork_operator.metrics import Metrics
 
 STATUS_SECONDS = 1.0
@@ -55,7 +59,7 @@ class _Memory:
     """What this process knows of one object. Nothing of it matters after a restart."""
 
     observed: ObservedBatch
-    database: Database | None = None
+    database: FollowedQueue | None = None
     load: Load | None = None
     load_task: asyncio.Task[None] | None = None
     trouble: tuple[float, Trouble] | None = None
@@ -75,8 +79,8 @@ class _Memory:
 class JobBatchController:
     """Brings JobBatches to their end. `seen` tells it of every change of an object."""
 
-    def __init__(self, cluster: Cluster, databases: Databases, metrics: Metrics) -> None:
-        self._cluster = cluster
+    def __init__(self, server: ApiServer, databases: Databases, metrics: Metrics) -> None:
+        self._server = server
         self._databases = databases
         self._metrics = metrics
         self._queue = Workqueue(KIND, self._reconcile, metrics)
@@ -160,7 +164,7 @@ class JobBatchController:
         except DatabaseError as error:
             return Facts(trouble=_away(error), load=memory.load)
 
-    async def _database(self, observed: ObservedBatch) -> Database:
+    async def _database(self, observed: ObservedBatch) -> FollowedQueue:
         ref = observed.spec.database_secret_ref
         try:
             return await self._databases.database(observed.namespace, ref)
@@ -173,7 +177,7 @@ class JobBatchController:
                 return known
             raise
 
-    def _follow(self, memory: _Memory, database: Database) -> None:
+    def _follow(self, memory: _Memory, database: FollowedQueue) -> None:
         if memory.database is database:
             return
         observed = memory.observed
@@ -184,7 +188,7 @@ class JobBatchController:
         database.follow(observed.batch_id, lambda: self._queue.add(key))
 
     async def _errors(
-        self, memory: _Memory, database: Database, row: BatchStatus | None
+        self, memory: _Memory, database: FollowedQueue, row: BatchStatus | None
     ) -> Sequence[ErrorGroup] | None:
         if row is None or not (row.failed_jobs or row.failure_mode is PartialFailureMode.COLLECT_ERRORS):
             return None
@@ -214,7 +218,7 @@ class JobBatchController:
             pause = max(pause, STATUS_COST_FACTOR * memory.write_seconds)
         if (rest := memory.written_at + pause - started) > 0:
             return rest
-        answer = await self._cluster.patch_status(PLURAL, observed.namespace, observed.name, observed.uid, patch)
+        answer = await self._server.patch_status(PLURAL, observed.namespace, observed.name, observed.uid, patch)
         memory.written_at = time.monotonic()
         memory.write_seconds = memory.written_at - started
         self._metrics.status_writes.labels(KIND).inc()
@@ -222,7 +226,7 @@ class JobBatchController:
             memory.observed, status=wanted, resource_version=answer["metadata"]["resourceVersion"]
         )
         for note in status.notes(observed.status, wanted):
-            await events.record(self._cluster, _subject(observed), note)
+            await events.record(self._server, _subject(observed), note)
         return None
 
     async def _carry_out(self, memory: _Memory, plan: Plan) -> float | None:  # noqa: PLR0911 (one per step)
@@ -247,14 +251,14 @@ class JobBatchController:
                 await self._release(memory, plan.orphaned)
                 return None
             case Step.DELETE_OBJECT:
-                await self._cluster.delete(PLURAL, observed.namespace, observed.name, observed.uid)
+                await self._server.delete(PLURAL, observed.namespace, observed.name, observed.uid)
                 return None
             case _:
                 return plan.after
 
     async def _set_finalizers(self, memory: _Memory, finalizers: tuple[str, ...]) -> None:
         observed = memory.observed
-        answer = await self._cluster.set_finalizers(
+        answer = await self._server.set_finalizers(
             PLURAL, observed.namespace, observed.name, finalizers, resource_version=observed.resource_version
         )
         memory.observed = msgspec.structs.replace(
@@ -268,8 +272,8 @@ class JobBatchController:
             message = (
                 f"batch {observed.batch_id} may still be in the database, because it could not be removed: {orphaned}"
             )
-            note = events.Note(reason=conditions.ROWS_ORPHANED, message=message, warning=True)
-            await events.record(self._cluster, _subject(observed), note)
+            note = Note(reason=Reason.ROWS_ORPHANED, message=message, warning=True)
+            await events.record(self._server, _subject(observed), note)
         await self._set_finalizers(memory, tuple(name for name in observed.finalizers if name != FINALIZER))
         self._forget((observed.namespace, observed.name))
 
@@ -287,7 +291,7 @@ class JobBatchController:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
-    async def _load(self, memory: _Memory, observed: ObservedBatch, database: Database) -> None:
+    async def _load(self, memory: _Memory, observed: ObservedBatch, database: FollowedQueue) -> None:
         try:
             async with self._loads:
                 started = time.monotonic()
@@ -302,7 +306,7 @@ class JobBatchController:
                 time.monotonic() - started,
             )
         except (sources.InvalidSourceError, InvalidBatchError, msgspec.ValidationError) as error:
-            memory.load = Load(running=False, failure=(conditions.INVALID_SOURCE, str(error)))
+            memory.load = Load(running=False, failure=(Reason.INVALID_SOURCE, str(error)))
         except (HammerworkError, ApiError) as error:
             _LOGGER.warning("JobBatch %s/%s: loading stopped: %s", observed.namespace, observed.name, error)
             memory.load, memory.trouble = None, (time.monotonic() + LOOK_AGAIN_SECONDS, _away(error))
@@ -312,8 +316,8 @@ class JobBatchController:
                 memory.load = None
             self._queue.add((observed.namespace, observed.name))
 
-    async def _load_jobs(self, memory: _Memory, observed: ObservedBatch, database: Database) -> None:
-        manifest = await self._cluster.get(PLURAL, observed.namespace, observed.name)
+    async def _load_jobs(self, memory: _Memory, observed: ObservedBatch, database: FollowedQueue) -> None:
+        manifest = await self._server.get(PLURAL, observed.namespace, observed.name)
         if manifest is None or manifest["metadata"]["uid"] != observed.uid:
             return  # it is gone; the watch will tell
         raw = manifest["spec"]
@@ -338,7 +342,7 @@ class JobBatchController:
         self._metrics.loaded_jobs.inc(observed.total_jobs)
 
 
-async def _steer(database: Database, observed: ObservedBatch, step: Step) -> None:
+async def _steer(database: FollowedQueue, observed: ObservedBatch, step: Step) -> None:
     queue, batch_id = database.queue, observed.batch_id
     try:
         if step is Step.SUSPEND:
@@ -352,7 +356,7 @@ async def _steer(database: Database, observed: ObservedBatch, step: Step) -> Non
     await database.look(batch_id)
 
 
-async def _clear(database: Database, observed: ObservedBatch, step: Step) -> None:
+async def _clear(database: FollowedQueue, observed: ObservedBatch, step: Step) -> None:
     if step is Step.REMOVE_ROWS:
         await database.queue.delete_batch(observed.batch_id)
         return
@@ -369,8 +373,8 @@ def _needs_database(observed: ObservedBatch) -> bool:
 
 
 def _away(error: Exception | str) -> Trouble:
-    return Trouble(conditions.DATABASE_UNAVAILABLE, f"the database cannot be used now: {error}", passing=True)
+    return Trouble(Reason.DATABASE_UNAVAILABLE, f"the database cannot be used now: {error}", passing=True)
 
 
-def _subject(observed: ObservedBatch) -> events.Subject:
-    return events.Subject(kind=KIND, namespace=observed.namespace, name=observed.name, uid=observed.uid)
+def _subject(observed: ObservedBatch) -> Subject:
+    return Subject(kind=KIND, namespace=observed.namespace, name=observed.name, uid=observed.uid)

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 import msgspec
 
 from hammerwork import BatchStatus, ErrorGroup
+from hammerwork_operator.api.reasons import Reason
 
 
 class Trouble(msgspec.Struct, frozen=True):
-    """Why the database cannot be used now. `reason` is a condition's reason."""
+    """Why the database cannot be used now."""
 
-    reason: str
+    reason: Reason
     message: str
     passing: bool
     """True: it may pass by itself (the database is away). False: a person has to do something (no Secret)."""
@@ -24,7 +25,7 @@ class Load(msgspec.Struct, frozen=True):
     running: bool = True
     jobs: int = 0
     """Stored so far."""
-    failure: tuple[str, str] | None = None
+    failure: tuple[Reason, str] | None = None
     """Reason and message, if the jobs cannot be loaded whatever happens."""
 
 

@@ -10,8 +10,8 @@ import msgspec
 
 from hammerwork.ids import batch_id_for
 from hammerwork_operator.api.jobbatch import MUTABLE_FIELDS, JobBatchSpec, RetryPolicySpec
-from hammerwork_operator.conditions import moment
-from hammerwork_operator.names import FINALIZER
+from hammerwork_operator.api.names import FINALIZER
+from hammerwork_operator.kube.conditions import moment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -10,9 +10,10 @@ import msgspec
 from msgspec import UNSET
 
 from hammerwork import BatchState, BatchStatus
-from hammerwork_operator import conditions
 from hammerwork_operator.api.jobbatch import DeletionPolicy
-from hammerwork_operator.conditions import moment
+from hammerwork_operator.api.reasons import Type
+from hammerwork_operator.kube import conditions
+from hammerwork_operator.kube.conditions import moment
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -66,13 +67,13 @@ def is_finished(observed: ObservedBatch) -> bool:
     if status.get("batchId") != str(observed.batch_id) or not status.get("completionTime"):
         return False
     stated = status.get("conditions")
-    return conditions.holds(stated, conditions.COMPLETE) or conditions.holds(stated, conditions.FAILED)
+    return conditions.holds(stated, Type.COMPLETE) or conditions.holds(stated, Type.FAILED)
 
 
 def was_enqueued(observed: ObservedBatch) -> bool:
     """Return whether the object's status says that this very batch was loaded."""
     return observed.status.get("batchId") == str(observed.batch_id) and conditions.holds(
-        observed.status.get("conditions"), conditions.ENQUEUED
+        observed.status.get("conditions"), Type.ENQUEUED
     )
 
 

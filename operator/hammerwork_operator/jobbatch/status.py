@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from hammerwork import BatchState, BatchStatus, ErrorGroup
-from hammerwork_operator import conditions
 from hammerwork_operator.api.jobbatch import MAX_ERROR_GROUPS, MAX_ERROR_MESSAGE_LENGTH
-from hammerwork_operator.conditions import condition, timestamp
-from hammerwork_operator.events import Note
+from hammerwork_operator.api.reasons import Reason, Type
 from hammerwork_operator.jobbatch.plan import deadline_left, is_finished, was_enqueued
+from hammerwork_operator.kube import conditions
+from hammerwork_operator.kube.conditions import condition, timestamp
+from hammerwork_operator.kube.notes import Note
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -27,7 +28,7 @@ class _Situation(msgspec.Struct, frozen=True, kw_only=True):
     """One line of the table of situations, see docs/kubernetes-api.md."""
 
     ready: bool
-    reason: str
+    reason: Reason
     message: str
     reconciling: bool = False
     stalled: bool = False
@@ -67,7 +68,7 @@ def _finished_before(observed: ObservedBatch) -> Status:
 
 def _situation(observed: ObservedBatch, facts: Facts, now: datetime) -> _Situation:
     if observed.problem is not None:
-        return _failed(conditions.INVALID_SPEC, observed.problem)
+        return _failed(Reason.INVALID_SPEC, observed.problem)
     if facts.trouble is not None:
         trouble = facts.trouble
         return _Situation(
@@ -81,7 +82,7 @@ def _situation(observed: ObservedBatch, facts: Facts, now: datetime) -> _Situati
     if row is not None and row.fingerprint != observed.digest:
         return _Situation(
             ready=False,
-            reason=conditions.BATCH_CONFLICT,
+            reason=Reason.BATCH_CONFLICT,
             message=f"batch {row.batch_id} in the database has other jobs than spec; set another spec.runId on a new "
             "JobBatch, or remove that batch",
             stalled=True,
@@ -97,7 +98,7 @@ def _before_running(observed: ObservedBatch, facts: Facts) -> _Situation:
     if facts.row is None and was_enqueued(observed):
         return _Situation(
             ready=False,
-            reason=conditions.ROWS_MISSING,
+            reason=Reason.ROWS_MISSING,
             message=f"batch {observed.batch_id} was loaded, but is not in the database that the Secret leads to; "
             "if it was removed, delete the JobBatch and create it again to run its jobs again",
             stalled=True,
@@ -107,7 +108,7 @@ def _before_running(observed: ObservedBatch, facts: Facts) -> _Situation:
         loaded = max(loaded, facts.row.total_jobs)
     return _Situation(
         ready=False,
-        reason=conditions.LOADING,
+        reason=Reason.LOADING,
         message=f"{loaded:,} of {observed.total_jobs:,} jobs loaded",
         reconciling=True,
         enqueued=False,
@@ -123,22 +124,22 @@ def _after_loading(
     if row.cancelled_jobs:
         done += f", {row.cancelled_jobs:,} cancelled"
     if row.state is BatchState.FAILED:
-        return _failed(conditions.JOB_FAILED, _sample(errors) + done, enqueued=True)
+        return _failed(Reason.JOB_FAILED, _sample(errors) + done, enqueued=True)
     if row.state is BatchState.CANCELLED:
         left = deadline_left(observed, row.created_at, row.finished_at or now)
         if left is not None and left <= 0:
             limit = observed.spec.active_deadline_seconds
-            return _failed(conditions.DEADLINE_EXCEEDED, f"not done within {limit} seconds; {done}", enqueued=True)
-        return _failed(conditions.CANCELLED, f"the batch was cancelled; {done}", enqueued=True)
+            return _failed(Reason.DEADLINE_EXCEEDED, f"not done within {limit} seconds; {done}", enqueued=True)
+        return _failed(Reason.CANCELLED, f"the batch was cancelled; {done}", enqueued=True)
     if row.finished:
-        reason = conditions.COMPLETED_WITH_ERRORS if row.failed_jobs else conditions.COMPLETED
+        reason = Reason.COMPLETED_WITH_ERRORS if row.failed_jobs else Reason.COMPLETED
         return _Situation(ready=True, reason=reason, message=done, complete=True, enqueued=True)
     if row.suspended:
-        return _Situation(ready=True, reason=conditions.SUSPENDED, message=done, enqueued=True)
-    return _Situation(ready=True, reason=conditions.RUNNING, message=done, enqueued=True)
+        return _Situation(ready=True, reason=Reason.SUSPENDED, message=done, enqueued=True)
+    return _Situation(ready=True, reason=Reason.RUNNING, message=done, enqueued=True)
 
 
-def _failed(reason: str, message: str, *, enqueued: bool | None = None) -> _Situation:
+def _failed(reason: Reason, message: str, *, enqueued: bool | None = None) -> _Situation:
     return _Situation(ready=False, reason=reason, message=message, stalled=True, failed=True, enqueued=enqueued)
 
 
@@ -151,29 +152,29 @@ def _sample(errors: Sequence[ErrorGroup] | None) -> str:
 def _conditions(observed: ObservedBatch, facts: Facts, situation: _Situation) -> list[conditions.ConditionDict]:
     reason, message = situation.reason, situation.message
     found = [
-        condition(conditions.READY, situation.ready, reason, message),
-        condition(conditions.RECONCILING, situation.reconciling, reason, message if situation.reconciling else ""),
-        condition(conditions.STALLED, situation.stalled, reason, message if situation.stalled else ""),
+        condition(Type.READY, situation.ready, reason, message),
+        condition(Type.RECONCILING, situation.reconciling, reason, message if situation.reconciling else ""),
+        condition(Type.STALLED, situation.stalled, reason, message if situation.stalled else ""),
     ]
     previous = observed.status.get("conditions") or ()
     enqueued = situation.enqueued if situation.enqueued is not None else was_enqueued(observed)
     found.append(
         condition(
-            conditions.ENQUEUED,
+            Type.ENQUEUED,
             enqueued,
-            conditions.ENQUEUED if enqueued else reason,
+            Reason.ENQUEUED if enqueued else reason,
             f"{observed.total_jobs:,} jobs in queue {observed.spec.queue}" if enqueued else message,
         )
     )
     suspended = facts.row.suspended if facts.row is not None else observed.spec.suspend
     if suspended:
-        found.append(condition(conditions.SUSPENDED, True, conditions.SUSPENDED, "spec.suspend is true"))
-    elif conditions.find(previous, conditions.SUSPENDED):
-        found.append(condition(conditions.SUSPENDED, False, conditions.RESUMED, "spec.suspend is false"))
+        found.append(condition(Type.SUSPENDED, True, Reason.SUSPENDED, "spec.suspend is true"))
+    elif conditions.find(previous, Type.SUSPENDED):
+        found.append(condition(Type.SUSPENDED, False, Reason.RESUMED, "spec.suspend is false"))
     if situation.complete:
-        found.append(condition(conditions.COMPLETE, True, reason, message))
+        found.append(condition(Type.COMPLETE, True, reason, message))
     if situation.failed:
-        found.append(condition(conditions.FAILED, True, reason, message))
+        found.append(condition(Type.FAILED, True, reason, message))
     return found
 
 
@@ -257,7 +258,7 @@ def patch(before: Mapping[str, Any], after: Status) -> Status | None:
 
 def same_reason(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
     """Return whether the two statuses tell the same situation, so that only counts differ."""
-    found = [conditions.find(status.get("conditions"), conditions.READY) for status in (before, after)]
+    found = [conditions.find(status.get("conditions"), Type.READY) for status in (before, after)]
     reasons = {None if entry is None else entry["reason"] for entry in found}
     return len(reasons) == 1 and before.get("observedGeneration") == after.get("observedGeneration")
 
@@ -266,18 +267,18 @@ def notes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Note]:
     """Return the events that the change from one status to the other deserves."""
     old, new = before.get("conditions"), after.get("conditions")
     found = []
-    for kind, reason in ((conditions.ENQUEUED, conditions.ENQUEUED), (conditions.SUSPENDED, conditions.SUSPENDED)):
+    for kind, reason in ((Type.ENQUEUED, Reason.ENQUEUED), (Type.SUSPENDED, Reason.SUSPENDED)):
         entry = conditions.find(new, kind)
         if entry is not None and conditions.holds(new, kind) and not conditions.holds(old, kind):
             found.append(Note(reason=reason, message=entry["message"]))
-    if conditions.holds(old, conditions.SUSPENDED) and not conditions.holds(new, conditions.SUSPENDED):
-        found.append(Note(reason=conditions.RESUMED, message="the jobs run on"))
-    ready_before, ready = conditions.find(old, conditions.READY), conditions.find(new, conditions.READY)
+    if conditions.holds(old, Type.SUSPENDED) and not conditions.holds(new, Type.SUSPENDED):
+        found.append(Note(reason=Reason.RESUMED, message="the jobs run on"))
+    ready_before, ready = conditions.find(old, Type.READY), conditions.find(new, Type.READY)
     if ready is None or (ready_before is not None and ready_before["reason"] == ready["reason"]):
         return found
-    if conditions.holds(new, conditions.COMPLETE):
-        warning = ready["reason"] != conditions.COMPLETED
+    if conditions.holds(new, Type.COMPLETE):
+        warning = ready["reason"] != Reason.COMPLETED
         found.append(Note(reason=ready["reason"], message=ready["message"], warning=warning))
-    elif conditions.holds(new, conditions.STALLED) or ready["reason"] == conditions.DATABASE_UNAVAILABLE:
+    elif conditions.holds(new, Type.STALLED) or ready["reason"] == Reason.DATABASE_UNAVAILABLE:
         found.append(Note(reason=ready["reason"], message=ready["message"], warning=True))
     return found

@@ -7,19 +7,22 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from hammerwork_operator import conditions, events
+from hammerwork_operator.api.names import LABEL_POOL
+from hammerwork_operator.api.reasons import Reason
 from hammerwork_operator.api.workerpool import KIND, PLURAL
-from hammerwork_operator.cluster import ApiError
-from hammerwork_operator.database_secret import SecretProblemError, read_database_secret
-from hammerwork_operator.names import LABEL_POOL
+from hammerwork_operator.databases.secret import SecretProblemError, read_database_secret
+from hammerwork_operator.kube import events
+from hammerwork_operator.kube.client import ApiError
+from hammerwork_operator.kube.notes import Subject
+from hammerwork_operator.kube.workqueue import Key, Workqueue
 from hammerwork_operator.workerpool import status
 from hammerwork_operator.workerpool.deployment import InvalidTemplateError, build_deployment
 from hammerwork_operator.workerpool.observed import ObservedPool, observe
 from hammerwork_operator.workerpool.status import Trouble
-from hammerwork_operator.workqueue import Key, Workqueue
 
 if TYPE_CHECKING:
-    from hammerwork_operator.cluster import Cluster, Manifest
+    from hammerwork_operator.api.common import Manifest
+    from hammerwork_operator.kube.client import ApiServer
     from hammerwork_operator.metrics import Metrics
 
 SECRET_SECONDS = 10.0
@@ -29,7 +32,7 @@ TROUBLE_SECONDS = 3.0
 
 
 class _TroubleError(Exception):
-    def __init__(self, reason: str, message: str) -> None:
+    def __init__(self, reason: Reason, message: str) -> None:
         super().__init__(message)
         self.trouble = Trouble(reason, message)
 
@@ -37,8 +40,8 @@ class _TroubleError(Exception):
 class WorkerPoolController:
     """Brings WorkerPools to their size. `seen` and `deployment_seen` tell it of every change."""
 
-    def __init__(self, cluster: Cluster, metrics: Metrics, *, default_image: str) -> None:
-        self._cluster = cluster
+    def __init__(self, server: ApiServer, metrics: Metrics, *, default_image: str) -> None:
+        self._server = server
         self._metrics = metrics
         self._default_image = default_image
         self._queue = Workqueue(KIND, self._reconcile, metrics)
@@ -73,7 +76,7 @@ class WorkerPoolController:
         if pool is None or pool.deleted:
             return None  # the Deployment goes with its owner
         trouble = None
-        deployment = await self._cluster.get_deployment(pool.namespace, pool.deployment_name)
+        deployment = await self._server.get_deployment(pool.namespace, pool.deployment_name)
         try:
             deployment = await self._apply(pool, deployment)
         except _TroubleError as error:
@@ -91,40 +94,40 @@ class WorkerPoolController:
 
     async def _apply(self, pool: ObservedPool, existing: Manifest | None) -> Manifest:
         if pool.problem is not None:
-            raise _TroubleError(conditions.INVALID_SPEC, pool.problem)
+            raise _TroubleError(Reason.INVALID_SPEC, pool.problem)
         if existing is not None and not _owned(existing, pool):
             raise _TroubleError(
-                conditions.DEPLOYMENT_CONFLICT,
+                Reason.DEPLOYMENT_CONFLICT,
                 f"Deployment {pool.deployment_name} belongs to something else; delete or rename one of them",
             )
         try:
-            secret, _ = await read_database_secret(self._cluster, pool.namespace, pool.spec.database_secret_ref)
+            secret, _ = await read_database_secret(self._server, pool.namespace, pool.spec.database_secret_ref)
         except SecretProblemError as error:
             raise _TroubleError(error.reason, error.message) from error
         try:
             manifest = build_deployment(pool, default_image=self._default_image, secret=secret)
         except InvalidTemplateError as error:
-            raise _TroubleError(conditions.INVALID_SPEC, str(error)) from error
+            raise _TroubleError(Reason.INVALID_SPEC, str(error)) from error
         try:
-            return await self._cluster.apply_deployment(manifest)
+            return await self._server.apply_deployment(manifest)
         except ApiError as error:
             if error.refused:
-                raise _TroubleError(conditions.DEPLOYMENT_REJECTED, error.message) from error
+                raise _TroubleError(Reason.DEPLOYMENT_REJECTED, error.message) from error
             raise
 
     async def _write_status(self, key: Key, pool: ObservedPool, wanted: status.Status) -> None:
         patch = {name: value for name, value in wanted.items() if pool.status.get(name) != value}
         if not patch:
             return
-        answer = await self._cluster.patch_status(PLURAL, pool.namespace, pool.name, pool.uid, patch)
+        answer = await self._server.patch_status(PLURAL, pool.namespace, pool.name, pool.uid, patch)
         self._metrics.status_writes.labels(KIND).inc()
         if (known := self._pools.get(key)) is not None and known.uid == pool.uid:
             self._pools[key] = msgspec.structs.replace(
                 known, status=wanted, resource_version=answer["metadata"]["resourceVersion"]
             )
-        subject = events.Subject(kind=KIND, namespace=pool.namespace, name=pool.name, uid=pool.uid)
+        subject = Subject(kind=KIND, namespace=pool.namespace, name=pool.name, uid=pool.uid)
         for note in status.notes(pool.status, wanted):
-            await events.record(self._cluster, subject, note)
+            await events.record(self._server, subject, note)
 
 
 def _owned(deployment: Manifest, pool: ObservedPool) -> bool:

@@ -6,16 +6,15 @@ import copy
 import hashlib
 from typing import TYPE_CHECKING, Any
 
-from hammerwork_operator import names
+from hammerwork_operator.api import names
 from hammerwork_operator.api.common import API_VERSION
 from hammerwork_operator.api.workerpool import KIND
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from hammerwork_operator.api.common import Manifest
     from hammerwork_operator.workerpool.observed import ObservedPool
-
-Manifest = dict[str, Any]
 
 EXTRA_GRACE_SECONDS = 10
 """Between the end of the worker's own grace period and the kill: time to hand back jobs and to close connections."""

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from hammerwork_operator import conditions
-from hammerwork_operator.conditions import condition
-from hammerwork_operator.events import Note
+from hammerwork_operator.api.reasons import Reason, Type
+from hammerwork_operator.kube import conditions
+from hammerwork_operator.kube.conditions import condition
+from hammerwork_operator.kube.notes import Note
 from hammerwork_operator.workerpool.deployment import selector_labels
 
 if TYPE_CHECKING:
@@ -23,13 +24,13 @@ Status = dict[str, Any]
 class Trouble(msgspec.Struct, frozen=True):
     """Why the Deployment cannot be brought up to date; only a person can cure it."""
 
-    reason: str
+    reason: Reason
     message: str
 
 
 class _Situation(msgspec.Struct, frozen=True, kw_only=True):
     ready: bool
-    reason: str
+    reason: Reason
     message: str
     reconciling: bool = False
     stalled: bool = False
@@ -46,16 +47,16 @@ def compute(pool: ObservedPool, deployment: Mapping[str, Any] | None, trouble: T
         "selector": ",".join(f"{key}={value}" for key, value in sorted(selector_labels(pool).items())),
     }
     wanted = [
-        condition(conditions.READY, situation.ready, situation.reason, situation.message),
-        _negative(conditions.RECONCILING, situation.reconciling, situation),
-        _negative(conditions.STALLED, situation.stalled, situation),
+        condition(Type.READY, situation.ready, situation.reason, situation.message),
+        _negative(Type.RECONCILING, situation.reconciling, situation),
+        _negative(Type.STALLED, situation.stalled, situation),
     ]
     previous = pool.status.get("conditions") or ()
     status["conditions"] = conditions.merge(previous, wanted, generation=pool.generation, now=now)
     return status
 
 
-def _negative(kind: str, holds: bool, situation: _Situation) -> conditions.ConditionDict:
+def _negative(kind: Type, holds: bool, situation: _Situation) -> conditions.ConditionDict:
     return condition(kind, holds, situation.reason, situation.message if holds else "")
 
 
@@ -64,16 +65,16 @@ def _situation(pool: ObservedPool, deployment: Mapping[str, Any] | None, trouble
         return _Situation(ready=False, reason=trouble.reason, message=trouble.message, stalled=True)
     if deployment is None:
         message = f"Deployment {pool.deployment_name} does not exist yet"
-        return _Situation(ready=False, reason=conditions.PROGRESSING, message=message, reconciling=True)
+        return _Situation(ready=False, reason=Reason.PROGRESSING, message=message, reconciling=True)
     state = deployment.get("status") or {}
     stated = state.get("conditions")
     progressing = conditions.find(stated, "Progressing")
-    if progressing is not None and progressing.get("reason") == conditions.PROGRESS_DEADLINE_EXCEEDED:
-        reason, message = conditions.PROGRESS_DEADLINE_EXCEEDED, progressing.get("message", "")
+    if progressing is not None and progressing.get("reason") == Reason.PROGRESS_DEADLINE_EXCEEDED:
+        reason, message = Reason.PROGRESS_DEADLINE_EXCEEDED, progressing.get("message", "")
         return _Situation(ready=False, reason=reason, message=message, stalled=True)
     failure = conditions.find(stated, "ReplicaFailure")
     if failure is not None and failure.get("status") == "True":
-        reason, message = conditions.REPLICA_FAILURE, failure.get("message", "")
+        reason, message = Reason.REPLICA_FAILURE, failure.get("message", "")
         return _Situation(ready=False, reason=reason, message=message, reconciling=True)
     return _progress(pool, deployment, state)
 
@@ -84,18 +85,18 @@ def _progress(pool: ObservedPool, deployment: Mapping[str, Any], state: Mapping[
     seen = state.get("observedGeneration", 0) >= deployment["metadata"]["generation"]
     message = f"{available} of {wanted} workers available"
     if seen and updated == wanted and available == wanted and state.get("replicas", 0) == wanted:
-        return _Situation(ready=True, reason=conditions.AVAILABLE, message=message)
+        return _Situation(ready=True, reason=Reason.AVAILABLE, message=message)
     if updated != wanted or not seen:
         message += f", {updated} up to date"
-    return _Situation(ready=False, reason=conditions.PROGRESSING, message=message, reconciling=True)
+    return _Situation(ready=False, reason=Reason.PROGRESSING, message=message, reconciling=True)
 
 
 def notes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Note]:
     """Return the events that the change from one status to the other deserves."""
-    old = conditions.find(before.get("conditions"), conditions.READY)
-    new = conditions.find(after.get("conditions"), conditions.READY)
+    old = conditions.find(before.get("conditions"), Type.READY)
+    new = conditions.find(after.get("conditions"), Type.READY)
     if new is None or (old is not None and old["reason"] == new["reason"]):
         return []
-    if new["reason"] == conditions.PROGRESSING:
+    if new["reason"] == Reason.PROGRESSING:
         return []
     return [Note(reason=new["reason"], message=new["message"], warning=new["status"] != "True")]

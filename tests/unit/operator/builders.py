@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from hammerwork import BatchState, BatchStatus, PartialFailureMode
+from hammerwork_operator.api.names import FINALIZER
 from hammerwork_operator.jobbatch.observed import ObservedBatch, observe
-from hammerwork_operator.names import FINALIZER
 from hammerwork_operator.workerpool import observed as pools
 
 NOW = datetime(2026, 5, 1, 12, 0, 0, tzinfo=UTC)

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from hammerwork_operator import conditions, names
+from hammerwork_operator.api import names
+from hammerwork_operator.api.reasons import Reason, Type
 from hammerwork_operator.metrics import Metrics
 from tests.apiserver.operator_process import ROLE_RULES
 
@@ -14,9 +15,7 @@ DOCS = Path(__file__).parents[3] / "docs"
 API = (DOCS / "kubernetes-api.md").read_text()
 OPERATOR = (DOCS / "operator.md").read_text()
 
-TERMS = {
-    value for name, value in vars(conditions).items() if name.isupper() and isinstance(value, str) and value.isalpha()
-}
+TERMS = {*Type, *Reason}
 
 
 @pytest.mark.parametrize("term", sorted(TERMS))

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hammerwork import BatchState, BatchStatus
-from hammerwork_operator.conditions import timestamp
+from hammerwork_operator.api.reasons import Reason
 from hammerwork_operator.jobbatch.facts import Facts, Load, Trouble
 from hammerwork_operator.jobbatch.plan import (
     NO_DATABASE_DELETION_SECONDS,
@@ -17,13 +17,14 @@ from hammerwork_operator.jobbatch.plan import (
     Step,
     decide,
 )
+from hammerwork_operator.kube.conditions import timestamp
 from tests.unit.operator.builders import NOW, ago, batch, row
 
 if TYPE_CHECKING:
     from hammerwork_operator.jobbatch.observed import ObservedBatch
 
-AWAY = Trouble("DatabaseUnavailable", "refused", passing=True)
-NO_SECRET = Trouble("SecretNotFound", "no Secret", passing=False)
+AWAY = Trouble(Reason.DATABASE_UNAVAILABLE, "refused", passing=True)
+NO_SECRET = Trouble(Reason.SECRET_NOT_FOUND, "no Secret", passing=False)
 
 
 def enqueued(of: ObservedBatch) -> dict[str, Any]:
@@ -59,7 +60,7 @@ def test_a_load_that_runs_is_not_started_again() -> None:
 
 
 def test_jobs_that_cannot_be_loaded_are_not_tried_again() -> None:
-    assert step(batch(), Facts(load=Load(running=False, failure=("InvalidSource", "bad")))) is Step.FORGET
+    assert step(batch(), Facts(load=Load(running=False, failure=(Reason.INVALID_SOURCE, "bad")))) is Step.FORGET
 
 
 def test_a_batch_whose_rows_were_removed_is_not_run_again_by_itself() -> None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from hammerwork import BatchState, ErrorGroup
 from hammerwork_operator.api.jobbatch import JobBatchStatus
+from hammerwork_operator.api.reasons import Reason
 from hammerwork_operator.jobbatch import status
 from hammerwork_operator.jobbatch.facts import Facts, Load, Trouble
 from hammerwork_operator.jobbatch.plan import is_finished
@@ -57,15 +58,15 @@ SITUATIONS: dict[str, tuple[Facts, tuple[str, ...]]] = {
         ("False JobFailed", "True Enqueued", "-", "True JobFailed", "Failed"),
     ),
     "bad source": (
-        Facts(load=Load(running=False, failure=("InvalidSource", "bad"))),
+        Facts(load=Load(running=False, failure=(Reason.INVALID_SOURCE, "bad"))),
         ("False InvalidSource", "False InvalidSource", "-", "True InvalidSource", "Failed"),
     ),
     "no Secret": (
-        Facts(trouble=Trouble("SecretNotFound", "none", passing=False)),
+        Facts(trouble=Trouble(Reason.SECRET_NOT_FOUND, "none", passing=False)),
         ("False SecretNotFound", "False SecretNotFound", "-", "-", "Failed"),
     ),
     "database away": (
-        Facts(trouble=Trouble("DatabaseUnavailable", "none", passing=True)),
+        Facts(trouble=Trouble(Reason.DATABASE_UNAVAILABLE, "none", passing=True)),
         ("False DatabaseUnavailable", "False DatabaseUnavailable", "-", "-", "InProgress"),
     ),
     "id taken": (
@@ -103,7 +104,7 @@ def test_what_is_missing_in_the_database_is_reported_and_may_come_back() -> None
 
 def test_while_the_database_is_away_the_last_counts_stay() -> None:
     before = status.compute(BATCH, Facts(row=row(BATCH, completed_jobs=1)), NOW)
-    away = Facts(trouble=Trouble("DatabaseUnavailable", "refused", passing=True))
+    away = Facts(trouble=Trouble(Reason.DATABASE_UNAVAILABLE, "refused", passing=True))
     computed = status.compute(batch(status=before), away, NOW)
     assert (computed["completedJobs"], computed["pendingJobs"], computed["progress"]) == (1, 1, "50%")
     assert condition(computed, "Enqueued") == "True Enqueued"
@@ -112,7 +113,7 @@ def test_while_the_database_is_away_the_last_counts_stay() -> None:
 def test_a_finished_batch_keeps_its_result_whatever_happens_to_the_database() -> None:
     done = row(BATCH, BatchState.COMPLETED, completed_jobs=2, finished_at=ENDED)
     before = status.compute(BATCH, Facts(row=done), NOW)
-    away = Facts(trouble=Trouble("SecretNotFound", "none", passing=False))
+    away = Facts(trouble=Trouble(Reason.SECRET_NOT_FOUND, "none", passing=False))
     assert status.compute(batch(status=before), away, NOW + timedelta(days=1)) == before
 
 
@@ -205,7 +206,7 @@ def test_each_part_of_the_story_is_told_once() -> None:
         Facts(row=row(BATCH, completed_jobs=1)),
         Facts(row=row(BATCH, suspended=True)),
         Facts(row=row(BATCH)),
-        Facts(trouble=Trouble("DatabaseUnavailable", "refused", passing=True)),
+        Facts(trouble=Trouble(Reason.DATABASE_UNAVAILABLE, "refused", passing=True)),
         Facts(row=row(BATCH)),
         Facts(row=done),
         Facts(row=done),

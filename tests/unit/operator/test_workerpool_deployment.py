@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from hammerwork_operator import names
+from hammerwork_operator.api import names
 from hammerwork_operator.workerpool.deployment import InvalidTemplateError, build_deployment, secret_version
 from tests.unit.operator.builders import pool
 

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from hammerwork_operator.api.reasons import Reason
 from hammerwork_operator.api.workerpool import WorkerPoolStatus
 from hammerwork_operator.workerpool import status
 from hammerwork_operator.workerpool.status import Trouble
@@ -34,7 +35,7 @@ QUOTA = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "
         (deployment(generation=5), None, "False Progressing", "True", "False"),
         (deployment(conditions=[LATE]), None, "False ProgressDeadlineExceeded", "False", "True"),
         (deployment(conditions=[QUOTA]), None, "False ReplicaFailure", "True", "False"),
-        (deployment(), Trouble("SecretNotFound", "none"), "False SecretNotFound", "False", "True"),
+        (deployment(), Trouble(Reason.SECRET_NOT_FOUND, "none"), "False SecretNotFound", "False", "True"),
     ],
 )
 def test_conditions_follow_the_deployment(
@@ -70,8 +71,8 @@ def test_events_tell_of_changes_that_matter() -> None:
     story: list[tuple[str, bool]] = []
     before: dict[str, Any] = {}
     for found, trouble in (
-        (None, Trouble("SecretNotFound", "none")),
-        (None, Trouble("SecretNotFound", "none")),
+        (None, Trouble(Reason.SECRET_NOT_FOUND, "none")),
+        (None, Trouble(Reason.SECRET_NOT_FOUND, "none")),
         (deployment(availableReplicas=0), None),
         (deployment(), None),
     ):

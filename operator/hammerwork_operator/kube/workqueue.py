@@ -6,7 +6,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from hammerwork_operator.cluster import ApiError
+from hammerwork_operator.kube.client import ApiError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hammerwork_operator import conditions
-from hammerwork_operator.cluster import ApiError, secret_value
+from hammerwork_operator.api.reasons import Reason
+from hammerwork_operator.kube.client import ApiError, secret_value
 
 if TYPE_CHECKING:
-    from hammerwork_operator.api.common import DatabaseSecretRef
-    from hammerwork_operator.cluster import Cluster, Manifest
+    from hammerwork_operator.api.common import DatabaseSecretRef, Manifest
+    from hammerwork_operator.kube.client import ApiServer
 
 
 class SecretProblemError(Exception):
     """The Secret does not lead to a database, and only its owner can cure that. `reason` is a condition's reason."""
 
-    def __init__(self, reason: str, message: str) -> None:
+    def __init__(self, reason: Reason, message: str) -> None:
         super().__init__(message)
         self.reason = reason
         self.message = message
 
 
-async def read_database_secret(cluster: Cluster, namespace: str, ref: DatabaseSecretRef) -> tuple[Manifest, str]:
+async def read_database_secret(server: ApiServer, namespace: str, ref: DatabaseSecretRef) -> tuple[Manifest, str]:
     """Return the Secret and the database URL in it.
 
     Raises:
@@ -30,18 +30,18 @@ async def read_database_secret(cluster: Cluster, namespace: str, ref: DatabaseSe
     """
     where = f"Secret {namespace}/{ref.name}"
     try:
-        secret = await cluster.get_secret(namespace, ref.name)
+        secret = await server.get_secret(namespace, ref.name)
     except ApiError as error:
         if error.status == 403:
-            raise SecretProblemError(conditions.SECRET_FORBIDDEN, f"{where}: {error.message}") from error
+            raise SecretProblemError(Reason.SECRET_FORBIDDEN, f"{where}: {error.message}") from error
         raise
     if secret is None:
         raise SecretProblemError(
-            conditions.SECRET_NOT_FOUND, f"{where} does not exist; create it with the database URL under {ref.key!r}"
+            Reason.SECRET_NOT_FOUND, f"{where} does not exist; create it with the database URL under {ref.key!r}"
         )
     url = secret_value(secret, ref.key)
     if not url:
         raise SecretProblemError(
-            conditions.SECRET_KEY_NOT_FOUND, f"{where} has no value under {ref.key!r}; put the database URL there"
+            Reason.SECRET_KEY_NOT_FOUND, f"{where} has no value under {ref.key!r}; put the database URL there"
         )
     return secret, url
