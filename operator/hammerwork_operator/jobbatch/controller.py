@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from msgspec import UNSET
 
 from hammerwork import PartialFailureMode
 from hammerwork.errors import (
@@ -20,11 +19,12 @@ from hammerwork.errors import (
     HammerworkError,
     InvalidBatchError,
 )
+from hammerwork_operator import sources
 from hammerwork_operator.api.jobbatch import KIND, MAX_ERROR_GROUPS, PLURAL, DeletionPolicy, JobBatchSpec
 from hammerwork_operator.api.names import FINALIZER
 from hammerwork_operator.api.reasons import Reason
 from hammerwork_operator.databases.secret import SecretProblemError
-from hammerwork_operator.jobbatch import sources, status
+from hammerwork_operator.jobbatch import status
 from hammerwork_operator.jobbatch.facts import Facts, Load, Trouble
 from hammerwork_operator.jobbatch.observed import ObservedBatch, observe, spec_digest
 from hammerwork_operator.jobbatch.plan import LOOK_AGAIN_SECONDS, Plan, Step, decide, is_finished
@@ -32,6 +32,8 @@ from hammerwork_operator.kube import events
 from hammerwork_operator.kube.client import ApiError
 from hammerwork_operator.kube.notes import Note, Subject
 from hammerwork_operator.kube.workqueue import Key, Workqueue
+from hammerwork_operator.sources.settings import empty_batch
+from hammerwork_operator.sources.source import InvalidSourceError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -305,7 +307,7 @@ class JobBatchController:
                 observed.total_jobs,
                 time.monotonic() - started,
             )
-        except (sources.InvalidSourceError, InvalidBatchError, msgspec.ValidationError) as error:
+        except (InvalidSourceError, InvalidBatchError, msgspec.ValidationError) as error:
             memory.load = Load(running=False, failure=(Reason.INVALID_SOURCE, str(error)))
         except (HammerworkError, ApiError) as error:
             _LOGGER.warning("JobBatch %s/%s: loading stopped: %s", observed.namespace, observed.name, error)
@@ -324,21 +326,17 @@ class JobBatchController:
         if spec_digest(raw) != observed.digest:
             return
         spec = msgspec.convert(raw, JobBatchSpec)
-        batch = sources.settings(observed.namespace, observed.name, spec)
+        batch, jobs = empty_batch(observed.namespace, observed.name, spec), sources.jobs(spec)
         identity: dict[str, Any] = {"batch_id": observed.batch_id, "fingerprint": observed.digest}
-        if spec.jobs is not UNSET:
-            batch.with_jobs(sources.inline_jobs(spec, spec.jobs))
-            await database.queue.enqueue_batch(batch, **identity)
-        elif spec.generate is not UNSET:
-            jobs = sources.generated_jobs(spec, spec.generate)
+        if isinstance(jobs, list):
+            await database.queue.enqueue_batch(batch.with_jobs(jobs), **identity)
+        else:
 
             async def progress(count: int) -> None:
                 memory.load = Load(jobs=count)
                 await asyncio.sleep(0)
 
             await database.queue.enqueue_stream(batch, jobs, **identity, progress=progress)
-        else:
-            raise sources.InvalidSourceError("spec: exactly one of jobs and generate must be given")
         self._metrics.loaded_jobs.inc(observed.total_jobs)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from hammerwork.ids import batch_id_for
+from hammerwork_operator import sources
 from hammerwork_operator.api.jobbatch import MUTABLE_FIELDS, JobBatchSpec, RetryPolicySpec
 from hammerwork_operator.api.names import FINALIZER
 from hammerwork_operator.kube.conditions import moment
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from uuid import UUID
 
-_SOURCES = ("jobs", "generate")
 _NOT_DEFINING = MUTABLE_FIELDS | {"run_id", "database_secret_ref"}
 
 
@@ -32,7 +32,7 @@ class ObservedBatch(msgspec.Struct, frozen=True, kw_only=True):
     finalizers: tuple[str, ...]
     deleted_at: datetime | None
     spec: JobBatchSpec
-    """Without `jobs` and `generate`, which may be large; loading reads them from the API server."""
+    """Without its source of jobs, which may be large; loading reads it from the API server."""
     digest: str
     total_jobs: int
     status: dict[str, Any]
@@ -57,7 +57,7 @@ def observe(manifest: Mapping[str, Any], *, digest: str | None = None) -> Observ
     raw = manifest.get("spec") or {}
     problem = None
     try:
-        spec = msgspec.convert({key: value for key, value in raw.items() if key not in _SOURCES}, JobBatchSpec)
+        spec = msgspec.convert({key: value for key, value in raw.items() if key not in sources.FIELDS}, JobBatchSpec)
     except msgspec.ValidationError as error:
         spec, problem = JobBatchSpec(queue=""), f"spec: {error}"
     deleted_at = metadata.get("deletionTimestamp")
@@ -71,7 +71,7 @@ def observe(manifest: Mapping[str, Any], *, digest: str | None = None) -> Observ
         deleted_at=moment(deleted_at) if deleted_at else None,
         spec=spec,
         digest=digest or spec_digest(raw),
-        total_jobs=_count(raw),
+        total_jobs=sources.count(raw),
         status=dict(manifest.get("status") or {}),
         problem=problem,
     )
@@ -106,11 +106,3 @@ def _defaults(kind: type[msgspec.Struct]) -> dict[str, Any]:
         elif field.default_factory is not msgspec.NODEFAULT:
             found[field.encode_name] = msgspec.to_builtins(field.default_factory())
     return found
-
-
-def _count(raw: Mapping[str, Any]) -> int:
-    jobs, generate = raw.get("jobs"), raw.get("generate")
-    if isinstance(jobs, list):
-        return len(jobs)
-    count = generate.get("count") if isinstance(generate, dict) else None
-    return count if isinstance(count, int) else 0
