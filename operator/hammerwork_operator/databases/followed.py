@@ -49,7 +49,9 @@ class FollowedQueue:
     async def look(self, batch_id: UUID) -> BatchStatus | None:
         """Return the batch's status as it is now; None if the database has no such batch."""
         status = (await self.queue.get_batch_statuses([batch_id])).get(batch_id)
-        if status is not None and batch_id in self._wakes:
+        if status is None:
+            self.statuses.pop(batch_id, None)
+        elif batch_id in self._wakes:
             self.statuses[batch_id] = status
         return status
 

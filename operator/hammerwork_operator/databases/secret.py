@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from hammerwork_operator.api.reasons import Reason
 from hammerwork_operator.kube.client import ApiError, secret_value
+from hammerwork_operator.kube.situation import Obstacle
 
 if TYPE_CHECKING:
     from hammerwork_operator.api.common import DatabaseSecretRef, Manifest
@@ -13,12 +14,11 @@ if TYPE_CHECKING:
 
 
 class SecretProblemError(Exception):
-    """The Secret does not lead to a database, and only its owner can cure that. `reason` is a condition's reason."""
+    """The Secret does not lead to a database, and only its owner can cure that."""
 
     def __init__(self, reason: Reason, message: str) -> None:
         super().__init__(message)
-        self.reason = reason
-        self.message = message
+        self.obstacle = Obstacle(reason, message)
 
 
 async def read_database_secret(server: ApiServer, namespace: str, ref: DatabaseSecretRef) -> tuple[Manifest, str]:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from hammerwork import BatchState, BatchStatus, ErrorGroup
 from hammerwork_operator.api.jobbatch import MAX_ERROR_GROUPS, MAX_ERROR_MESSAGE_LENGTH
 from hammerwork_operator.api.reasons import Reason, Type
-from hammerwork_operator.jobbatch.plan import deadline_left, is_finished, was_enqueued
 from hammerwork_operator.kube import conditions
 from hammerwork_operator.kube.conditions import condition, timestamp
 from hammerwork_operator.kube.notes import Note
+from hammerwork_operator.kube.situation import Situation, changed, ready
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,18 +18,10 @@ if TYPE_CHECKING:
 
     from hammerwork_operator.jobbatch.facts import Facts
     from hammerwork_operator.jobbatch.observed import ObservedBatch
+    from hammerwork_operator.kube.statuses import Status
 
-Status = dict[str, Any]
 
-
-class _Situation(msgspec.Struct, frozen=True, kw_only=True):
-    """One line of the table of situations, see docs/kubernetes-api.md."""
-
-    ready: bool
-    reason: Reason
-    message: str
-    reconciling: bool = False
-    stalled: bool = False
+class _Situation(Situation, frozen=True, kw_only=True):
     complete: bool = False
     failed: bool = False
     enqueued: bool | None = None
@@ -40,7 +30,7 @@ class _Situation(msgspec.Struct, frozen=True, kw_only=True):
 
 def compute(observed: ObservedBatch, facts: Facts, now: datetime) -> Status:
     """Return the whole status of the object. Equal input gives an equal status, but for the times of transitions."""
-    if is_finished(observed):
+    if observed.stated.finished:
         return _finished_before(observed)
     situation = _situation(observed, facts, now)
     status: Status = {"observedGeneration": observed.generation, "batchId": str(observed.batch_id)}
@@ -57,7 +47,7 @@ def compute(observed: ObservedBatch, facts: Facts, now: datetime) -> Status:
 
 
 def _finished_before(observed: ObservedBatch) -> Status:
-    """What has finished stays as it is, even if the database is away or the rows are gone."""
+    """What has finished stays as it is, even if the database is unreachable or the rows are gone."""
     status = dict(observed.status)
     status["observedGeneration"] = observed.generation
     status["conditions"] = [
@@ -69,17 +59,16 @@ def _finished_before(observed: ObservedBatch) -> Status:
 def _situation(observed: ObservedBatch, facts: Facts, now: datetime) -> _Situation:
     if observed.problem is not None:
         return _failed(Reason.INVALID_SPEC, observed.problem)
-    if facts.trouble is not None:
-        trouble = facts.trouble
+    if (obstacle := facts.obstacle) is not None:
         return _Situation(
             ready=False,
-            reason=trouble.reason,
-            message=trouble.message,
-            reconciling=trouble.passing,
-            stalled=not trouble.passing,
+            reason=obstacle.reason,
+            message=obstacle.message,
+            reconciling=obstacle.passing,
+            stalled=not obstacle.passing,
         )
     row = facts.row
-    if row is not None and row.fingerprint != observed.digest:
+    if row is not None and row.fingerprint != observed.fingerprint:
         return _Situation(
             ready=False,
             reason=Reason.BATCH_CONFLICT,
@@ -94,8 +83,8 @@ def _situation(observed: ObservedBatch, facts: Facts, now: datetime) -> _Situati
 
 def _before_running(observed: ObservedBatch, facts: Facts) -> _Situation:
     if facts.load is not None and facts.load.failure is not None:
-        return _failed(*facts.load.failure, enqueued=False)
-    if facts.row is None and was_enqueued(observed):
+        return _failed(Reason.INVALID_SOURCE, facts.load.failure, enqueued=False)
+    if facts.row is None and observed.stated.enqueued:
         return _Situation(
             ready=False,
             reason=Reason.ROWS_MISSING,
@@ -126,7 +115,7 @@ def _after_loading(
     if row.state is BatchState.FAILED:
         return _failed(Reason.JOB_FAILED, _sample(errors) + done, enqueued=True)
     if row.state is BatchState.CANCELLED:
-        left = deadline_left(observed, row.created_at, row.finished_at or now)
+        left = observed.deadline_left(row.created_at, row.finished_at or now)
         if left is not None and left <= 0:
             limit = observed.spec.active_deadline_seconds
             return _failed(Reason.DEADLINE_EXCEEDED, f"not done within {limit} seconds; {done}", enqueued=True)
@@ -151,13 +140,9 @@ def _sample(errors: Sequence[ErrorGroup] | None) -> str:
 
 def _conditions(observed: ObservedBatch, facts: Facts, situation: _Situation) -> list[conditions.ConditionDict]:
     reason, message = situation.reason, situation.message
-    found = [
-        condition(Type.READY, situation.ready, reason, message),
-        condition(Type.RECONCILING, situation.reconciling, reason, message if situation.reconciling else ""),
-        condition(Type.STALLED, situation.stalled, reason, message if situation.stalled else ""),
-    ]
+    found = situation.conditions()
     previous = observed.status.get("conditions") or ()
-    enqueued = situation.enqueued if situation.enqueued is not None else was_enqueued(observed)
+    enqueued = situation.enqueued if situation.enqueued is not None else observed.stated.enqueued
     found.append(
         condition(
             Type.ENQUEUED,
@@ -180,7 +165,7 @@ def _conditions(observed: ObservedBatch, facts: Facts, situation: _Situation) ->
 
 def _counts(observed: ObservedBatch, facts: Facts) -> Status:
     row = facts.row
-    if row is None and was_enqueued(observed):
+    if row is None and observed.stated.enqueued:
         kept = ("totalJobs", "pendingJobs", "runningJobs", "completedJobs", "failedJobs", "cancelledJobs")
         return {key: observed.status[key] for key in (*kept, "progress", "successRate") if key in observed.status}
     if row is None or row.state is BatchState.LOADING:
@@ -217,12 +202,11 @@ def percentage(part: int, whole: int, *, digits: int = 0) -> str:
 
 
 def _times(observed: ObservedBatch, facts: Facts, situation: _Situation, now: datetime) -> Status:
-    same_batch = observed.status.get("batchId") == str(observed.batch_id)
     times: Status = {}
     if facts.row is not None:
         times["startTime"] = timestamp(facts.row.created_at)
-    elif same_batch and "startTime" in observed.status:
-        times["startTime"] = observed.status["startTime"]
+    elif observed.stated.started_at is not None:
+        times["startTime"] = timestamp(observed.stated.started_at)
     if facts.row is not None and facts.row.finished_at is not None:
         times["completionTime"] = timestamp(facts.row.finished_at)
     elif situation.failed and facts.row is None and observed.problem is None:
@@ -232,7 +216,7 @@ def _times(observed: ObservedBatch, facts: Facts, situation: _Situation, now: da
 
 def _errors(observed: ObservedBatch, facts: Facts) -> Status:
     if facts.errors is None:
-        known = was_enqueued(observed) and "errors" in observed.status
+        known = observed.stated.enqueued and "errors" in observed.status
         return {"errors": observed.status["errors"]} if known else {}
     groups = [
         {
@@ -246,20 +230,9 @@ def _errors(observed: ObservedBatch, facts: Facts) -> Status:
     return {"errors": groups} if groups else {}
 
 
-def patch(before: Mapping[str, Any], after: Status) -> Status | None:
-    """Return the merge patch that turns one status into the other; None if they are equal."""
-    if dict(before) == after:
-        return None
-    return {
-        **{key: value for key, value in after.items() if before.get(key) != value},
-        **{key: None for key in before if key not in after},
-    }
-
-
 def same_reason(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
     """Return whether the two statuses tell the same situation, so that only counts differ."""
-    found = [conditions.find(status.get("conditions"), Type.READY) for status in (before, after)]
-    reasons = {None if entry is None else entry["reason"] for entry in found}
+    reasons = {entry and entry["reason"] for entry in (ready(before), ready(after))}
     return len(reasons) == 1 and before.get("observedGeneration") == after.get("observedGeneration")
 
 
@@ -272,13 +245,15 @@ def notes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Note]:
         if entry is not None and conditions.holds(new, kind) and not conditions.holds(old, kind):
             found.append(Note(reason=reason, message=entry["message"]))
     if conditions.holds(old, Type.SUSPENDED) and not conditions.holds(new, Type.SUSPENDED):
-        found.append(Note(reason=Reason.RESUMED, message="the jobs run on"))
-    ready_before, ready = conditions.find(old, Type.READY), conditions.find(new, Type.READY)
-    if ready is None or (ready_before is not None and ready_before["reason"] == ready["reason"]):
+        found.append(Note(reason=Reason.RESUMED, message="jobs continue"))
+    if (now := changed(before, after)) is None:
         return found
     if conditions.holds(new, Type.COMPLETE):
-        warning = ready["reason"] != Reason.COMPLETED
-        found.append(Note(reason=ready["reason"], message=ready["message"], warning=warning))
-    elif conditions.holds(new, Type.STALLED) or ready["reason"] == Reason.DATABASE_UNAVAILABLE:
-        found.append(Note(reason=ready["reason"], message=ready["message"], warning=True))
+        found.append(_note(now, warning=now["reason"] != Reason.COMPLETED))
+    elif conditions.holds(new, Type.STALLED) or now["reason"] == Reason.DATABASE_UNAVAILABLE:
+        found.append(_note(now, warning=True))
     return found
+
+
+def _note(ready: Mapping[str, Any], *, warning: bool) -> Note:
+    return Note(reason=Reason(ready["reason"]), message=ready["message"], warning=warning)

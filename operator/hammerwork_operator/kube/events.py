@@ -13,6 +13,8 @@ from hammerwork_operator.kube.client import ApiError
 from hammerwork_operator.kube.conditions import timestamp
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from hammerwork_operator.api.common import Manifest
     from hammerwork_operator.kube.client import ApiServer
     from hammerwork_operator.kube.notes import Note, Subject
@@ -48,12 +50,12 @@ def event_manifest(subject: Subject, note: Note, now: datetime) -> Manifest:
     }
 
 
-async def record(server: ApiServer, subject: Subject, note: Note) -> None:
-    """Record an event; a failure is logged only, because no decision may depend on an event."""
-    try:
-        await server.create_event(subject.namespace, event_manifest(subject, note, datetime.now(UTC)))
-    except ApiError as error:
-        if not error.conflict:
-            _LOGGER.warning(
-                "%s %s/%s: event %s not recorded: %s", subject.kind, subject.namespace, subject.name, note.reason, error
-            )
+async def record(server: ApiServer, subject: Subject, notes: Iterable[Note]) -> None:
+    """Record events; a failure is logged only, because no decision may depend on an event."""
+    for note in notes:
+        try:
+            await server.create_event(subject.namespace, event_manifest(subject, note, datetime.now(UTC)))
+        except ApiError as error:
+            if not error.conflict:
+                where = f"{subject.kind} {subject.namespace}/{subject.name}"
+                _LOGGER.warning("%s: event %s not recorded: %s", where, note.reason, error)

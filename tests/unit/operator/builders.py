@@ -50,7 +50,7 @@ def row(of: ObservedBatch, state: BatchState = BatchState.RUNNING, **fields: Any
         "failed_jobs": 0,
         "cancelled_jobs": 0,
         "metadata": {},
-        "fingerprint": of.digest,
+        "fingerprint": of.fingerprint,
         "created_at": ago(10),
         "started_at": ago(9),
         "finished_at": None,
