@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from hammerwork_operator.jobbatch.facts import Facts
     from hammerwork_operator.jobbatch.observed import ObservedBatch
-    from hammerwork_operator.kube.statuses import Status
+    from hammerwork_operator.kube.situation import Status
 
 
 class _Situation(Situation, frozen=True, kw_only=True):

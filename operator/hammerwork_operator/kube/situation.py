@@ -13,6 +13,9 @@ from hammerwork_operator.kube.conditions import condition
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+Status = dict[str, Any]
+"""The status of an object, as its manifest has it."""
+
 
 class Obstacle(msgspec.Struct, frozen=True):
     """What keeps the operator from its next step."""

@@ -12,14 +12,13 @@ if TYPE_CHECKING:
 
     from hammerwork_operator.kube.client import ApiServer
     from hammerwork_operator.kube.notes import Subject
+    from hammerwork_operator.kube.situation import Status
     from hammerwork_operator.metrics import Metrics
 
 PAUSE_SECONDS = 1.0
 """The status of one object is written at most this often."""
 COST_FACTOR = 4.0
 """Where a write is slow (an object of 1 MiB, a busy API server), writing progress takes at most a fifth of the time."""
-
-Status = dict[str, Any]
 
 
 def patch(before: Mapping[str, Any], after: Status) -> Status | None:

@@ -18,6 +18,7 @@ from hammerwork_operator.workerpool.plan import decide, rejected
 if TYPE_CHECKING:
     from hammerwork_operator.api.common import Manifest
     from hammerwork_operator.kube.client import ApiServer
+    from hammerwork_operator.kube.situation import Status
     from hammerwork_operator.metrics import Metrics
 
 
@@ -78,7 +79,7 @@ class WorkerPoolController:
             return None
         return plan.after
 
-    async def _write_status(self, key: Key, pool: ObservedPool, wanted: statuses.Status) -> None:
+    async def _write_status(self, key: Key, pool: ObservedPool, wanted: Status) -> None:
         change = statuses.patch(pool.status, wanted)
         if change is None:
             return

@@ -14,8 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from hammerwork_operator.kube.situation import Obstacle
-    from hammerwork_operator.kube.statuses import Status
+    from hammerwork_operator.kube.situation import Obstacle, Status
     from hammerwork_operator.workerpool.observed import ObservedPool
 
 
