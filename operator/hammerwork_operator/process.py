@@ -1,4 +1,4 @@
-"""The operator's process: everything is put together, runs until it is told to stop, and is taken apart again."""
+"""The operator's process: everything is put together, runs until it has to stop, and is taken apart again."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ async def _wait_for_crds(server: ApiServer) -> None:
             missing = wanted - await server.served_resources()
             if not missing:
                 return
-            _LOGGER.error("the API server does not know %s; apply the CRDs", ", ".join(sorted(missing)))
+            _LOGGER.error("the API server does not serve %s; apply the CRDs", ", ".join(sorted(missing)))
         except ApiError as error:
             _LOGGER.error("the API server does not answer: %s", error)  # noqa: TRY400 (the trace tells no more)
         await asyncio.sleep(_CRD_SECONDS)

@@ -93,9 +93,9 @@ class FollowedQueue:
 
     def _failed(self, message: str) -> None:
         self._failures += 1
-        news = self.error is None
+        was_reachable = self.error is None
         self.error = message
-        if news:
+        if was_reachable:
             _LOGGER.warning("a database cannot be used: %s", message)
             _wake_all(self._wakes)
 

@@ -28,4 +28,4 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """Why the database cannot be used."""
     load: Load | None = None
     errors: Sequence[ErrorGroup] | None = None
-    """None: not asked for lately."""
+    """None: not known."""

@@ -43,7 +43,7 @@ class Loader:
     async def load(
         self, observed: ObservedBatch, database: FollowedQueue, progress: Callable[[int], Awaitable[None]]
     ) -> None:
-        """Read the object again and store its jobs, unless it is not the one that was seen; the watch tells then.
+        """Read the object again and store its jobs, unless it has changed: then the watch brings it again.
 
         Raises:
             InvalidSourceError, InvalidBatchError, ValidationError: The jobs cannot be loaded, whatever happens.
@@ -91,7 +91,7 @@ class Loading:
         """How far it is, or why it cannot be; None: nothing is being loaded."""
 
     def start(self, observed: ObservedBatch, database: FollowedQueue) -> None:
-        """Start to load, unless that goes on."""
+        """Start to load, unless the batch is being loaded already."""
         if self._task is None:
             self.load = Load()
             name = f"load {observed.namespace}/{observed.name}"

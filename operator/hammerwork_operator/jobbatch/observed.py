@@ -31,7 +31,7 @@ class Stated(msgspec.Struct, frozen=True, kw_only=True):
     enqueued: bool = False
     """The jobs were loaded."""
     finished: bool = False
-    """The end has been told: of what has finished, the status stays as it is."""
+    """The status has the end of the batch, and is final."""
     started_at: datetime | None = None
     completed_at: datetime | None = None
 

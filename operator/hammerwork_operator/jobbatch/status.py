@@ -231,7 +231,7 @@ def _errors(observed: ObservedBatch, facts: Facts) -> Status:
 
 
 def same_reason(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
-    """Return whether the two statuses tell the same situation, so that only counts differ."""
+    """Return whether the two statuses have the same reason, so that only counts differ."""
     reasons = {entry and entry["reason"] for entry in (ready(before), ready(after))}
     return len(reasons) == 1 and before.get("observedGeneration") == after.get("observedGeneration")
 

@@ -77,7 +77,7 @@ class ApiServer:
         """Make one request and return the decoded answer.
 
         Raises:
-            ApiError: The server said no, or nothing.
+            ApiError: The server refused, or did not answer.
         """
         headers = {"Accept": "application/json", "Content-Type": content_type}
         call = await self._api.param_serialize(
@@ -145,7 +145,7 @@ class ApiServer:
         return await self._find(f"/apis/apps/v1/namespaces/{namespace}/deployments/{name}")
 
     async def apply_deployment(self, manifest: Manifest) -> Manifest:
-        """Apply a Deployment server-side, taking back every field of ours that somebody changed; return the result."""
+        """Apply a Deployment server-side, with force: fields that others have changed are ours again; return it."""
         metadata = manifest["metadata"]
         path = f"/apis/apps/v1/namespaces/{metadata['namespace']}/deployments/{metadata['name']}"
         query = {"fieldManager": FIELD_MANAGER, "force": "true"}

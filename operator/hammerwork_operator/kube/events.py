@@ -25,7 +25,7 @@ _MAX_NAME = 253
 
 
 def event_manifest(subject: Subject, note: Note, now: datetime) -> Manifest:
-    """Return the Event that tells `note`. The same note in the same second has the same name: it is recorded once."""
+    """Return the Event of `note`. The same note in the same second has the same name: it is recorded once."""
     moment = timestamp(now)
     digest = hashlib.sha256(repr((subject.uid, note.reason, note.message, moment)).encode()).hexdigest()[:16]
     return {

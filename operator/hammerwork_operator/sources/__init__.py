@@ -1,7 +1,7 @@
 """The sources of jobs: a module for each field of a JobBatch's spec that says which jobs there are, and their list.
 
-Whoever needs to know what sources there are asks here: the CRD's rules, the counts of a status, the operator that loads
-and the command line. docs/adding.md says how to add one.
+The CRD's rules, the counts of a status, the operator that loads and the command line all ask here what sources there
+are. docs/adding.md says how to add one.
 """
 
 from __future__ import annotations

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
+import re
 from pathlib import Path
 
 import pytest
 import yaml
 
+from hammerwork_operator import config
 from hammerwork_operator.api import names
 from hammerwork_operator.api.reasons import Reason, Type
 from hammerwork_operator.metrics import Metrics
@@ -25,7 +29,14 @@ def test_every_condition_and_reason_is_explained(term: str) -> None:
     assert term in API
 
 
-@pytest.mark.parametrize("variable", sorted(name for name in vars(names) if name.startswith("ENV_OPERATOR")))
+VARIABLES = sorted(set(re.findall(r"names\.(ENV_\w+)", inspect.getsource(config))))
+
+
+def test_there_are_variables() -> None:
+    assert len(VARIABLES) == len(dataclasses.fields(config.Config))
+
+
+@pytest.mark.parametrize("variable", VARIABLES)
 def test_the_operators_variables_are_listed(variable: str) -> None:
     assert f"`{getattr(names, variable)}`" in OPERATOR
 
