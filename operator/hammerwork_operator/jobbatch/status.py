@@ -59,14 +59,8 @@ def _finished_before(observed: ObservedBatch) -> Status:
 def _situation(observed: ObservedBatch, facts: Facts, now: datetime) -> _Situation:
     if observed.problem is not None:
         return _failed(Reason.INVALID_SPEC, observed.problem)
-    if (obstacle := facts.obstacle) is not None:
-        return _Situation(
-            ready=False,
-            reason=obstacle.reason,
-            message=obstacle.message,
-            reconciling=obstacle.passing,
-            stalled=not obstacle.passing,
-        )
+    if facts.obstacle is not None:
+        return _Situation.behind(facts.obstacle)
     row = facts.row
     if row is not None and row.fingerprint != observed.fingerprint:
         return _Situation(

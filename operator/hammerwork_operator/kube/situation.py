@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 
@@ -34,6 +34,17 @@ class Situation(msgspec.Struct, frozen=True, kw_only=True):
     message: str
     reconciling: bool = False
     stalled: bool = False
+
+    @classmethod
+    def behind(cls, obstacle: Obstacle) -> Self:
+        """Return the situation of an object that has the obstacle before it."""
+        return cls(
+            ready=False,
+            reason=obstacle.reason,
+            message=obstacle.message,
+            reconciling=obstacle.passing,
+            stalled=not obstacle.passing,
+        )
 
     def conditions(self) -> list[conditions.ConditionDict]:
         """Return Ready, Reconciling and Stalled, as kstatus reads them."""

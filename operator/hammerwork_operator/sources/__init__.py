@@ -14,7 +14,7 @@ from hammerwork_operator.sources import generate, inline
 from hammerwork_operator.sources.source import InvalidSourceError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from hammerwork_operator.api.jobbatch import JobBatchSpec
     from hammerwork_operator.sources.source import Jobs, Source
@@ -27,7 +27,7 @@ FIELDS = tuple(source.FIELD for source in SOURCES)
 def rules() -> list[dict[str, str]]:
     """Return what the CRD demands of spec, as far as it concerns the sources."""
     given = " + ".join(f"(has(self.{field}) ? 1 : 0)" for field in FIELDS)
-    exactly_one = {"rule": f"{given} == 1", "message": f"exactly one of {' and '.join(FIELDS)} must be given"}
+    exactly_one = {"rule": f"{given} == 1", "message": f"exactly one of {_listed(FIELDS)} must be given"}
     return [exactly_one, *(rule for source in SOURCES for rule in source.RULES)]
 
 
@@ -39,8 +39,8 @@ def source_of(spec: JobBatchSpec) -> Source:
     """
     given = [source for source in SOURCES if getattr(spec, source.FIELD) is not UNSET]
     if len(given) != 1:
-        seen = " and ".join(f"spec.{source.FIELD}" for source in given) or "neither"
-        wanted = " and ".join(f"spec.{field}" for field in FIELDS)
+        seen = _listed([f"spec.{source.FIELD}" for source in given]) or "none"
+        wanted = _listed([f"spec.{field}" for field in FIELDS])
         raise InvalidSourceError(f"spec: {seen} given, must be exactly one of {wanted}")
     return given[0]
 
@@ -58,3 +58,8 @@ def jobs(spec: JobBatchSpec) -> Jobs:
     """
     source = source_of(spec)
     return source.jobs(spec, getattr(spec, source.FIELD))
+
+
+def _listed(names: Sequence[str]) -> str:
+    *all_but_last, last = names or [""]
+    return f"{', '.join(all_but_last)} and {last}" if all_but_last else last

@@ -37,7 +37,7 @@ def compute(
 
 def _situation(pool: ObservedPool, deployment: Mapping[str, Any] | None, obstacle: Obstacle | None) -> Situation:
     if obstacle is not None:
-        return Situation(ready=False, reason=obstacle.reason, message=obstacle.message, stalled=True)
+        return Situation.behind(obstacle)
     if deployment is None:
         message = f"Deployment {pool.deployment_name} does not exist yet"
         return Situation(ready=False, reason=Reason.PROGRESSING, message=message, reconciling=True)

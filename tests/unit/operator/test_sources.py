@@ -127,7 +127,7 @@ def test_the_source_that_is_given_makes_the_jobs(given: dict[str, Any], payloads
 
 
 @pytest.mark.parametrize(
-    ("given", "seen"), [({}, "neither"), ({**JOBS, **GENERATE}, "spec.jobs and spec.generate")], ids=["none", "both"]
+    ("given", "seen"), [({}, "none"), ({**JOBS, **GENERATE}, "spec.jobs and spec.generate")], ids=["none", "both"]
 )
 def test_exactly_one_source_has_to_be_given(given: dict[str, Any], seen: str) -> None:
     with pytest.raises(InvalidSourceError) as caught:
