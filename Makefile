@@ -74,7 +74,7 @@ verify: $(VENV)/installed ## Check format, lint, types, import layers and genera
 ##@ Test
 
 .PHONY: test
-test: packages $(VENV)/installed cluster-build ## Everything: unit, database, chaos, API server, end-to-end on a real cluster
+test: packages $(VENV)/installed cluster-build ## Everything: unit, database, programs, chaos, API server, end-to-end on a real cluster
 	$(BIN)/pytest
 
 .PHONY: test-unit
@@ -84,6 +84,10 @@ test-unit: $(VENV)/installed ## Tests that need no server
 .PHONY: test-database
 test-database: $(VENV)/installed ## Tests on real database servers (SERVERS=all|NAMES: on these; URL=postgresql://…|mysql://…: on yours)
 	$(BIN)/pytest tests/database $(if $(SERVERS),--servers '$(SERVERS)') $(if $(URL),--database-url '$(URL)')
+
+.PHONY: test-programs
+test-programs: $(VENV)/installed ## Tests of the command line and the worker's process, as users start them (SERVERS, URL: as above)
+	$(BIN)/pytest tests/programs $(if $(SERVERS),--servers '$(SERVERS)') $(if $(URL),--database-url '$(URL)')
 
 .PHONY: test-chaos
 test-chaos: $(VENV)/installed ## Workers, servers and networks fail: the short form, as part of `make test`

@@ -1,4 +1,7 @@
-"""What the queue tells: of a batch, of its jobs and failures, of a queue and its workers. Values only."""
+"""What the queue tells: of a batch, of its jobs and failures, of a queue and its workers. Values only.
+
+Where they are encoded, as in the command line's JSON, fields have camelCase names, as the objects in Kubernetes have.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,15 @@ import msgspec
 from hammerwork.batch import BatchState, JobStatus, PartialFailureMode, Priority
 
 
-class BatchStatus(msgspec.Struct, frozen=True, kw_only=True):
+def percentage(part: int, whole: int, *, digits: int = 0) -> str:
+    """Return e.g. ``45%``, rounded down, so that only the whole is 100%; of nothing, ``0%``."""
+    if whole and part >= whole:
+        return "100%"
+    scaled = part * 100 * 10**digits // whole if whole else 0
+    return f"{scaled // 10**digits}%" if digits == 0 else f"{scaled // 10**digits}.{scaled % 10**digits:0{digits}d}%"
+
+
+class BatchStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """A batch at one instant. total = completed + failed + cancelled + pending, always."""
 
     batch_id: UUID
@@ -52,7 +63,7 @@ class BatchStatus(msgspec.Struct, frozen=True, kw_only=True):
         return (self.total_jobs - self.pending_jobs) / self.total_jobs if self.total_jobs else 0.0
 
 
-class JobError(msgspec.Struct, frozen=True, kw_only=True):
+class JobError(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """The failure of one attempt of a job."""
 
     index: int
@@ -64,7 +75,7 @@ class JobError(msgspec.Struct, frozen=True, kw_only=True):
     failed_at: datetime
 
 
-class ErrorGroup(msgspec.Struct, frozen=True, kw_only=True):
+class ErrorGroup(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """All recorded failures of a batch that have the same type, with the first one as a sample."""
 
     type: str
@@ -73,7 +84,7 @@ class ErrorGroup(msgspec.Struct, frozen=True, kw_only=True):
     message: str
 
 
-class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
+class JobRecord(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """A job of a batch as the queue sees it now."""
 
     batch_id: UUID
@@ -93,7 +104,7 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.batch_id}/{self.index}"
 
 
-class QueueDepth(msgspec.Struct, frozen=True, kw_only=True):
+class QueueDepth(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """The backlog of one queue at one instant, in jobs."""
 
     queue: str
@@ -105,7 +116,7 @@ class QueueDepth(msgspec.Struct, frozen=True, kw_only=True):
     """How long the oldest claimable job has been waiting."""
 
 
-class QueueStatistics(msgspec.Struct, frozen=True, kw_only=True):
+class QueueStatistics(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """What happened in one queue within a window of time that ends now; workers report every few seconds."""
 
     queue: str
@@ -127,7 +138,7 @@ class QueueStatistics(msgspec.Struct, frozen=True, kw_only=True):
     """The backlog now."""
 
 
-class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
+class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """A worker that has reported within its lease, or whose jobs have not been given back yet."""
 
     id: UUID

@@ -14,7 +14,7 @@ import sys
 from data_processing import transform
 
 from hammerwork import Job, JobBatch, JobQueue, PartialFailureMode, Worker, WorkerPool
-from hammerwork.cli.embedded import embedded_postgres
+from hammerwork.embedded import embedded_postgres
 
 
 async def main(database_url: str) -> None:

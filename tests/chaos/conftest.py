@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.chaos.servers import BACKENDS, server
-from tests.database.observing import sql
+from tests.harness.observing import sql
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

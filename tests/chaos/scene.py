@@ -25,7 +25,7 @@ from tests.chaos.places import Place
 from tests.chaos.plan import Chaos, Enqueue
 from tests.chaos.servers import server
 from tests.chaos.verdict import judge
-from tests.database.observing import all_jobs, sql
+from tests.harness.observing import all_jobs, sql
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -8,14 +8,14 @@ import re
 import signal
 from typing import TYPE_CHECKING, Protocol
 
-from tests.database.observing import sql
+from tests.harness.observing import sql
 from tests.harness.servers.mariadb import MariadbServer, mariadb_server
 from tests.harness.servers.postgres import PostgresServer, postgres_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.database.observing import Sql
+    from tests.harness.observing import Sql
 
 BACKENDS = ("postgres", "mariadb")
 

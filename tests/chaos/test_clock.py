@@ -13,7 +13,7 @@ from hammerwork import JobBatch, JobQueue, JobStatus, RetryPolicy
 from tests.chaos.clock import derange
 from tests.chaos.places import Place
 from tests.chaos.plan import QUEUE, Deed, WorkerPlan
-from tests.database.observing import all_jobs, eventually, finished
+from tests.harness.observing import all_jobs, eventually, finished
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

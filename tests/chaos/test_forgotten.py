@@ -15,8 +15,8 @@ from hammerwork.backends.protocol import Settled
 from hammerwork.ids import new_batch_id
 from tests.chaos.enqueuer import until_available
 from tests.chaos.network import Network
-from tests.database.observing import all_jobs, eventually, happens, running, sql
 from tests.database.steered import SteeredWorker, run_of
+from tests.harness.observing import all_jobs, eventually, happens, running, sql
 from tests.harness.servers.postgres import postgres_replica, postgres_server
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from tests.chaos.servers import Server
-    from tests.database.observing import Sql
+    from tests.harness.observing import Sql
     from tests.harness.servers.postgres import PostgresServer
 
 T = TypeVar("T")

@@ -6,8 +6,8 @@ import threading
 from typing import TYPE_CHECKING
 
 from hammerwork import Job, JobBatch, JobQueue, Worker
-from tests.database.observing import finished, happens, running, sql
 from tests.database.steered import SteeredWorker
+from tests.harness.observing import finished, happens, running, sql
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 from hammerwork import Job, JobBatch, JobQueue, Worker
 from hammerwork.timing import EXCHANGE_SECONDS, RECOVER_SECONDS
-from tests.database.observing import eventually, finished, running, sql
+from tests.harness.observing import eventually, finished, running, sql
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from tests.database.observing import Sql
+    from tests.harness.observing import Sql
 
 JOBS = 4_000
 

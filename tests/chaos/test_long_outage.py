@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from hammerwork import Job, JobBatch, JobQueue, Worker
 from tests.chaos.network import Network
-from tests.database.observing import finished, happens, running
+from tests.harness.observing import finished, happens, running
 
 if TYPE_CHECKING:
     from tests.chaos.servers import Server

@@ -11,7 +11,7 @@ from hammerwork import BatchConflictError, BatchNotFoundError, Job, JobBatch, Jo
 from hammerwork.backends import storing
 from hammerwork.backends.mysql import backend as mysql
 from hammerwork.backends.postgres import backend as postgres
-from tests.database.observing import eventually, finished, running, sql
+from tests.harness.observing import eventually, finished, running, sql
 
 if TYPE_CHECKING:
     from uuid import UUID

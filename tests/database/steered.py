@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from hammerwork import JobQueue
     from hammerwork.backends.protocol import Heard
-    from tests.database.observing import Sql
+    from tests.harness.observing import Sql
 
 
 class SteeredWorker:

@@ -18,16 +18,16 @@ from hammerwork import (
     JobQueue,
     Worker,
 )
-from tests.database import observing
-from tests.database.observing import eventually, finished, happens, only_postgres, running
 from tests.database.proxy import proxy
+from tests.harness import observing
+from tests.harness.observing import eventually, finished, happens, only_postgres, running
 from tests.harness.servers.postgres import postgres_server
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from hammerwork.backends.mysql.connection import Connection
-    from tests.database.observing import Sql
+    from tests.harness.observing import Sql
 
 only_mariadb = pytest.mark.only("mariadb")
 pytestmark = pytest.mark.filterwarnings("ignore:'INFORMATION_SCHEMA.PROCESSLIST' is deprecated")

@@ -22,13 +22,13 @@ from hammerwork import (
     Priority,
     Worker,
 )
-from tests.database.observing import all_jobs, finished, running
+from tests.harness.observing import all_jobs, finished, running
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from uuid import UUID
 
-    from tests.database.observing import Sql
+    from tests.harness.observing import Sql
 
 
 def batch(count: int, name: str = "mail") -> JobBatch:

@@ -15,14 +15,14 @@ import pytest
 
 from hammerwork import BatchState, Job, JobBatch, JobQueue, JobStatus, PartialFailureMode, Worker
 from hammerwork.backends.protocol import Settled
-from tests.database.observing import DEADLINE_SECONDS, all_jobs, eventually, finished, happens, running
 from tests.database.steered import SteeredWorker, run_of
+from tests.harness.observing import DEADLINE_SECONDS, all_jobs, eventually, finished, happens, running
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from hammerwork.claims import HeldClaim
-    from tests.database.observing import Sql
+    from tests.harness.observing import Sql
 
 PROGRAM = Path(__file__).with_name("vanishing_worker.py")
 

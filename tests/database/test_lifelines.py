@@ -13,15 +13,15 @@ import pytest
 
 from hammerwork import BatchState, Job, JobBatch, Worker
 from hammerwork.backends.protocol import Settled, WorkerRecord
-from tests.database.observing import DEADLINE_SECONDS, eventually, finished, happens, running
 from tests.database.steered import SteeredWorker, run_of
+from tests.harness.observing import DEADLINE_SECONDS, eventually, finished, happens, running
 
 if TYPE_CHECKING:
     from uuid import UUID
 
     from hammerwork import JobQueue
     from hammerwork.claims import HeldClaim
-    from tests.database.observing import Sql
+    from tests.harness.observing import Sql
 
 
 UPKEEPING = Path(__file__).with_name("upkeeping.py")

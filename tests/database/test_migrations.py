@@ -12,8 +12,8 @@ from hammerwork import DatabaseRefusedError, DatabaseUnavailableError, Job, JobB
 from hammerwork.backends import migrating
 from hammerwork.backends.mysql import migrate as mysql_migrate
 from hammerwork.backends.postgres import migrate as postgres_migrate
-from tests.database import observing
-from tests.database.observing import DEADLINE_SECONDS, only_postgres
+from tests.harness import observing
+from tests.harness.observing import DEADLINE_SECONDS, only_postgres
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -37,16 +37,16 @@ from hammerwork.backends.mysql.statements import literal
 from hammerwork.backends.mysql.storing import insert_texts
 from hammerwork.backends.protocol import Failure, Settled, Settlement
 from hammerwork.backends.slices import Slice
-from tests.database import observing
-from tests.database.observing import all_jobs, eventually, finished, running
 from tests.database.steered import SteeredWorker, run_of
+from tests.harness import observing
+from tests.harness.observing import all_jobs, eventually, finished, running
 from tests.harness.servers.mariadb import mariadb_server
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from uuid import UUID
 
-    from tests.database.observing import Sql
+    from tests.harness.observing import Sql
     from tests.harness.servers import Server
     from tests.harness.servers.mariadb import MariadbServer
 

@@ -10,15 +10,15 @@ import pytest
 
 from hammerwork import Job, JobBatch, RetryPolicy, RetryStrategy
 from hammerwork.backends.upkeep import CLAIMS_PER_NOTICE
-from tests.database.observing import happens, only_postgres
 from tests.database.steered import SteeredWorker
+from tests.harness.observing import happens, only_postgres
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from uuid import UUID
 
     from hammerwork import JobQueue
-    from tests.database.observing import Sql
+    from tests.harness.observing import Sql
 
 pytestmark = [only_postgres, pytest.mark.usefixtures("notifications")]
 

@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING
 import pytest
 
 from hammerwork import BatchState, DatabaseUnavailableError, Job, JobBatch, JobQueue, RetryPolicy, RetryStrategy, Worker
-from tests.database import observing
-from tests.database.observing import DEADLINE_SECONDS, all_jobs, eventually, finished, happens, running
 from tests.database.proxy import proxy
 from tests.database.steered import SteeredWorker, run_of
+from tests.harness import observing
+from tests.harness.observing import DEADLINE_SECONDS, all_jobs, eventually, finished, happens, running
 from tests.harness.servers.mariadb import mariadb_server
 from tests.harness.servers.postgres import postgres_server
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-    from tests.database.observing import Sql
+    from tests.harness.observing import Sql
     from tests.harness.servers import OwnServer
 
 AT_ONCE = RetryPolicy(strategy=RetryStrategy.FIXED, initial_seconds=0, max_seconds=0)

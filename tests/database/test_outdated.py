@@ -12,13 +12,13 @@ import pytest
 
 from hammerwork import DatabaseUnavailableError, IncompatibleDatabaseError, Job, JobBatch, JobQueue, Worker, WorkerPool
 from hammerwork_operator.databases.followed import FollowedQueue
-from tests.database.observing import DEADLINE_SECONDS, eventually, happens, running
+from tests.harness.observing import DEADLINE_SECONDS, eventually, happens, running
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from uuid import UUID
 
-    from tests.database.observing import Sql
+    from tests.harness.observing import Sql
 
 SENTENCE = "of version 99, which version 98 or later can work with"
 HANDLER = "async def run(job):\n    pass\n"

@@ -12,7 +12,7 @@ import pytest
 
 from hammerwork import Job, JobBatch
 from hammerwork.backends.postgres.migrate import queries
-from tests.database.observing import only_postgres
+from tests.harness.observing import only_postgres
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

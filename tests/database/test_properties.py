@@ -21,15 +21,15 @@ from hammerwork import (
     RetryStrategy,
 )
 from hammerwork.backends.protocol import Settled
-from tests.database.observing import all_jobs
 from tests.database.steered import SteeredWorker, run_of
+from tests.harness.observing import all_jobs
 
 if TYPE_CHECKING:
     from uuid import UUID
 
     from hammerwork import JobQueue
     from hammerwork.claims import HeldClaim
-    from tests.database.observing import Sql
+    from tests.harness.observing import Sql
 
 AT_ONCE = RetryPolicy(strategy=RetryStrategy.FIXED, initial_seconds=0, max_seconds=0)
 STEPS = 400

@@ -6,12 +6,12 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from hammerwork import BatchState, Job, JobBatch, Worker
-from tests.database.observing import DEADLINE_SECONDS, finished, running
 from tests.database.steered import SteeredWorker
+from tests.harness.observing import DEADLINE_SECONDS, finished, running
 
 if TYPE_CHECKING:
     from hammerwork import JobQueue
-    from tests.database.observing import Sql
+    from tests.harness.observing import Sql
 
 
 def batch(count: int) -> JobBatch:

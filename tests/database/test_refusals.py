@@ -23,8 +23,8 @@ from hammerwork import (
 from hammerwork.backends.mysql import refusals as mysql
 from hammerwork.backends.postgres import refusals as postgres
 from hammerwork.backends.urls import parse_url
-from tests.database import observing
-from tests.database.observing import only_postgres
+from tests.harness import observing
+from tests.harness.observing import only_postgres
 from tests.harness.servers.mariadb import mariadb_server
 
 if TYPE_CHECKING:

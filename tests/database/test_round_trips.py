@@ -16,7 +16,7 @@ from tests.database.proxy import proxy
 from tests.database.steered import SteeredWorker
 
 if TYPE_CHECKING:
-    from tests.database.observing import Sql
+    from tests.harness.observing import Sql
 
 
 def batch(count: int) -> JobBatch:

@@ -20,14 +20,14 @@ from hammerwork import (
     Worker,
 )
 from hammerwork.backends.upkeep import UNFINISHED_BATCHES
-from tests.database.observing import all_jobs, finished, running
 from tests.database.steered import SteeredWorker, run_of
+from tests.harness.observing import all_jobs, finished, running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from hammerwork import JobQueue
-    from tests.database.observing import Sql
+    from tests.harness.observing import Sql
 
 AT_ONCE = RetryPolicy(strategy=RetryStrategy.FIXED, initial_seconds=0, max_seconds=0)
 

@@ -22,14 +22,14 @@ from hammerwork import (
     RetryStrategy,
     Worker,
 )
-from tests.database.observing import all_jobs, eventually, finished, happens, running
 from tests.database.steered import SteeredWorker
+from tests.harness.observing import all_jobs, eventually, finished, happens, running
 
 if TYPE_CHECKING:
     from uuid import UUID
 
     from hammerwork import BatchStatus, JobQueue
-    from tests.database.observing import Sql
+    from tests.harness.observing import Sql
 
 pytestmark = pytest.mark.every_server
 

@@ -19,8 +19,8 @@ from hammerwork.backends.migrating import FUNCTIONS, VERSION, Wanted
 from hammerwork.backends.mysql import migrate as mysql_migrate
 from hammerwork.backends.postgres import migrate as postgres_migrate
 from hammerwork.backends.sql import list_sql, read_sql
-from tests.database import observing
-from tests.database.observing import Sql, finished, only_postgres, running
+from tests.harness import observing
+from tests.harness.observing import Sql, finished, only_postgres, running
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

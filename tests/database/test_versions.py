@@ -15,16 +15,15 @@ import pytest
 
 from hammerwork import BatchState, Job, JobBatch, JobQueue
 from hammerwork.backends.migrating import VERSION
-from tests.database import observing
-from tests.database.observing import DEADLINE_SECONDS, eventually, finished, happens
-from tests.harness import versions
+from tests.harness import observing, versions
+from tests.harness.observing import DEADLINE_SECONDS, eventually, finished, happens
 from tests.harness.versions import NEXT, Installation
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from tests.database.observing import Sql
+    from tests.harness.observing import Sql
 
 HANDLER = """
 import asyncio, os
@@ -153,7 +152,7 @@ class Stage:
         return await self._start(of, "-m", "hammerwork_worker", settings=settings)
 
     async def command(self, of: Installation, *arguments: str) -> Program:
-        return await self._start(of, "-m", "hammerwork.cli.main", *arguments)
+        return await self._start(of, "-m", "hammerwork_cli", *arguments)
 
     async def enqueuer(self, of: Installation) -> Program:
         return await self._start(of, "enqueuer.py", self._url, told=True)

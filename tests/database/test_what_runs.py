@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from hammerwork import BatchState, HandlerError, Job, JobBatch, JobQueue, JobStatus, Worker, batch_handler
-from tests.database.observing import DEADLINE_SECONDS, all_jobs, finished, happens, only_postgres, running
+from tests.harness.observing import DEADLINE_SECONDS, all_jobs, finished, happens, only_postgres, running
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator

@@ -26,14 +26,14 @@ from hammerwork import (
     batch_handler,
 )
 from hammerwork.pump import FEW_JOBS
-from tests.database.observing import DEADLINE_SECONDS, all_jobs, eventually, finished, happens, only_postgres, running
 from tests.database.steered import SteeredWorker
+from tests.harness.observing import DEADLINE_SECONDS, all_jobs, eventually, finished, happens, only_postgres, running
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
 
     from hammerwork import BatchStatus
-    from tests.database.observing import Sql
+    from tests.harness.observing import Sql
 
 AT_ONCE = RetryPolicy(strategy=RetryStrategy.FIXED, initial_seconds=0, max_seconds=0)
 SOON = RetryPolicy(strategy=RetryStrategy.FIXED, initial_seconds=0.2, max_seconds=1, jitter=0)

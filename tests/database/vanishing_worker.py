@@ -14,7 +14,7 @@ import signal
 import sys
 
 from hammerwork import Job, JobQueue, Worker
-from tests.database import observing
+from tests.harness import observing
 
 
 async def main(url: str, instance: str, kills: list[int], hangs: list[int]) -> None:

@@ -20,7 +20,7 @@ NEXT = VERSION + 1
 MIGRATION = "migrations/900_next.sql"
 
 _ROOT = Path(__file__).parents[2]
-_PARTS = ("hammerwork", "operator", "worker_image", "crds", "pyproject.toml", "README.md", "LICENSE")
+_PARTS = ("hammerwork", "cli", "operator", "worker_image", "crds", "pyproject.toml", "README.md", "LICENSE")
 _BACKENDS = Path("hammerwork", "backends")
 
 _ENQUEUE_2 = """

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from hammerwork import BatchState, BatchStatus, ErrorGroup
+from hammerwork.reports import percentage
 from hammerwork_operator.api.jobbatch import MAX_ERROR_GROUPS, MAX_ERROR_MESSAGE_LENGTH
 from hammerwork_operator.api.reasons import Reason, Type
 from hammerwork_operator.kube import conditions
@@ -185,14 +186,6 @@ def _counts(observed: ObservedBatch, facts: Facts) -> Status:
     if ran := row.completed_jobs + row.failed_jobs:
         counts["successRate"] = percentage(row.completed_jobs, ran, digits=1)
     return counts
-
-
-def percentage(part: int, whole: int, *, digits: int = 0) -> str:
-    """Return e.g. ``45%``, rounded down, so that only the whole is 100%."""
-    if part >= whole:
-        return "100%"
-    scaled = part * 100 * 10**digits // whole
-    return f"{scaled // 10**digits}%" if digits == 0 else f"{scaled // 10**digits}.{scaled % 10**digits:0{digits}d}%"
 
 
 def _times(observed: ObservedBatch, facts: Facts, situation: _Situation, now: datetime) -> Status:

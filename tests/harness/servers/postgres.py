@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hammerwork.cli.embedded import PACKAGE
+from hammerwork.embedded import PACKAGE
 from tests.harness.servers import UnavailableServerError
 from tests.harness.servers.daemon import free_port, give, reachable, run, temporary_folder
 

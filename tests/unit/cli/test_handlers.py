@@ -10,8 +10,8 @@ import msgspec
 import pytest
 
 from hammerwork import HandlerError, Job
-from hammerwork.cli.handlers import load_handler
-from hammerwork.cli.manifests import PoolManifest
+from hammerwork_cli.running.handlers import load_handler
+from hammerwork_cli.running.manifests import PoolManifest
 from hammerwork_operator.api.workerpool import WorkerPoolSpec
 
 if TYPE_CHECKING:

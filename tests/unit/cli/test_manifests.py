@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from hammerwork.cli.faults import ManifestError
-from hammerwork.cli.manifests import check_runnable, read_manifests
+from hammerwork_cli.running.decoding import ManifestError
+from hammerwork_cli.running.manifests import check_runnable, read_manifests
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 

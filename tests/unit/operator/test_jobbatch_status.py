@@ -178,21 +178,6 @@ def test_the_counts_always_add_up(total: int, shares: tuple[float, float, float]
     assert computed.get("successRate") != "100%" or failed == 0
 
 
-@pytest.mark.parametrize(
-    ("part", "whole", "digits", "expected"),
-    [
-        (0, 3, 0, "0%"),
-        (1, 3, 0, "33%"),
-        (999_999, 1_000_000, 0, "99%"),
-        (449_100, 450_000, 1, "99.8%"),
-        (1, 2000, 1, "0.0%"),
-        (3, 3, 1, "100%"),
-    ],
-)
-def test_percentages_are_rounded_down(part: int, whole: int, digits: int, expected: str) -> None:
-    assert status.percentage(part, whole, digits=digits) == expected
-
-
 def test_each_part_of_the_story_is_told_once() -> None:
     story: list[str] = []
     before: dict[str, Any] = {"observedGeneration": -1}

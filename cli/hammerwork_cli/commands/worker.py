@@ -1,0 +1,54 @@
+"""`hammerwork worker`: run jobs without Kubernetes, on one core or on several."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from typing import Annotated
+
+import typer
+
+from hammerwork.errors import HandlerError, IncompatibleDatabaseError
+from hammerwork.init import leave_init_behind
+from hammerwork.processes import WorkerProcesses, WorkerSettings
+from hammerwork_cli.output.console import DatabaseURL, fail_with, run_loop, with_queue
+
+
+def worker(  # noqa: PLR0917 (typer names the options)
+    database_url: DatabaseURL,
+    queue_name: Annotated[str, typer.Option("--queue", metavar="NAME", help="The queue to work on.")],
+    handler: Annotated[
+        str, typer.Option(metavar="SPEC", help="module:function or path/to/file.py:function that is given each job.")
+    ],
+    processes: Annotated[int, typer.Option(min=1, max=256, help="Worker processes; one uses one core.")] = 1,
+    concurrency: Annotated[int, typer.Option(min=1, max=10_000, help="Jobs that each process runs at a time.")] = 10,
+    grace_period: Annotated[
+        float, typer.Option(min=0, help="Seconds that running jobs have after SIGTERM or Ctrl-C.")
+    ] = 30.0,
+) -> None:
+    """Run the jobs of a queue until SIGTERM or Ctrl-C; processes that die are started again.
+
+    Ends with 3 when this version is too old for the database.
+    """
+    leave_init_behind()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    settings = WorkerSettings(
+        database_url=database_url,
+        queue=queue_name,
+        handler=handler,
+        concurrency=concurrency,
+        shutdown_grace_period=grace_period,
+    )
+    with_queue(database_url, lambda queue: queue.create_tables())
+
+    async def run() -> None:
+        workers = WorkerProcesses(settings, processes=processes)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, workers.stop)
+        await workers.run()
+
+    try:
+        run_loop(run())
+    except (HandlerError, IncompatibleDatabaseError) as error:
+        fail_with(error)

@@ -1,0 +1,103 @@
+"""Results as tables, for people."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+from rich.text import Text
+
+from hammerwork.batch import BatchState
+from hammerwork.reports import percentage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from rich.console import Console
+
+    from hammerwork.reports import ErrorGroup
+    from hammerwork_cli.output.summary import BatchReport
+
+TABLE_WIDTH = 110
+"""Columns of a terminal from which on the table of batches is readable."""
+
+STYLES = {
+    BatchState.COMPLETED: "green",
+    BatchState.COMPLETED_WITH_ERRORS: "yellow",
+    BatchState.FAILED: "red",
+    BatchState.CANCELLED: "red",
+}
+
+
+def make_table(texts: Sequence[str], figures: Sequence[str] = ()) -> Table:
+    """Return an empty table with these headings: texts are to the left and folded, figures are to the right."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for heading in texts:
+        table.add_column(heading, overflow="fold")
+    for heading in figures:
+        table.add_column(heading, justify="right")
+    return table
+
+
+def print_tables(console: Console, batches: Iterable[BatchReport]) -> None:
+    """Print a row for each batch, or a sentence where rows don't fit, and below it the groups of errors."""
+    batches = list(batches)
+    if console.width >= TABLE_WIDTH:
+        console.print(_batch_table(batches))
+    else:
+        for batch in batches:
+            console.print(_sentence(batch), style=STYLES.get(batch.state, ""), markup=False, highlight=False)
+    if any(batch.errors for batch in batches):
+        print_errors(console, [(batch.name, batch.errors) for batch in batches])
+
+
+def _batch_table(batches: list[BatchReport]) -> Table:
+    table = Table(title="Batches", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("Batch", overflow="fold", min_width=16)
+    table.add_column("State", no_wrap=True)
+    for heading in ("Total", "Completed", "Failed", "Cancelled", "Success", "Duration", "Jobs/s"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for batch in batches:
+        table.add_row(
+            batch.name,
+            Text(batch.state.value + (" (deadline)" if batch.deadline_exceeded else ""), STYLES.get(batch.state, "")),
+            f"{batch.total_jobs:,}",
+            f"{batch.completed_jobs:,}",
+            f"{batch.failed_jobs:,}",
+            f"{batch.cancelled_jobs:,}",
+            _success(batch),
+            "-" if batch.duration_seconds is None else f"{batch.duration_seconds:.1f} s",
+            "-" if batch.jobs_per_second is None else f"{batch.jobs_per_second:,.1f}",
+        )
+    return table
+
+
+def _sentence(batch: BatchReport) -> str:
+    ended = "" if batch.duration_seconds is None else f" in {batch.duration_seconds:.1f} s"
+    rate = "" if batch.jobs_per_second is None else f" ({batch.jobs_per_second:,.1f} jobs/s)"
+    return (
+        f"{batch.name}: {batch.state.value}, {batch.total_jobs:,} jobs{ended}{rate}: "
+        f"{batch.completed_jobs:,} completed, {batch.failed_jobs:,} failed, {batch.cancelled_jobs:,} cancelled, "
+        f"success rate {_success(batch)}"
+    )
+
+
+def _success(batch: BatchReport) -> str:
+    finished = batch.completed_jobs + batch.failed_jobs
+    return percentage(batch.completed_jobs, finished, digits=1) if finished else "100%"
+
+
+def print_errors(console: Console, groups: Iterable[tuple[str, list[ErrorGroup]]]) -> None:
+    """Print a row for each group of errors of each batch."""
+    table = Table(title="Errors", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    for heading in ("Batch", "Type"):
+        table.add_column(heading, overflow="fold", min_width=12)
+    table.add_column("Count", justify="right")
+    table.add_column("Job", justify="right")
+    table.add_column("Message, of the first one", overflow="fold")
+    for name, errors in groups:
+        for group in errors:
+            # Text, because a message may hold what rich takes for markup.
+            table.add_row(name, Text(group.type), f"{group.count:,}", str(group.index), Text(group.message))
+    console.print(table)

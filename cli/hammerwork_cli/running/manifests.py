@@ -1,0 +1,202 @@
+"""Reads JobBatch and WorkerPool manifests from files, as `kubectl apply` would, and checks them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import yaml
+
+from hammerwork_cli.running.decoding import ManifestError, decode
+from hammerwork_operator import sources
+from hammerwork_operator.api import common, jobbatch, workerpool
+from hammerwork_operator.api.jobbatch import JobBatchSpec
+from hammerwork_operator.api.workerpool import WorkerPoolSpec
+from hammerwork_operator.sources.source import InvalidSourceError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+SUFFIXES = frozenset({".yaml", ".yml"})
+
+_OBJECT_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
+_NAME_LIMITS = {jobbatch.KIND: jobbatch.MAX_OBJECT_NAME_LENGTH, workerpool.KIND: workerpool.MAX_OBJECT_NAME_LENGTH}
+
+
+class BatchManifest(msgspec.Struct, frozen=True, kw_only=True):
+    """A JobBatch in a file."""
+
+    path: Path
+    namespace: str
+    name: str
+    spec: JobBatchSpec
+
+    @property
+    def label(self) -> str:
+        """What messages about it start with."""
+        return f"{self.path}: {jobbatch.KIND} {self.namespace}/{self.name}"
+
+
+class PoolManifest(msgspec.Struct, frozen=True, kw_only=True):
+    """A WorkerPool in a file."""
+
+    path: Path
+    namespace: str
+    name: str
+    spec: WorkerPoolSpec
+
+    @property
+    def label(self) -> str:
+        """What messages about it start with."""
+        return f"{self.path}: {workerpool.KIND} {self.namespace}/{self.name}"
+
+    def environment(self) -> dict[str, str]:
+        """Return the variables that the template gives the container `worker` by value."""
+        containers = self.spec.template.get("spec", {}).get("containers", [])
+        return {
+            entry["name"]: str(entry["value"])
+            for container in containers
+            if container.get("name") == "worker"
+            for entry in container.get("env", [])
+            if "value" in entry
+        }
+
+
+class Manifests(msgspec.Struct, kw_only=True):
+    """Everything that was found, in the order of the files."""
+
+    batches: list[BatchManifest] = msgspec.field(default_factory=list)
+    pools: list[PoolManifest] = msgspec.field(default_factory=list)
+    skipped: list[str] = msgspec.field(default_factory=list)
+    """A sentence for each object that only a cluster can use."""
+
+
+class _Loader(yaml.CSafeLoader):
+    """YAML as Kubernetes reads it: a date is a text."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in yaml.CSafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+def read_manifests(paths: Iterable[Path]) -> Manifests:
+    """Return what the files hold; of a folder, its own *.yaml and *.yml files are read.
+
+    Raises:
+        ManifestError: A file cannot be read, or an object in it is wrong; says which file, object and field.
+    """
+    found = Manifests()
+    for path in _files(paths):
+        for position, document in enumerate(_documents(path)):
+            _add(found, path, position, document)
+    _check_names_are_unique(found)
+    return found
+
+
+def check_runnable(manifests: Manifests) -> None:
+    """Raise `ManifestError` for what would wait for ever in one process: no batch, no worker, a suspended batch."""
+    if not manifests.batches:
+        raise ManifestError("no JobBatch in the files that were given: there is nothing to run")
+    queues = sorted({pool.spec.queue for pool in manifests.pools})
+    for batch in manifests.batches:
+        if batch.spec.queue not in queues:
+            others = f"those that are there work on {', '.join(queues)}" if queues else "there is no WorkerPool at all"
+            raise ManifestError(
+                f"{batch.label}: spec.queue: {batch.spec.queue!r}, no WorkerPool in the files works on this queue "
+                f"({others}), so its jobs would never run; add a WorkerPool for it"
+            )
+        if batch.spec.suspend:
+            raise ManifestError(f"{batch.label}: spec.suspend: true, so its jobs would never run; leave it out")
+
+
+def _files(paths: Iterable[Path]) -> Iterator[Path]:
+    for path in paths:
+        if path.is_dir():
+            files = sorted(file for file in path.iterdir() if file.suffix in SUFFIXES and file.is_file())
+            if not files:
+                raise ManifestError(f"{path}: no *.yaml or *.yml file in this folder (folders in it are not read)")
+            yield from files
+        elif path.exists():
+            yield path
+        else:
+            raise ManifestError(f"{path}: no such file or folder")
+
+
+def _documents(path: Path) -> list[Any]:
+    try:
+        return [document for document in yaml.load_all(path.read_bytes(), _Loader) if document is not None]
+    except yaml.MarkedYAMLError as error:
+        where = f" line {error.problem_mark.line + 1}:" if error.problem_mark else ""
+        raise ManifestError(f"{path}:{where} not YAML: {error.problem}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ManifestError(f"{path}: not YAML: {error}") from None
+    except OSError as error:
+        raise ManifestError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def _add(found: Manifests, path: Path, position: int, document: object) -> None:
+    where = f"{path}: document {position + 1}"
+    if not isinstance(document, dict):
+        raise ManifestError(f"{where}: {str(document)[:60]!r}, must be a mapping with apiVersion, kind and metadata")
+    kind, version = str(document.get("kind", "")), str(document.get("apiVersion", ""))
+    for field, value in (("kind", kind), ("apiVersion", version)):
+        if not value:
+            raise ManifestError(f"{where}: {field}: missing")
+    if version.partition("/")[0] != common.GROUP:
+        found.skipped.append(f"{path}: {kind} {_name_of(document)} is for a cluster: skipped")
+        return
+    if version != common.API_VERSION:
+        raise ManifestError(f"{where}: apiVersion: {version!r}, must be {common.API_VERSION}")
+    if kind not in _NAME_LIMITS:
+        raise ManifestError(f"{where}: kind: {kind!r}, must be {' or '.join(_NAME_LIMITS)}")
+    namespace, name = _identity(where, kind, document)
+    label = f"{path}: {kind} {namespace}/{name}"
+    try:
+        if kind == jobbatch.KIND:
+            batch = decode(document.get("spec"), JobBatchSpec, "spec")
+            _check_source(batch)
+            found.batches.append(BatchManifest(path=path, namespace=namespace, name=name, spec=batch))
+        else:
+            pool = decode(document.get("spec"), WorkerPoolSpec, "spec")
+            found.pools.append(PoolManifest(path=path, namespace=namespace, name=name, spec=pool))
+    except ManifestError as error:
+        raise ManifestError(f"{label}: {error}") from None
+
+
+def _name_of(document: dict[Any, Any]) -> str:
+    metadata = document.get("metadata")
+    return str(metadata.get("name", "(no name)")) if isinstance(metadata, dict) else "(no name)"
+
+
+def _identity(where: str, kind: str, document: dict[Any, Any]) -> tuple[str, str]:
+    metadata = document.get("metadata")
+    if not isinstance(metadata, dict) or not isinstance(metadata.get("name"), str):
+        raise ManifestError(f"{where}: {kind}: metadata.name: missing")
+    name, limit = metadata["name"], _NAME_LIMITS[kind]
+    if not _OBJECT_NAME.fullmatch(name) or len(name) > limit:
+        raise ManifestError(
+            f"{where}: {kind}: metadata.name: {name!r}, must be 1 to {limit} small letters, digits, '-' or '.', "
+            "with a letter or digit at both ends"
+        )
+    return str(metadata.get("namespace") or "default"), name
+
+
+def _check_source(spec: JobBatchSpec) -> None:
+    try:
+        sources.source_of(spec)
+    except InvalidSourceError as error:
+        raise ManifestError(str(error)) from None
+
+
+def _check_names_are_unique(found: Manifests) -> None:
+    seen: dict[tuple[str, str, str], Path] = {}
+    objects: list[BatchManifest | PoolManifest] = [*found.batches, *found.pools]
+    for manifest in objects:
+        key = (type(manifest).__name__, manifest.namespace, manifest.name)
+        if key in seen:
+            raise ManifestError(f"{manifest.label}: is in {seen[key]} already; give one of them another name")
+        seen[key] = manifest.path

@@ -1,0 +1,42 @@
+"""From a JobBatch manifest to rows in the queue, by the operator's own rules."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hammerwork.errors import InvalidBatchError
+from hammerwork_cli.running.decoding import ManifestError
+from hammerwork_operator import sources
+from hammerwork_operator.sources.settings import empty_batch
+from hammerwork_operator.sources.source import InvalidSourceError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from uuid import UUID
+
+    from hammerwork.batch import Job, JobBatch
+    from hammerwork.queue import JobQueue
+    from hammerwork_cli.running.manifests import BatchManifest
+
+
+def expand(manifest: BatchManifest) -> tuple[JobBatch, Iterable[Job]]:
+    """Return the batch's settings and its jobs; raises `ManifestError` that names file, batch and field."""
+    try:
+        batch = empty_batch(manifest.namespace, manifest.name, manifest.spec)
+        batch.validate_settings()
+        return batch, sources.jobs(manifest.spec)
+    except (InvalidSourceError, InvalidBatchError) as error:
+        raise ManifestError(f"{manifest.label}: {error}") from error
+
+
+async def enqueue(queue: JobQueue, manifest: BatchManifest, batch_id: UUID) -> None:
+    """Store the batch under `batch_id`; raises `ManifestError` when a job of it breaks a rule."""
+    batch, jobs = expand(manifest)
+    try:
+        if isinstance(jobs, list):
+            # Listed jobs may have several priorities: these are put in order, which a stream is not.
+            await queue.enqueue_batch(batch.with_jobs(jobs), batch_id=batch_id)
+        else:
+            await queue.enqueue_stream(batch, jobs, batch_id=batch_id)
+    except InvalidBatchError as error:
+        raise ManifestError(f"{manifest.label}: {error}") from error
