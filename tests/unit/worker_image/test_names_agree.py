@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hammerwork_operator import names
+from hammerwork_operator.api import names
 from hammerwork_worker import environment
 
 
