@@ -5,17 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
-import signal
 import sys
 
 import msgspec
 
-from hammerwork.errors import EXIT_INCOMPATIBLE, HandlerError, IncompatibleDatabaseError
+from hammerwork.errors import EXIT_INCOMPATIBLE, IncompatibleDatabaseError
 from hammerwork.handlers import load_function
-from hammerwork.queue import JobQueue
-from hammerwork.threads import any_left
-from hammerwork.worker import Worker
 
 logger = logging.getLogger("hammerwork.worker")
 
@@ -101,7 +96,7 @@ class WorkerProcesses:
     async def _run_once(self, settings: WorkerSettings) -> int:
         # The settings hold the database's password: not for the command line, which everybody can read.
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "hammerwork.processes", stdin=asyncio.subprocess.PIPE, start_new_session=True
+            sys.executable, "-m", "hammerwork.worker_process", stdin=asyncio.subprocess.PIPE, start_new_session=True
         )
         ended = asyncio.create_task(process.wait())
         stopped = asyncio.create_task(self._stopping.wait())
@@ -120,70 +115,3 @@ class WorkerProcesses:
                 process.kill()
             await ended
         return ended.result()
-
-
-async def run_worker(settings: WorkerSettings, parent: int) -> None:
-    """Run one worker in this process until SIGTERM or SIGINT, or until the pipe `parent` ends with the parent process.
-
-    Raises:
-        HandlerError: The handler cannot be loaded.
-        IncompatibleDatabaseError: Only newer versions may work on the database.
-    """
-    handler = load_function(settings.handler)
-    async with await JobQueue.connect(settings.database_url) as queue:
-        worker = (
-            Worker(queue, settings.queue, handler, pool=settings.pool, instance=settings.instance)
-            .with_concurrency(settings.concurrency)
-            .with_poll_interval(settings.poll_interval)
-            .with_batch_processing_enabled(settings.batch_processing)
-            .with_shutdown_grace_period(settings.shutdown_grace_period)
-        )
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, worker.stop)
-
-        def parent_is_gone() -> None:
-            if not os.read(parent, 1):
-                loop.remove_reader(parent)
-                worker.stop()
-
-        loop.add_reader(parent, parent_is_gone)
-        await worker.run()
-
-
-def _keep_standard_input() -> int:
-    """Move the parent's pipe out of the handler's reach; it and its children find nothing on standard input."""
-    parent = os.dup(0)  # closed in whatever is executed
-    with open(os.devnull, "rb") as nothing:  # noqa: PTH123 (a device)
-        os.dup2(nothing.fileno(), 0)
-    return parent
-
-
-def _main() -> int:
-    settings = msgspec.json.decode(sys.stdin.buffer.readline(), type=WorkerSettings)
-    parent = _keep_standard_input()
-    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(process)d %(message)s")
-    try:
-        import uvloop as loops  # noqa: PLC0415 (an extra; the standard loop does as well, more slowly)
-    except ModuleNotFoundError:
-        run = asyncio.run
-    else:
-        run = loops.run
-    code = 0
-    try:
-        run(run_worker(settings, parent))
-    except HandlerError as error:
-        logger.error("%s", error)  # noqa: TRY400 (the message says it all)
-        return 2
-    except IncompatibleDatabaseError as error:
-        logger.error("%s", error)  # noqa: TRY400
-        code = EXIT_INCOMPATIBLE
-    if any_left():
-        logger.warning("a handler is still running; its job goes back to the queue")
-        logging.shutdown()
-        os._exit(code)
-    return code
-
-
-if __name__ == "__main__":
-    sys.exit(_main())

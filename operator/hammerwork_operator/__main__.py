@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import os
 import sys
 
-import uvloop
 from kubernetes.aio.config import ConfigException
 
+from hammerwork.service import loop
 from hammerwork_operator import logs
 from hammerwork_operator.api import names
 from hammerwork_operator.config import Config, ConfigError
@@ -38,8 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         config = Config.from_environment(os.environ)
         logs.configure(config.log_level, config.log_format)
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(OperatorProcess(config).run())
+        loop.run(OperatorProcess(config).run())
     except (ConfigError, ConfigException) as error:
         sys.stderr.write(f"hammerwork-operator: {error}\n")
         return 2

@@ -12,8 +12,6 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import uvloop
-
 from hammerwork import (
     DatabaseError,
     DatabaseRefusedError,
@@ -25,6 +23,8 @@ from hammerwork import (
 from hammerwork.errors import EXIT_INCOMPATIBLE
 from hammerwork.handlers import load_function
 from hammerwork.init import leave_init_behind
+from hammerwork.service import loop
+from hammerwork.service.ending import leave_threads_behind
 from hammerwork.threads import any_left
 from hammerwork_worker import environment
 from hammerwork_worker.log import configure_logging
@@ -96,18 +96,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (environment.SettingError, HandlerError) as error:
         log.error("%s", error)  # noqa: TRY400 (the message says it all; a traceback would bury it)
         return EXIT_BAD_CONFIGURATION
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        code = runner.run(_work(settings, handler))
-    _leave_threads(code)
-    return code
-
-
-def _leave_threads(code: int) -> None:
-    """End the process if a handler's thread outlasts the grace period: Python itself would wait for it."""
-    if any_left():
-        log.warning("a handler is still running; its job goes back to the queue")
-        logging.shutdown()
-        os._exit(code)
+    code = loop.run(_work(settings, handler))
+    return leave_threads_behind(code, hanging=any_left(), logger=log)
 
 
 def _load_handler(spec: str) -> Handler:

@@ -12,7 +12,8 @@ import typer
 from hammerwork.errors import HandlerError, IncompatibleDatabaseError
 from hammerwork.init import leave_init_behind
 from hammerwork.processes import WorkerProcesses, WorkerSettings
-from hammerwork_cli.output.console import DatabaseURL, fail_with, run_loop, with_queue
+from hammerwork.service import loop
+from hammerwork_cli.output.console import DatabaseURL, fail_with, with_queue
 
 
 def worker(  # noqa: PLR0917 (typer names the options)
@@ -49,6 +50,6 @@ def worker(  # noqa: PLR0917 (typer names the options)
         await workers.run()
 
     try:
-        run_loop(run())
+        loop.run(run())
     except (HandlerError, IncompatibleDatabaseError) as error:
         fail_with(error)
