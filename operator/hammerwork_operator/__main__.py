@@ -8,8 +8,7 @@ import sys
 
 from kubernetes.aio.config import ConfigException
 
-from hammerwork.service import loop
-from hammerwork_operator import logs
+from hammerwork.service import logs, loop
 from hammerwork_operator.api import names
 from hammerwork_operator.config import Config, ConfigError
 from hammerwork_operator.process import OperatorProcess

@@ -23,11 +23,10 @@ from hammerwork import (
 from hammerwork.errors import EXIT_INCOMPATIBLE
 from hammerwork.handlers import load_function
 from hammerwork.init import leave_init_behind
-from hammerwork.service import loop
+from hammerwork.service import logs, loop
 from hammerwork.service.ending import leave_threads_behind
 from hammerwork.threads import any_left
 from hammerwork_worker import environment
-from hammerwork_worker.log import configure_logging
 from hammerwork_worker.web import Probes, ProbeServer
 
 if TYPE_CHECKING:
@@ -88,10 +87,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.parse_args(arguments)
     leave_init_behind()
-    configure_logging("text", "INFO")  # so that a wrong log format can be told at all
+    logs.configure("INFO", "text")  # so that a wrong log format can be told at all
     try:
         settings = environment.read_settings(os.environ)
-        configure_logging(settings.log_format, settings.log_level)
+        logs.configure(settings.log_level, settings.log_format)
         handler = _load_handler(settings.handler)
     except (environment.SettingError, HandlerError) as error:
         log.error("%s", error)  # noqa: TRY400 (the message says it all; a traceback would bury it)
