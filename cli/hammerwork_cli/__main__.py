@@ -28,7 +28,7 @@ def main() -> NoReturn:
 
 def _leave(code: object) -> NoReturn:
     """End the process, also while a handler's thread hangs: Python itself would wait for it."""
-    from hammerwork.threads import any_left  # noqa: PLC0415 (not before it is known what is missing)
+    from hammerwork.working.threads import any_left  # noqa: PLC0415 (not before it is known what is missing)
 
     status = code if isinstance(code, int) else int(code is not None)
     if any_left():

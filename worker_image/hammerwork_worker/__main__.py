@@ -24,8 +24,8 @@ from hammerwork import (
 )
 from hammerwork.errors import EXIT_INCOMPATIBLE
 from hammerwork.handlers import load_function
-from hammerwork.init import leave_init_behind
-from hammerwork.threads import any_left
+from hammerwork.working.init import leave_init_behind
+from hammerwork.working.threads import any_left
 from hammerwork_worker import environment
 from hammerwork_worker.log import configure_logging
 from hammerwork_worker.web import Probes, ProbeServer

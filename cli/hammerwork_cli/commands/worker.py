@@ -10,8 +10,8 @@ from typing import Annotated
 import typer
 
 from hammerwork.errors import HandlerError, IncompatibleDatabaseError
-from hammerwork.init import leave_init_behind
-from hammerwork.processes import WorkerProcesses, WorkerSettings
+from hammerwork.working.init import leave_init_behind
+from hammerwork.working.processes import WorkerProcesses, WorkerSettings
 from hammerwork_cli.output.console import DatabaseURL, fail_with, run_loop, with_queue
 
 

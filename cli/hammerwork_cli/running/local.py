@@ -9,7 +9,8 @@ import uuid
 from typing import TYPE_CHECKING
 
 from hammerwork.errors import DatabaseError, DatabaseUnavailableError
-from hammerwork.worker import Worker, WorkerPool
+from hammerwork.working.pool import WorkerPool
+from hammerwork.working.worker import Worker
 from hammerwork_cli.output.summary import BatchReport, Ending, RunReport, report_batch
 from hammerwork_cli.running.submitting import enqueue
 

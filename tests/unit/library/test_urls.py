@@ -14,7 +14,7 @@ from hammerwork import HammerworkError, JobQueue, UnsupportedDatabaseError
 from hammerwork.backends.mysql.options import connection_options as mysql_options
 from hammerwork.backends.postgres.options import connection_options as postgres_options
 from hammerwork.backends.urls import parse_url
-from hammerwork.processes import WorkerSettings
+from hammerwork.working.processes import WorkerSettings
 
 SCHEMES = ["postgresql", "postgres", "mysql", "mariadb"]
 

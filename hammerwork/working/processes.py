@@ -14,8 +14,8 @@ import msgspec
 from hammerwork.errors import EXIT_INCOMPATIBLE, HandlerError, IncompatibleDatabaseError
 from hammerwork.handlers import load_function
 from hammerwork.queue import JobQueue
-from hammerwork.threads import any_left
-from hammerwork.worker import Worker
+from hammerwork.working.threads import any_left
+from hammerwork.working.worker import Worker
 
 logger = logging.getLogger("hammerwork.worker")
 
@@ -101,7 +101,7 @@ class WorkerProcesses:
     async def _run_once(self, settings: WorkerSettings) -> int:
         # The settings hold the database's password: not for the command line, which everybody can read.
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "hammerwork.processes", stdin=asyncio.subprocess.PIPE, start_new_session=True
+            sys.executable, "-m", "hammerwork.working.processes", stdin=asyncio.subprocess.PIPE, start_new_session=True
         )
         ended = asyncio.create_task(process.wait())
         stopped = asyncio.create_task(self._stopping.wait())

@@ -13,11 +13,12 @@ import msgspec
 from hammerwork.backends.protocol import WorkerRecord
 from hammerwork.errors import HammerworkError, IncompatibleDatabaseError
 from hammerwork.handlers import check_handler
-from hammerwork.holdings import CLAIM_AHEAD_SECONDS, Holdings
-from hammerwork.lanes import Lanes, WorkerStats
-from hammerwork.pulse import Pulse
-from hammerwork.pump import Pump
+from hammerwork.reports import WorkerStats
 from hammerwork.timing import LEASE_SECONDS, POLL_SECONDS
+from hammerwork.working.holdings import CLAIM_AHEAD_SECONDS, Holdings
+from hammerwork.working.lanes import Lanes
+from hammerwork.working.pulse import Pulse
+from hammerwork.working.pump import Pump
 
 if TYPE_CHECKING:
     from hammerwork.backends.protocol import Heard
@@ -279,41 +280,3 @@ class Worker:
                 self._holdings.tell(held)
             self._holdings.changed.set()
             await asyncio.wait([pump], timeout=5)
-
-
-class WorkerPool:
-    """Several workers in one process."""
-
-    def __init__(self) -> None:
-        self._workers: list[Worker] = []
-
-    def add_worker(self, worker: Worker) -> Self:
-        """Add a worker; before `start`."""
-        self._workers.append(worker)
-        return self
-
-    async def start(self) -> None:
-        """Run all workers until `stop`.
-
-        Raises:
-            IncompatibleDatabaseError: Only newer versions may work on the database any more; all workers have stopped.
-        """
-        outdated: list[IncompatibleDatabaseError] = []
-
-        async def run(worker: Worker) -> None:
-            try:
-                await worker.run()
-            except IncompatibleDatabaseError as error:
-                outdated.append(error)
-                self.stop()
-
-        async with asyncio.TaskGroup() as group:
-            for worker in self._workers:
-                group.create_task(run(worker))
-        if outdated:
-            raise outdated[0]
-
-    def stop(self) -> None:
-        """Shut all workers down; `start` returns once they have finished."""
-        for worker in self._workers:
-            worker.stop()
