@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from hammerwork.batch import Job, PartialFailureMode
 from hammerwork.errors import HandlerError
-from hammerwork.handlers import handler_name, is_async, is_batch_handler
+from hammerwork.handlers.functions import handler_name, is_async, is_batch_handler
 from hammerwork.reports import WorkerStats
 from hammerwork.working.calls import VALUES, in_context, timed, whole
 from hammerwork.working.seldom import Seldom
@@ -22,7 +22,7 @@ from hammerwork.working.turns import HELD_SECONDS, Turns
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from hammerwork.handlers import Handler
+    from hammerwork.handlers.functions import Handler
     from hammerwork.working.claims import HeldClaim
     from hammerwork.working.holdings import Holdings
 

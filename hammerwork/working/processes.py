@@ -12,7 +12,7 @@ import sys
 import msgspec
 
 from hammerwork.errors import EXIT_INCOMPATIBLE, HandlerError, IncompatibleDatabaseError
-from hammerwork.handlers import load_function
+from hammerwork.handlers import HandlerReference
 from hammerwork.queue import JobQueue
 from hammerwork.working.threads import any_left
 from hammerwork.working.worker import Worker
@@ -29,8 +29,7 @@ class WorkerSettings(msgspec.Struct, kw_only=True):
 
     database_url: str
     queue: str
-    handler: str
-    """``module:function`` or ``path/to/file.py:function``, see `hammerwork.handlers.load_function`."""
+    handler: HandlerReference
     concurrency: int = 10
     poll_interval: float = 0.1
     batch_processing: bool = True
@@ -66,7 +65,7 @@ class WorkerProcesses:
             HandlerError: The handler cannot be loaded; found out before any process is started.
             IncompatibleDatabaseError: Only newer versions may work on the database any more; all processes have ended.
         """
-        load_function(self._settings.handler)
+        self._settings.handler.load()
         async with asyncio.TaskGroup() as group:
             for number in range(self._processes):
                 group.create_task(self._supervise(number))
@@ -129,7 +128,7 @@ async def run_worker(settings: WorkerSettings, parent: int) -> None:
         HandlerError: The handler cannot be loaded.
         IncompatibleDatabaseError: Only newer versions may work on the database.
     """
-    handler = load_function(settings.handler)
+    handler = settings.handler.load()
     async with await JobQueue.connect(settings.database_url) as queue:
         worker = (
             Worker(queue, settings.queue, handler, pool=settings.pool, instance=settings.instance)

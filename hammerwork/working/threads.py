@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from hammerwork.handlers import handler_name
+from hammerwork.handlers.functions import handler_name
 from hammerwork.working.calls import VALUES, in_context, whole
 from hammerwork.working.seldom import Seldom
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextvars import Context
 
-    from hammerwork.handlers import Handler
+    from hammerwork.handlers.functions import Handler
 
 logger = logging.getLogger("hammerwork.worker")
 

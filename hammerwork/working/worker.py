@@ -12,7 +12,7 @@ import msgspec
 
 from hammerwork.backends.protocol import WorkerRecord
 from hammerwork.errors import HammerworkError, IncompatibleDatabaseError
-from hammerwork.handlers import check_handler
+from hammerwork.handlers.functions import check_handler
 from hammerwork.reports import WorkerStats
 from hammerwork.timing import LEASE_SECONDS, POLL_SECONDS
 from hammerwork.working.holdings import CLAIM_AHEAD_SECONDS, Holdings
@@ -22,7 +22,7 @@ from hammerwork.working.pump import Pump
 
 if TYPE_CHECKING:
     from hammerwork.backends.protocol import Heard
-    from hammerwork.handlers import Handler
+    from hammerwork.handlers.functions import Handler
     from hammerwork.queue import JobQueue
 
 logger = logging.getLogger("hammerwork.worker")

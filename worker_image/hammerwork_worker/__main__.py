@@ -23,7 +23,7 @@ from hammerwork import (
     Worker,
 )
 from hammerwork.errors import EXIT_INCOMPATIBLE
-from hammerwork.handlers import load_function
+from hammerwork.handlers import KINDS
 from hammerwork.working.init import leave_init_behind
 from hammerwork.working.threads import any_left
 from hammerwork_worker import environment
@@ -33,7 +33,7 @@ from hammerwork_worker.web import Probes, ProbeServer
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
 
-    from hammerwork.handlers import Handler
+    from hammerwork.handlers import Handler, HandlerReference
     from hammerwork_worker.environment import WorkerSettings
 
 EXIT_CLEAN = 0
@@ -46,15 +46,19 @@ log = logging.getLogger("hammerwork_worker")
 
 DESCRIPTION = "Work on the jobs of a Hammerwork queue until SIGTERM or SIGINT. Everything is set by the environment."
 
+_HANDLER_VARIABLES = "".join(
+    f"  {field.variable}\n        {field.purpose}: {field.allowed}\n"
+    for kind in KINDS
+    for field in kind.fields.values()
+)
+
 VARIABLES = f"""\
 environment, needed:
   {environment.DATABASE_URL}
         postgresql://user:password@host/database
   {environment.QUEUE}
         the queue to work on
-  {environment.HANDLER}
-        the function to run on each job: module:function or path/to/file.py:function
-
+{_HANDLER_VARIABLES}
 environment, with a default:
   {environment.CONCURRENCY}
         jobs run at a time (10)
@@ -110,12 +114,12 @@ def _leave_threads(code: int) -> None:
         os._exit(code)
 
 
-def _load_handler(spec: str) -> Handler:
+def _load_handler(handler: HandlerReference) -> Handler:
     # A console script has its own folder on the import path, not the folder that the container starts in.
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)
-    return load_function(spec)
+    return handler.load()
 
 
 async def _work(settings: WorkerSettings, handler: Handler) -> int:

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, NoReturn
 
 import msgspec
 
+from hammerwork import handlers
 from hammerwork.batch import QUEUE_PATTERN
 from hammerwork.errors import HammerworkError
+from hammerwork.handlers import HandlerReference
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,7 +23,6 @@ POD_NAME = "HAMMERWORK_POD_NAME"
 CONCURRENCY = "HAMMERWORK_CONCURRENCY"
 POLL_INTERVAL_MILLISECONDS = "HAMMERWORK_POLL_INTERVAL_MILLISECONDS"
 BATCH_PROCESSING = "HAMMERWORK_BATCH_PROCESSING"
-HANDLER = "HAMMERWORK_HANDLER"
 SHUTDOWN_GRACE_PERIOD_SECONDS = "HAMMERWORK_SHUTDOWN_GRACE_PERIOD_SECONDS"
 PORT = "HAMMERWORK_PORT"
 LOG_FORMAT = "HAMMERWORK_LOG_FORMAT"
@@ -42,8 +43,7 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     database_url: str
     """Of the queue's database, e.g. ``postgresql://user:password@host/database``."""
     queue: str
-    handler: str
-    """``module:function`` or ``path/to/file.py:function``."""
+    handler: HandlerReference
     pool: str = ""
     pod_uid: str = ""
     """Of the Pod: lets a restarted container take back at once what its predecessor held."""
@@ -105,11 +105,22 @@ def _required(environ: Mapping[str, str], name: str, meaning: str) -> str:
     return value
 
 
-def _handler(environ: Mapping[str, str]) -> str:
-    spec = _required(environ, HANDLER, "module:function or path/to/file.py:function")
-    if not re.fullmatch(r"[^\s:]+:[A-Za-z_][A-Za-z0-9_.]*", spec):
-        _refuse(HANDLER, spec, "module:function or path/to/file.py:function")
-    return spec
+def _handler(environ: Mapping[str, str]) -> HandlerReference:
+    """Return the handler of the one kind whose first variable is set."""
+    main = {kind.fields[kind.main].variable: kind for kind in handlers.KINDS}
+    given = [name for name in main if environ.get(name, "").strip()]
+    if len(given) != 1:
+        state = f"{' and '.join(given)}: set together, must be one of them" if given else ""
+        raise SettingError(state or f"{' or '.join(main)}: not set, must be {handlers.allowed_texts()}")
+    kind = main[given[0]]
+    fields = {}
+    for name, field in kind.fields.items():
+        text = environ.get(field.variable, "")
+        if text and not re.fullmatch(field.pattern, text):
+            _refuse(field.variable, text, field.allowed)
+        if text:
+            fields[name] = text
+    return HandlerReference(kind.name, fields)
 
 
 def _whole_number(environ: Mapping[str, str], name: str, *, default: int, low: int, high: int) -> int:

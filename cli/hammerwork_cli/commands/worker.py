@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from hammerwork.errors import HandlerError, IncompatibleDatabaseError
+from hammerwork.handlers import HandlerReference, allowed_texts
 from hammerwork.working.init import leave_init_behind
 from hammerwork.working.processes import WorkerProcesses, WorkerSettings
 from hammerwork_cli.output.console import DatabaseURL, fail_with, run_loop, with_queue
@@ -18,9 +19,7 @@ from hammerwork_cli.output.console import DatabaseURL, fail_with, run_loop, with
 def worker(  # noqa: PLR0917 (typer names the options)
     database_url: DatabaseURL,
     queue_name: Annotated[str, typer.Option("--queue", metavar="NAME", help="The queue to work on.")],
-    handler: Annotated[
-        str, typer.Option(metavar="SPEC", help="module:function or path/to/file.py:function that is given each job.")
-    ],
+    handler: Annotated[str, typer.Option(metavar="SPEC", help=f"{allowed_texts()} that is given each job.")],
     processes: Annotated[int, typer.Option(min=1, max=256, help="Worker processes; one uses one core.")] = 1,
     concurrency: Annotated[int, typer.Option(min=1, max=10_000, help="Jobs that each process runs at a time.")] = 10,
     grace_period: Annotated[
@@ -36,7 +35,7 @@ def worker(  # noqa: PLR0917 (typer names the options)
     settings = WorkerSettings(
         database_url=database_url,
         queue=queue_name,
-        handler=handler,
+        handler=HandlerReference.from_text(handler),
         concurrency=concurrency,
         shutdown_grace_period=grace_period,
     )

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import pytest
 
+from hammerwork.handlers import HandlerReference, python
 from hammerwork_worker import environment
 from hammerwork_worker.environment import SettingError, WorkerSettings, read_settings
+
+HANDLER = python.FUNCTION.variable
 
 NEEDED = {
     environment.DATABASE_URL: "postgresql://user:secret@db/hammerwork",
     environment.QUEUE: "email-queue",
-    environment.HANDLER: "welcome_emails:send_email",
+    HANDLER: "welcome_emails:send_email",
 }
 
 
@@ -18,7 +21,7 @@ def test_what_is_not_set_has_the_documented_default() -> None:
     assert read_settings(NEEDED) == WorkerSettings(
         database_url="postgresql://user:secret@db/hammerwork",
         queue="email-queue",
-        handler="welcome_emails:send_email",
+        handler=HandlerReference.from_text("welcome_emails:send_email"),
         pool="",
         pod_uid="",
         pod_name="",
@@ -51,7 +54,7 @@ def test_every_variable_is_read() -> None:
     assert settings == WorkerSettings(
         database_url=NEEDED[environment.DATABASE_URL],
         queue="email-queue",
-        handler="welcome_emails:send_email",
+        handler=HandlerReference.from_text("welcome_emails:send_email"),
         pool="mailers",
         pod_uid="0a1b",
         pod_name="mailers-worker-1",
@@ -89,9 +92,9 @@ def test_a_needed_variable_that_is_not_set_is_named(name: str, value: str | None
         (environment.SHUTDOWN_GRACE_PERIOD_SECONDS, "long", "'long', must be a number of seconds, 0 to 86,400"),
         (environment.LOG_FORMAT, "xml", "'xml', must be text or json"),
         (environment.LOG_LEVEL, "loud", "'loud', must be DEBUG or INFO or WARNING or ERROR"),
-        (environment.HANDLER, "handlers", "'handlers', must be module:function or path/to/file.py:function"),
-        (environment.HANDLER, ":send", "':send', must be module:function or path/to/file.py:function"),
-        (environment.HANDLER, "mail:", "'mail:', must be module:function or path/to/file.py:function"),
+        (HANDLER, "handlers", "'handlers', must be module:function or path/to/file.py:function"),
+        (HANDLER, ":send", "':send', must be module:function or path/to/file.py:function"),
+        (HANDLER, "mail:", "'mail:', must be module:function or path/to/file.py:function"),
         (
             environment.QUEUE,
             "-email",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hammerwork.handlers import python
 from hammerwork_operator import names
 from hammerwork_worker import environment
 
@@ -12,5 +13,6 @@ def test_operator_and_worker_spell_every_environment_name_alike() -> None:
         for name, value in vars(environment).items()
         if name.isupper() and isinstance(value, str) and value.startswith("HAMMERWORK_")
     }
+    read |= {"HANDLER": python.FUNCTION.variable}
     assert len(read) == 13
     assert {name: getattr(names, f"ENV_{name}") for name in read} == read
