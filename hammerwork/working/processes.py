@@ -12,8 +12,8 @@ import sys
 import msgspec
 
 from hammerwork.errors import EXIT_INCOMPATIBLE, HandlerError, IncompatibleDatabaseError
-from hammerwork.handlers import HandlerReference
 from hammerwork.queue import JobQueue
+from hammerwork.working.settings import ProcessSettings
 from hammerwork.working.threads import any_left
 from hammerwork.working.worker import Worker
 
@@ -24,29 +24,10 @@ _LONG_ENOUGH_SECONDS = 60.0
 """A process that lived this long is restarted as quickly as the first time."""
 
 
-class WorkerSettings(msgspec.Struct, kw_only=True):
-    """What one worker process needs to know; travels to it as a line of JSON on its standard input."""
-
-    database_url: str
-    queue: str
-    handler: HandlerReference
-    concurrency: int = 10
-    poll_interval: float = 0.1
-    batch_processing: bool = True
-    shutdown_grace_period: float = 30.0
-    pool: str = ""
-    instance: str = ""
-    log_level: str = "INFO"
-
-    def __repr__(self) -> str:
-        # Without the URL, which holds a password.
-        return f"WorkerSettings(queue={self.queue!r}, handler={self.handler!r})"
-
-
 class WorkerProcesses:
     """Runs workers of one queue in `processes` processes, until `stop`."""
 
-    def __init__(self, settings: WorkerSettings, *, processes: int) -> None:
+    def __init__(self, settings: ProcessSettings, *, processes: int) -> None:
         if processes < 1:
             raise ValueError(f"workers of queue {settings.queue!r}: {processes} processes: must be at least 1")
         self._settings = settings
@@ -97,8 +78,9 @@ class WorkerProcesses:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), pause)
 
-    async def _run_once(self, settings: WorkerSettings) -> int:
-        # The settings hold the database's password: not for the command line, which everybody can read.
+    async def _run_once(self, settings: ProcessSettings) -> int:
+        # The settings hold the database's password. They travel as a line of JSON on standard input, not on the command
+        # line, which everybody can read.
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "hammerwork.working.processes", stdin=asyncio.subprocess.PIPE, start_new_session=True
         )
@@ -112,7 +94,7 @@ class WorkerProcesses:
             await asyncio.wait({ended, stopped}, return_when=asyncio.FIRST_COMPLETED)
             if not ended.done():
                 process.terminate()
-                await asyncio.wait({ended}, timeout=settings.shutdown_grace_period + 15)
+                await asyncio.wait({ended}, timeout=settings.shutdown_grace_period_seconds + 15)
         finally:
             stopped.cancel()
             if not ended.done():
@@ -121,7 +103,7 @@ class WorkerProcesses:
         return ended.result()
 
 
-async def run_worker(settings: WorkerSettings, parent: int) -> None:
+async def run_worker(settings: ProcessSettings, parent: int) -> None:
     """Run one worker in this process until SIGTERM or SIGINT, or until the pipe `parent` ends with the parent process.
 
     Raises:
@@ -130,13 +112,7 @@ async def run_worker(settings: WorkerSettings, parent: int) -> None:
     """
     handler = settings.handler.load()
     async with await JobQueue.connect(settings.database_url) as queue:
-        worker = (
-            Worker(queue, settings.queue, handler, pool=settings.pool, instance=settings.instance)
-            .with_concurrency(settings.concurrency)
-            .with_poll_interval(settings.poll_interval)
-            .with_batch_processing_enabled(settings.batch_processing)
-            .with_shutdown_grace_period(settings.shutdown_grace_period)
-        )
+        worker = Worker.from_settings(queue, settings, handler)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, worker.stop)
@@ -159,7 +135,7 @@ def _keep_standard_input() -> int:
 
 
 def _main() -> int:
-    settings = msgspec.json.decode(sys.stdin.buffer.readline(), type=WorkerSettings)
+    settings = msgspec.json.decode(sys.stdin.buffer.readline(), type=ProcessSettings)
     parent = _keep_standard_input()
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(process)d %(message)s")
     try:

@@ -24,9 +24,10 @@ from hammerwork import (
 )
 from hammerwork.errors import EXIT_INCOMPATIBLE
 from hammerwork.handlers import KINDS
+from hammerwork.working import variables
 from hammerwork.working.init import leave_init_behind
 from hammerwork.working.threads import any_left
-from hammerwork_worker import environment
+from hammerwork_worker.environment import DEFAULTS, SettingError, read_settings
 from hammerwork_worker.log import configure_logging
 from hammerwork_worker.web import Probes, ProbeServer
 
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
 
     from hammerwork.handlers import Handler, HandlerReference
-    from hammerwork_worker.environment import WorkerSettings
+    from hammerwork_worker.environment import ContainerSettings
 
 EXIT_CLEAN = 0
 EXIT_BAD_CONFIGURATION = 2
@@ -54,25 +55,25 @@ _HANDLER_VARIABLES = "".join(
 
 VARIABLES = f"""\
 environment, needed:
-  {environment.DATABASE_URL}
+  {variables.DATABASE_URL}
         postgresql://user:password@host/database
-  {environment.QUEUE}
+  {variables.QUEUE}
         the queue to work on
 {_HANDLER_VARIABLES}
 environment, with a default:
-  {environment.CONCURRENCY}
-        jobs run at a time (10)
-  {environment.POLL_INTERVAL_MILLISECONDS}
-        pause before an empty queue is looked at again (100)
-  {environment.BATCH_PROCESSING}
-        true: claim ranges of jobs; false: one job per claim (true)
-  {environment.SHUTDOWN_GRACE_PERIOD_SECONDS}
-        time that running jobs get after SIGTERM (30)
-  {environment.PORT}
-        of /healthz, /readyz and /metrics; 0 takes any free one (8080)
-  {environment.LOG_FORMAT}, {environment.LOG_LEVEL}
-        text or json (text); DEBUG, INFO, WARNING or ERROR (INFO)
-  {environment.POOL}, {environment.POD_NAME}, {environment.POD_UID}
+  {variables.CONCURRENCY}
+        jobs run at a time ({DEFAULTS.concurrency})
+  {variables.POLL_INTERVAL_MILLISECONDS}
+        pause before an empty queue is looked at again ({DEFAULTS.poll_interval_seconds * 1000:.0f})
+  {variables.BATCH_PROCESSING}
+        true: claim ranges of jobs; false: one job per claim ({str(DEFAULTS.batch_processing).lower()})
+  {variables.SHUTDOWN_GRACE_PERIOD_SECONDS}
+        time that running jobs get after SIGTERM ({DEFAULTS.shutdown_grace_period_seconds:g})
+  {variables.PORT}
+        of /healthz, /readyz and /metrics; 0 takes any free one ({DEFAULTS.port})
+  {variables.LOG_FORMAT}, {variables.LOG_LEVEL}
+        text or json ({DEFAULTS.log_format}); DEBUG, INFO, WARNING or ERROR ({DEFAULTS.log_level})
+  {variables.POOL}, {variables.POD_NAME}, {variables.POD_UID}
         who this is; the operator sets them
 
 exit codes:
@@ -94,10 +95,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     leave_init_behind()
     configure_logging("text", "INFO")  # so that a wrong log format can be told at all
     try:
-        settings = environment.read_settings(os.environ)
+        settings = read_settings(os.environ)
         configure_logging(settings.log_format, settings.log_level)
         handler = _load_handler(settings.handler)
-    except (environment.SettingError, HandlerError) as error:
+    except (SettingError, HandlerError) as error:
         log.error("%s", error)  # noqa: TRY400 (the message says it all; a traceback would bury it)
         return EXIT_BAD_CONFIGURATION
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -122,7 +123,7 @@ def _load_handler(handler: HandlerReference) -> Handler:
     return handler.load()
 
 
-async def _work(settings: WorkerSettings, handler: Handler) -> int:
+async def _work(settings: ContainerSettings, handler: Handler) -> int:
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, _on_signal, number, stopping)
@@ -131,14 +132,14 @@ async def _work(settings: WorkerSettings, handler: Handler) -> int:
     try:
         port = server.start()
     except OSError as error:
-        log.error("%s: %d cannot be served: %s", environment.PORT, settings.port, error)  # noqa: TRY400
+        log.error("%s: %d cannot be served: %s", variables.PORT, settings.port, error)  # noqa: TRY400
         return EXIT_BAD_CONFIGURATION
     log.info("serving /healthz, /readyz and /metrics on port %d", port)
     try:
         queue = await _first_of(_connect(settings.database_url), stopping)
         if queue is not None:
             async with queue:
-                worker = build_worker(queue, settings, handler)
+                worker = Worker.from_settings(queue, settings, handler)
                 probes.worker = worker
                 log.info("working on queue %s with %d lanes", settings.queue, settings.concurrency)
                 await _run_worker(worker, stopping)
@@ -146,7 +147,7 @@ async def _work(settings: WorkerSettings, handler: Handler) -> int:
         log.error("%s", error)  # noqa: TRY400
         return EXIT_INCOMPATIBLE
     except DatabaseRefusedError as error:
-        log.error("%s: %s", environment.DATABASE_URL, error)  # noqa: TRY400
+        log.error("%s: %s", variables.DATABASE_URL, error)  # noqa: TRY400
         return EXIT_BAD_CONFIGURATION
     finally:
         server.stop()
@@ -194,17 +195,6 @@ async def _first_of(connecting: Coroutine[Any, Any, JobQueue], stopping: asyncio
         task.cancel()
         return None
     return task.result()
-
-
-def build_worker(queue: JobQueue, settings: WorkerSettings, handler: Handler) -> Worker:
-    """Return the worker that `settings` describe."""
-    return (
-        Worker(queue, settings.queue, handler, pool=settings.pool, instance=settings.pod_uid)
-        .with_concurrency(settings.concurrency)
-        .with_poll_interval(settings.poll_interval_seconds)
-        .with_batch_processing_enabled(settings.batch_processing)
-        .with_shutdown_grace_period(settings.shutdown_grace_period_seconds)
-    )
 
 
 async def _run_worker(worker: Worker, stopping: asyncio.Event) -> None:
