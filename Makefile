@@ -59,7 +59,7 @@ format: $(VENV)/installed ## Format the Python code
 
 .PHONY: crds
 crds: $(VENV)/installed ## Generate crds/ from the typed structs, and the chart's copy
-	$(BIN)/python -m hammerwork_operator.api.crd --write crds
+	$(BIN)/python -m hammerwork_operator.crd --write crds
 	cp crds/*.yaml charts/hammerwork/files/crds/
 
 .PHONY: verify
@@ -68,7 +68,7 @@ verify: $(VENV)/installed ## Check format, lint, types, import layers and genera
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
-	$(BIN)/python -m hammerwork_operator.api.crd --check crds
+	$(BIN)/python -m hammerwork_operator.crd --check crds
 	diff -r crds charts/hammerwork/files/crds
 
 ##@ Test

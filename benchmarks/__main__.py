@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,8 +35,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.command == "report":
         write_report(read_results(options.output), REPORT_FILE)
         return 0
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # servers and programs end with this process
     try:
         results = uvloop.run(_ours(options) if options.command == "ours" else _peers(options))
+    except KeyboardInterrupt:
+        say("interrupted; nothing was saved")
+        return 130
     except ProgramError as error:
         say(f"failed: {error}")
         return 1

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import statistics
 import sys
 import time
@@ -284,4 +285,5 @@ async def main(names: list[str]) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # servers end with this process
     uvloop.run(main(sys.argv[1:]))

@@ -10,7 +10,8 @@ import sys
 import uvloop
 from kubernetes.aio.config import ConfigException
 
-from hammerwork_operator import logs, names
+from hammerwork_operator import logs
+from hammerwork_operator.api import names
 from hammerwork_operator.config import Config, ConfigError
 from hammerwork_operator.process import OperatorProcess
 

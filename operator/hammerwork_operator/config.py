@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
-from hammerwork_operator import names
+from hammerwork_operator.api import names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -31,7 +31,7 @@ def configure(level: str, style: str) -> None:
     text = logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
     handler.setFormatter(JsonFormatter() if style == "json" else text)
     logging.basicConfig(level=level, handlers=[handler], force=True)
-    # The pool logs a traceback for every attempt to reconnect; that the database is away, we say ourselves, once.
+    # The pool logs a traceback for every attempt to reconnect; we log once that the database is unreachable.
     logging.getLogger("asyncpg").setLevel(logging.ERROR)
     for noisy in ("kopf", "aiohttp", "asyncio"):
         logging.getLogger(noisy).setLevel(max(logging.getLevelName(level), logging.WARNING))

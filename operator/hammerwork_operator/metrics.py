@@ -45,7 +45,10 @@ class Metrics:
             "hammerwork_operator_live_batches", "JobBatches whose progress is followed.", registry=self._registry
         )
         self.databases = Gauge(
-            "hammerwork_operator_databases", "Databases by whether they answer.", ["state"], registry=self._registry
+            "hammerwork_operator_databases",
+            "Databases by state: up (reachable) or down (unreachable).",
+            ["state"],
+            registry=self._registry,
         )
 
     @contextmanager

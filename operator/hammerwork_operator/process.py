@@ -1,4 +1,4 @@
-"""The operator's process: everything is put together, runs until it is told to stop, and is taken apart again."""
+"""The operator's process: everything is put together, runs until it has to stop, and is taken apart again."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import kopf
 
 from hammerwork_operator.api import jobbatch, workerpool
-from hammerwork_operator.cluster import ApiError, Cluster
-from hammerwork_operator.databases import Databases
-from hammerwork_operator.handlers import build_registry, build_settings
+from hammerwork_operator.databases.registry import Databases
 from hammerwork_operator.jobbatch.controller import JobBatchController
+from hammerwork_operator.kube.client import ApiError, ApiServer
 from hammerwork_operator.metrics import Metrics
+from hammerwork_operator.watching import build_registry, build_settings
 from hammerwork_operator.web import WebServer
 from hammerwork_operator.workerpool.controller import WorkerPoolController
 
@@ -42,20 +42,20 @@ class OperatorProcess:
         port = await web.start()
         _LOGGER.info("probes and metrics on port %d", port)
         try:
-            cluster = await Cluster.connect()
+            server = await ApiServer.connect()
             try:
-                await self._operate(cluster)
+                await self._operate(server)
             finally:
-                await cluster.close()
+                await server.close()
         finally:
             await web.stop()
 
-    async def _operate(self, cluster: Cluster) -> None:
-        if not await _unless_told_to_stop(_wait_for_crds(cluster)):
+    async def _operate(self, server: ApiServer) -> None:
+        if not await _unless_told_to_stop(_wait_for_crds(server)):
             return
-        databases = Databases(cluster, self._metrics)
-        batches = JobBatchController(cluster, databases, self._metrics)
-        pools = WorkerPoolController(cluster, self._metrics, default_image=self._config.worker_image)
+        databases = Databases(server, self._metrics)
+        batches = JobBatchController(server, databases, self._metrics)
+        pools = WorkerPoolController(server, self._metrics, default_image=self._config.worker_image)
         registry = build_registry(batches, pools)
 
         @kopf.on.cleanup(registry=registry)  # type: ignore[untyped-decorator, unused-ignore]
@@ -96,15 +96,15 @@ async def _unless_told_to_stop(work: Coroutine[Any, Any, None]) -> bool:
     return True
 
 
-async def _wait_for_crds(cluster: Cluster) -> None:
+async def _wait_for_crds(server: ApiServer) -> None:
     """Return when the API server serves our resources: kopf looks for them only once, at its start."""
     wanted = {jobbatch.PLURAL, workerpool.PLURAL}
     while True:
         try:
-            missing = wanted - await cluster.served_resources()
+            missing = wanted - await server.served_resources()
             if not missing:
                 return
-            _LOGGER.error("the API server does not know %s; apply the CRDs", ", ".join(sorted(missing)))
+            _LOGGER.error("the API server does not serve %s; apply the CRDs", ", ".join(sorted(missing)))
         except ApiError as error:
             _LOGGER.error("the API server does not answer: %s", error)  # noqa: TRY400 (the trace tells no more)
         await asyncio.sleep(_CRD_SECONDS)

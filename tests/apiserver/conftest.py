@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import subprocess
-import sys
 import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +16,7 @@ from tests.apiserver.kubectl import Kubectl, KubectlError
 from tests.apiserver.operator_process import OperatorUnderTest, secret, service_account_kubeconfig, without_finalizers
 from tests.cluster.binaries import binaries_folder
 from tests.cluster.settings import control_plane
+from tests.harness import clusters
 from tests.harness.servers.postgres import PostgresServer, postgres_server
 
 if TYPE_CHECKING:
@@ -27,13 +26,13 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="session")
-def kubeconfig() -> Path:
-    """The cluster in KUBECONFIG, or else a control plane of our own, which is left running for the next session."""
+def kubeconfig() -> Iterator[Path]:
+    """The cluster in KUBECONFIG, or else a control plane of our own."""
     if given := os.environ.get("KUBECONFIG"):
-        return Path(given)
-    command = [sys.executable, "-m", "tests.cluster", "controlplane-up", "--if-needed"]
-    subprocess.run(command, cwd=ROOT, check=True, timeout=1800)
-    return control_plane().kubeconfig
+        yield Path(given)
+        return
+    with clusters.control_plane():
+        yield control_plane().kubeconfig
 
 
 @pytest.fixture(scope="session")

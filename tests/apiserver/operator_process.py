@@ -11,40 +11,18 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.apiserver.kubectl import Kubectl
 
 START_SECONDS = 60.0
 STOP_SECONDS = 20.0
 
-ROLE_RULES: list[dict[str, Any]] = [
-    {
-        "apiGroups": ["hammerwork.io"],
-        "resources": ["jobbatches"],
-        "verbs": ["get", "list", "watch", "patch", "delete"],
-    },
-    {"apiGroups": ["hammerwork.io"], "resources": ["workerpools"], "verbs": ["get", "list", "watch"]},
-    {
-        "apiGroups": ["hammerwork.io"],
-        "resources": ["jobbatches/status", "workerpools/status"],
-        "verbs": ["patch"],
-    },
-    {
-        "apiGroups": ["hammerwork.io"],
-        "resources": ["jobbatches/finalizers", "workerpools/finalizers"],
-        "verbs": ["update"],
-    },
-    {"apiGroups": ["apps"], "resources": ["deployments"], "verbs": ["get", "list", "watch", "create", "patch"]},
-    {"apiGroups": [""], "resources": ["secrets"], "verbs": ["get"]},
-    {"apiGroups": [""], "resources": ["events"], "verbs": ["create"]},
-]
-"""All that the operator needs in a namespace that it watches; docs/operator.md has the same list."""
+RIGHTS = Path(__file__).resolve().parents[2] / "charts" / "hammerwork" / "files" / "rights.yaml"
 
 
 def service_account_kubeconfig(kubectl: Kubectl, folder: Path) -> Path:
@@ -53,8 +31,9 @@ def service_account_kubeconfig(kubectl: Kubectl, folder: Path) -> Path:
     subject = {"kind": "ServiceAccount", **metadata}
     role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": metadata["name"]}
     rbac = "rbac.authorization.k8s.io/v1"
+    rules = yaml.safe_load(RIGHTS.read_text())["rules"]
     kubectl.create({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata})
-    kubectl.create({"apiVersion": rbac, "kind": "Role", "metadata": metadata, "rules": ROLE_RULES})
+    kubectl.create({"apiVersion": rbac, "kind": "Role", "metadata": metadata, "rules": rules})
     kubectl.create(
         {"apiVersion": rbac, "kind": "RoleBinding", "metadata": metadata, "subjects": [subject], "roleRef": role}
     )

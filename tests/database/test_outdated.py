@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from hammerwork import DatabaseUnavailableError, IncompatibleDatabaseError, Job, JobBatch, JobQueue, Worker, WorkerPool
-from hammerwork_operator.databases import Database
+from hammerwork_operator.databases.followed import FollowedQueue
 from tests.harness.observing import DEADLINE_SECONDS, eventually, happens, running
 
 if TYPE_CHECKING:
@@ -205,7 +205,7 @@ async def test_programs_that_start_end_with_3(
 
 async def test_the_operator_says_it_and_writes_nothing_more(queue: JobQueue, sql: Sql) -> None:
     batch_id = await queue.enqueue_batch(batch(1))
-    database = Database(queue)
+    database = FollowedQueue(queue)
     wakes: list[UUID] = []
     database.follow(batch_id, lambda: wakes.append(batch_id))
     polling = asyncio.create_task(database.poll_forever())

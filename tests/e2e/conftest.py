@@ -12,7 +12,8 @@ import pytest
 from tests.e2e import manifests
 from tests.e2e.kubectl import CommandError, Kubectl
 from tests.e2e.ledger import Database
-from tests.e2e.release import Release, chosen_images, other_operators, provide_images, start_cluster
+from tests.e2e.release import Release, chosen_images, cluster_environment, other_operators, provide_images
+from tests.harness.clusters import full_cluster
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -29,17 +30,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def cluster_environment() -> dict[str, str]:
+def environment() -> Iterator[dict[str, str]]:
     """The environment in which kubectl and helm work on a cluster that has the images."""
-    environment = start_cluster()
-    provide_images(environment)
-    return environment
+    with full_cluster():
+        environment = cluster_environment()
+        provide_images(environment)
+        yield environment
 
 
 @pytest.fixture(scope="session")
-def release(cluster_environment: dict[str, str]) -> Iterator[Release]:
+def release(environment: dict[str, str]) -> Iterator[Release]:
     """The chart with its database, watching all namespaces, in a namespace that is gone afterwards."""
-    kubectl = Kubectl(cluster_environment, f"hammerwork-e2e-{secrets.token_hex(3)}")
+    kubectl = Kubectl(environment, f"hammerwork-e2e-{secrets.token_hex(3)}")
     if others := other_operators(kubectl):
         pytest.fail(f"{', '.join(others)}: would serve the tests' batches too; uninstall it first (make demo-down)")
     release = Release(kubectl, chosen_images())

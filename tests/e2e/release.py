@@ -44,10 +44,9 @@ def chosen_images(environment: Mapping[str, str] = os.environ) -> Images:
     return Images(environment.get("REGISTRY", "localhost/hammerwork"), environment.get("TAG", "dev"))
 
 
-def start_cluster() -> dict[str, str]:
-    """Have the cluster up; return the environment in which kubectl and helm work on it."""
+def cluster_environment() -> dict[str, str]:
+    """Return the environment in which kubectl and helm work on the cluster that is up."""
     environment = dict(os.environ)
-    run(sys.executable, "-m", "tests.cluster", "up", "--if-needed", environment=environment, seconds=_BUILD_SECONDS * 2)
     script = 'eval "$("$0" -m tests.cluster env)" && printf "%s\\n%s" "$KUBECONFIG" "$PATH"'
     kubeconfig, path = run("bash", "-c", script, sys.executable, environment=environment).split("\n")
     return {**environment, "KUBECONFIG": kubeconfig, "PATH": path}

@@ -10,9 +10,11 @@ import msgspec
 import yaml
 
 from hammerwork_cli.running.decoding import ManifestError, decode
+from hammerwork_operator import sources
 from hammerwork_operator.api import common, jobbatch, workerpool
 from hammerwork_operator.api.jobbatch import JobBatchSpec
 from hammerwork_operator.api.workerpool import WorkerPoolSpec
+from hammerwork_operator.sources.source import InvalidSourceError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -184,10 +186,10 @@ def _identity(where: str, kind: str, document: dict[Any, Any]) -> tuple[str, str
 
 
 def _check_source(spec: JobBatchSpec) -> None:
-    given = [name for name in ("jobs", "generate") if getattr(spec, name) is not msgspec.UNSET]
-    if len(given) != 1:
-        told = " and ".join(f"spec.{name}" for name in given) or "neither"
-        raise ManifestError(f"spec: {told} given, must be exactly one of spec.jobs and spec.generate")
+    try:
+        sources.source_of(spec)
+    except InvalidSourceError as error:
+        raise ManifestError(str(error)) from None
 
 
 def _check_names_are_unique(found: Manifests) -> None:

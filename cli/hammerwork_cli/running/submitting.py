@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from msgspec import UNSET
-
 from hammerwork.errors import InvalidBatchError
 from hammerwork_cli.running.decoding import ManifestError
-from hammerwork_operator.jobbatch import sources
+from hammerwork_operator import sources
+from hammerwork_operator.sources.settings import empty_batch
+from hammerwork_operator.sources.source import InvalidSourceError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -21,15 +21,11 @@ if TYPE_CHECKING:
 
 def expand(manifest: BatchManifest) -> tuple[JobBatch, Iterable[Job]]:
     """Return the batch's settings and its jobs; raises `ManifestError` that names file, batch and field."""
-    spec = manifest.spec
     try:
-        batch = sources.settings(manifest.namespace, manifest.name, spec)
+        batch = empty_batch(manifest.namespace, manifest.name, manifest.spec)
         batch.validate_settings()
-        if spec.jobs is not UNSET:
-            return batch, sources.inline_jobs(spec, spec.jobs)
-        assert spec.generate is not UNSET
-        return batch, sources.generated_jobs(spec, spec.generate)
-    except (sources.InvalidSourceError, InvalidBatchError) as error:
+        return batch, sources.jobs(manifest.spec)
+    except (InvalidSourceError, InvalidBatchError) as error:
         raise ManifestError(f"{manifest.label}: {error}") from error
 
 

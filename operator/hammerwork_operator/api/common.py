@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
 GROUP = "hammerwork.io"
 VERSION = "v1alpha1"
 API_VERSION = f"{GROUP}/{VERSION}"
+
+Manifest = dict[str, Any]
+"""An object of Kubernetes, as JSON has it."""
 
 MAX_INT32 = 2**31 - 1
 
@@ -50,7 +53,7 @@ class Condition(Struct, frozen=True, rename="camel"):
             min_length=1,
             max_length=1024,
             pattern=r"^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$",
-            description="One word, for programs, that tells why.",
+            description="One word, for programs, that gives the cause.",
         ),
     ]
     message: Annotated[str, Meta(max_length=32768, description="A sentence for people.")]
@@ -58,4 +61,6 @@ class Condition(Struct, frozen=True, rename="camel"):
         str,
         Meta(description="When the status changed last.", extra_json_schema={"format": "date-time"}),
     ]
-    observed_generation: Annotated[int, Meta(ge=0, description="metadata.generation that the condition speaks of.")] = 0
+    observed_generation: Annotated[
+        int, Meta(ge=0, description="metadata.generation that the condition was computed from.")
+    ] = 0

@@ -83,9 +83,7 @@ class JobSpec(Struct, frozen=True, rename="camel"):
         Annotated[PriorityLabel, Meta(description="Higher runs first; spec.priority where it is not given.")]
         | UnsetType
     ) = UNSET
-    queue: (
-        Annotated[Queue, Meta(description="May be repeated here, but has to be the same as spec.queue.")] | UnsetType
-    ) = UNSET
+    queue: Annotated[Queue, Meta(description="Optional; must be the same as spec.queue.")] | UnsetType = UNSET
 
 
 class GenerateSpec(Struct, frozen=True, rename="camel"):
@@ -113,13 +111,12 @@ class JobBatchSpec(Struct, frozen=True, rename="camel"):
     partial_failure_mode: Annotated[
         PartialFailureMode,
         Meta(
-            description="What the failure of a job means for the others. ContinueOnError: they go on. FailFast: "
-            "what has not "
-            "started is cancelled and the batch fails. CollectErrors: they go on, and the error of every attempt "
-            "is kept."
+            description="What the failure of a job means for the others. ContinueOnError: they continue. FailFast: "
+            "jobs that have not started are cancelled and the batch fails. CollectErrors: they continue, and the error "
+            "of every attempt is kept."
         ),
     ] = PartialFailureMode.CONTINUE_ON_ERROR
-    priority: Annotated[PriorityLabel, Meta(description="Priority of the jobs that don't name their own.")] = "Normal"
+    priority: Annotated[PriorityLabel, Meta(description="Priority of jobs that do not set their own.")] = "Normal"
     backoff_limit: (
         Annotated[
             int,
@@ -206,9 +203,8 @@ class JobBatchSpec(Struct, frozen=True, rename="camel"):
             Meta(
                 ge=1,
                 le=MAX_INT32,
-                description="Seconds from status.startTime until what has not started is cancelled and the batch "
-                "fails. "
-                "Default: no deadline. Can be changed.",
+                description="Seconds from status.startTime until jobs that have not started are cancelled and the "
+                "batch fails. Default: no deadline. Can be changed.",
             ),
         ]
         | UnsetType
@@ -230,9 +226,9 @@ class JobBatchSpec(Struct, frozen=True, rename="camel"):
     deletion_policy: Annotated[
         DeletionPolicy,
         Meta(
-            description="What deleting the object does. Delete: the batch is removed from the database. Cancel: "
-            "what has not "
-            "started is cancelled, the rows stay. Orphan: the batch goes on without the object. Can be changed."
+            description="What deleting the object does. Delete: the batch is removed from the database. Cancel: jobs "
+            "that have not started are cancelled, the rows stay. Orphan: the batch continues without the object. Can "
+            "be changed."
         ),
     ] = DeletionPolicy.DELETE
 
@@ -250,7 +246,11 @@ class JobBatchStatus(Struct, frozen=True, rename="camel", omit_defaults=True):
     """The progress of the batch. totalJobs = completedJobs + failedJobs + cancelledJobs + pendingJobs, always."""
 
     observed_generation: Annotated[
-        int, Meta(ge=-1, description="metadata.generation that the status speaks of; -1 before the first look.")
+        int,
+        Meta(
+            ge=-1,
+            description="metadata.generation that the status was computed from; -1 until there is one.",
+        ),
     ] = -1
     batch_id: Annotated[str, Meta(max_length=36, description="The batch's id in the database.")] | UnsetType = UNSET
     total_jobs: Annotated[int, Meta(ge=0, description="All jobs of the batch.")] | UnsetType = UNSET
@@ -319,6 +319,6 @@ class JobBatchObject(Struct, frozen=True, rename="camel"):
     """A batch of jobs: loaded into a database queue as a whole, run by the workers of that queue."""
 
     spec: Annotated[JobBatchSpec, Meta(description="The jobs and how to run them.")]
-    status: Annotated[JobBatchStatus, Meta(description="What the operator has seen. Users don't write it.")] = field(
-        default_factory=JobBatchStatus
+    status: Annotated[JobBatchStatus, Meta(description="What the operator has seen. Only the operator writes it.")] = (
+        field(default_factory=JobBatchStatus)
     )

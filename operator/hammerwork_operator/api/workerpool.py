@@ -47,7 +47,7 @@ class WorkerPoolSpec(Struct, frozen=True, rename="camel"):
     poll_interval_milliseconds: Annotated[
         int,
         Meta(
-            ge=10, le=3_600_000, description="How often an idle worker looks for jobs that no notification announced."
+            ge=10, le=3_600_000, description="How often an idle worker polls for jobs that no notification announced."
         ),
     ] = 100
     batch_processing: Annotated[
@@ -59,9 +59,8 @@ class WorkerPoolSpec(Struct, frozen=True, rename="camel"):
         Meta(
             ge=0,
             le=86_400,
-            description="How long a worker that is told to stop lets its running jobs go on. Jobs that have not "
-            "started go "
-            "back to the queue at once.",
+            description="How long a stopping worker lets its running jobs finish. Jobs that have not started are "
+            "returned to the queue at once.",
         ),
     ] = 30
     database_secret_ref: Annotated[
@@ -83,7 +82,11 @@ class WorkerPoolStatus(Struct, frozen=True, rename="camel", omit_defaults=True):
     """The state of the workers."""
 
     observed_generation: Annotated[
-        int, Meta(ge=-1, description="metadata.generation that the status speaks of; -1 before the first look.")
+        int,
+        Meta(
+            ge=-1,
+            description="metadata.generation that the status was computed from; -1 until there is one.",
+        ),
     ] = -1
     replicas: Annotated[int, Meta(ge=0, description="Worker Pods that exist.")] | UnsetType = UNSET
     ready_replicas: Annotated[int, Meta(ge=0, description="Worker Pods that are ready.")] | UnsetType = UNSET
@@ -107,6 +110,6 @@ class WorkerPoolObject(Struct, frozen=True, rename="camel"):
     """Worker Pods that run the jobs of one queue."""
 
     spec: Annotated[WorkerPoolSpec, Meta(description="The workers.")]
-    status: Annotated[WorkerPoolStatus, Meta(description="What the operator has seen. Users don't write it.")] = field(
-        default_factory=WorkerPoolStatus
-    )
+    status: Annotated[
+        WorkerPoolStatus, Meta(description="What the operator has seen. Only the operator writes it.")
+    ] = field(default_factory=WorkerPoolStatus)

@@ -7,33 +7,25 @@ from collections.abc import Sequence
 import msgspec
 
 from hammerwork import BatchStatus, ErrorGroup
-
-
-class Trouble(msgspec.Struct, frozen=True):
-    """Why the database cannot be used now. `reason` is a condition's reason."""
-
-    reason: str
-    message: str
-    passing: bool
-    """True: it may pass by itself (the database is away). False: a person has to do something (no Secret)."""
+from hammerwork_operator.kube.situation import Obstacle
 
 
 class Load(msgspec.Struct, frozen=True):
     """The loading of a batch's jobs by this process."""
 
-    running: bool = True
     jobs: int = 0
     """Stored so far."""
-    failure: tuple[str, str] | None = None
-    """Reason and message, if the jobs cannot be loaded whatever happens."""
+    failure: str | None = None
+    """Why the jobs cannot be loaded, whatever happens; None while they are being loaded."""
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """What the database and this process say of a batch."""
 
     row: BatchStatus | None = None
-    """The batch in the database; None: it is not there, or not known because of `trouble`."""
-    trouble: Trouble | None = None
+    """The batch in the database; None: it is not there, or not known because of `obstacle`."""
+    obstacle: Obstacle | None = None
+    """Why the database cannot be used."""
     load: Load | None = None
     errors: Sequence[ErrorGroup] | None = None
-    """None: not asked for lately."""
+    """None: not known."""

@@ -1,24 +1,39 @@
-"""A JobBatch as it was last seen, without its jobs: small enough to keep for every object."""
+"""A JobBatch as it was last seen, without its jobs: small enough to keep for every object. Pure."""
 
 from __future__ import annotations
 
 import hashlib
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import msgspec
+from msgspec import UNSET
 
 from hammerwork.ids import batch_id_for
-from hammerwork_operator.api.jobbatch import MUTABLE_FIELDS, JobBatchSpec, RetryPolicySpec
-from hammerwork_operator.conditions import moment
-from hammerwork_operator.names import FINALIZER
+from hammerwork_operator import sources
+from hammerwork_operator.api.jobbatch import KIND, MUTABLE_FIELDS, JobBatchSpec, RetryPolicySpec
+from hammerwork_operator.api.names import FINALIZER
+from hammerwork_operator.api.reasons import Type
+from hammerwork_operator.kube import conditions
+from hammerwork_operator.kube.conditions import moment
+from hammerwork_operator.kube.notes import Subject
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from uuid import UUID
 
-_SOURCES = ("jobs", "generate")
 _NOT_DEFINING = MUTABLE_FIELDS | {"run_id", "database_secret_ref"}
+
+
+class Stated(msgspec.Struct, frozen=True, kw_only=True):
+    """What the status of an object says of its batch; nothing where it speaks of another batch, or of none yet."""
+
+    enqueued: bool = False
+    """The jobs were loaded."""
+    finished: bool = False
+    """The status has the end of the batch, and is final."""
+    started_at: datetime | None = None
+    completed_at: datetime | None = None
 
 
 class ObservedBatch(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,34 +47,62 @@ class ObservedBatch(msgspec.Struct, frozen=True, kw_only=True):
     finalizers: tuple[str, ...]
     deleted_at: datetime | None
     spec: JobBatchSpec
-    """Without `jobs` and `generate`, which may be large; loading reads them from the API server."""
-    digest: str
+    """Without its source of jobs, which may be large; loading reads it from the API server."""
+    fingerprint: str
+    batch_id: UUID
+    """The batch's id in the database: the same name, jobs and runId have the same id, whatever the object's uid."""
     total_jobs: int
     status: dict[str, Any]
     """As the object has it, or as we wrote it last."""
+    stated: Stated
     problem: str | None = None
     """What is wrong with the spec, if the operator cannot read it."""
-
-    @property
-    def batch_id(self) -> UUID:
-        """The batch's id in the database: the same name, jobs and runId have the same id, whatever the object's uid."""
-        return batch_id_for("JobBatch", self.namespace, self.name, self.spec.run_id, self.digest)
 
     @property
     def has_finalizer(self) -> bool:
         """Whether our finalizer is on the object."""
         return FINALIZER in self.finalizers
 
+    @property
+    def subject(self) -> Subject:
+        """The object, as events and writes name it."""
+        return Subject(kind=KIND, namespace=self.namespace, name=self.name, uid=self.uid)
 
-def observe(manifest: Mapping[str, Any], *, digest: str | None = None) -> ObservedBatch:
-    """Return what is to be known of the object; `digest` saves the work where the spec is known to be unchanged."""
+    @property
+    def time_to_live_ends(self) -> datetime | None:
+        """When the finished object is to be deleted; None if it is to be kept."""
+        if self.spec.ttl_seconds_after_finished is UNSET or self.stated.completed_at is None:
+            return None
+        return self.stated.completed_at + timedelta(seconds=self.spec.ttl_seconds_after_finished)
+
+    def deadline_left(self, started: datetime, now: datetime) -> float | None:
+        """Return the seconds until the deadline, negative once it has passed; None without a deadline."""
+        if self.spec.active_deadline_seconds is UNSET:
+            return None
+        return (started + timedelta(seconds=self.spec.active_deadline_seconds) - now).total_seconds()
+
+    def with_status(self, status: dict[str, Any], resource_version: str) -> ObservedBatch:
+        """Return the object as it is after its status was written."""
+        stated = read_status(status, self.batch_id)
+        return msgspec.structs.replace(self, status=status, stated=stated, resource_version=resource_version)
+
+    def with_finalizers(self, finalizers: tuple[str, ...], resource_version: str) -> ObservedBatch:
+        """Return the object as it is after its finalizers were written."""
+        return msgspec.structs.replace(self, finalizers=finalizers, resource_version=resource_version)
+
+
+def observe(manifest: Mapping[str, Any], *, fingerprint: str | None = None) -> ObservedBatch:
+    """Return what is to be known of the object; `fingerprint` saves the work where the spec has not changed."""
     metadata = manifest["metadata"]
     raw = manifest.get("spec") or {}
     problem = None
     try:
-        spec = msgspec.convert({key: value for key, value in raw.items() if key not in _SOURCES}, JobBatchSpec)
+        spec = msgspec.convert({key: value for key, value in raw.items() if key not in sources.FIELDS}, JobBatchSpec)
     except msgspec.ValidationError as error:
         spec, problem = JobBatchSpec(queue=""), f"spec: {error}"
+    fingerprint = fingerprint or spec_fingerprint(raw)
+    batch_id = batch_id_for(KIND, metadata["namespace"], metadata["name"], spec.run_id, fingerprint)
+    status = dict(manifest.get("status") or {})
     deleted_at = metadata.get("deletionTimestamp")
     return ObservedBatch(
         namespace=metadata["namespace"],
@@ -70,14 +113,34 @@ def observe(manifest: Mapping[str, Any], *, digest: str | None = None) -> Observ
         finalizers=tuple(metadata.get("finalizers") or ()),
         deleted_at=moment(deleted_at) if deleted_at else None,
         spec=spec,
-        digest=digest or spec_digest(raw),
-        total_jobs=_count(raw),
-        status=dict(manifest.get("status") or {}),
+        fingerprint=fingerprint,
+        batch_id=batch_id,
+        total_jobs=sources.count(raw),
+        status=status,
+        stated=read_status(status, batch_id),
         problem=problem,
     )
 
 
-def spec_digest(raw: Mapping[str, Any]) -> str:
+def read_status(status: Mapping[str, Any], batch_id: UUID) -> Stated:
+    """Return what the status says of this very batch."""
+    if status.get("batchId") != str(batch_id):
+        return Stated()
+    stated, completed_at = status.get("conditions"), _moment(status, "completionTime")
+    ended = conditions.holds(stated, Type.COMPLETE) or conditions.holds(stated, Type.FAILED)
+    return Stated(
+        enqueued=conditions.holds(stated, Type.ENQUEUED),
+        finished=ended and completed_at is not None,
+        started_at=_moment(status, "startTime"),
+        completed_at=completed_at,
+    )
+
+
+def _moment(status: Mapping[str, Any], field: str) -> datetime | None:
+    return moment(status[field]) if status.get(field) else None
+
+
+def spec_fingerprint(raw: Mapping[str, Any]) -> str:
     """Return the hash of the part of a spec that defines the jobs.
 
     Fields that have their default are left out, so that a field that a later version adds does not change the hash of
@@ -106,11 +169,3 @@ def _defaults(kind: type[msgspec.Struct]) -> dict[str, Any]:
         elif field.default_factory is not msgspec.NODEFAULT:
             found[field.encode_name] = msgspec.to_builtins(field.default_factory())
     return found
-
-
-def _count(raw: Mapping[str, Any]) -> int:
-    jobs, generate = raw.get("jobs"), raw.get("generate")
-    if isinstance(jobs, list):
-        return len(jobs)
-    count = generate.get("count") if isinstance(generate, dict) else None
-    return count if isinstance(count, int) else 0

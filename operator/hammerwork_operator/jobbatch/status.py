@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from hammerwork import BatchState, BatchStatus, ErrorGroup
 from hammerwork.reports import percentage
-from hammerwork_operator import conditions
 from hammerwork_operator.api.jobbatch import MAX_ERROR_GROUPS, MAX_ERROR_MESSAGE_LENGTH
-from hammerwork_operator.conditions import condition, timestamp
-from hammerwork_operator.events import Note
-from hammerwork_operator.jobbatch.plan import deadline_left, is_finished, was_enqueued
+from hammerwork_operator.api.reasons import Reason, Type
+from hammerwork_operator.kube import conditions
+from hammerwork_operator.kube.conditions import condition, timestamp
+from hammerwork_operator.kube.notes import Note
+from hammerwork_operator.kube.situation import Situation, changed, ready
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,18 +19,10 @@ if TYPE_CHECKING:
 
     from hammerwork_operator.jobbatch.facts import Facts
     from hammerwork_operator.jobbatch.observed import ObservedBatch
+    from hammerwork_operator.kube.situation import Status
 
-Status = dict[str, Any]
 
-
-class _Situation(msgspec.Struct, frozen=True, kw_only=True):
-    """One line of the table of situations, see docs/kubernetes-api.md."""
-
-    ready: bool
-    reason: str
-    message: str
-    reconciling: bool = False
-    stalled: bool = False
+class _Situation(Situation, frozen=True, kw_only=True):
     complete: bool = False
     failed: bool = False
     enqueued: bool | None = None
@@ -40,7 +31,7 @@ class _Situation(msgspec.Struct, frozen=True, kw_only=True):
 
 def compute(observed: ObservedBatch, facts: Facts, now: datetime) -> Status:
     """Return the whole status of the object. Equal input gives an equal status, but for the times of transitions."""
-    if is_finished(observed):
+    if observed.stated.finished:
         return _finished_before(observed)
     situation = _situation(observed, facts, now)
     status: Status = {"observedGeneration": observed.generation, "batchId": str(observed.batch_id)}
@@ -57,7 +48,7 @@ def compute(observed: ObservedBatch, facts: Facts, now: datetime) -> Status:
 
 
 def _finished_before(observed: ObservedBatch) -> Status:
-    """What has finished stays as it is, even if the database is away or the rows are gone."""
+    """What has finished stays as it is, even if the database is unreachable or the rows are gone."""
     status = dict(observed.status)
     status["observedGeneration"] = observed.generation
     status["conditions"] = [
@@ -68,21 +59,14 @@ def _finished_before(observed: ObservedBatch) -> Status:
 
 def _situation(observed: ObservedBatch, facts: Facts, now: datetime) -> _Situation:
     if observed.problem is not None:
-        return _failed(conditions.INVALID_SPEC, observed.problem)
-    if facts.trouble is not None:
-        trouble = facts.trouble
-        return _Situation(
-            ready=False,
-            reason=trouble.reason,
-            message=trouble.message,
-            reconciling=trouble.passing,
-            stalled=not trouble.passing,
-        )
+        return _failed(Reason.INVALID_SPEC, observed.problem)
+    if facts.obstacle is not None:
+        return _Situation.behind(facts.obstacle)
     row = facts.row
-    if row is not None and row.fingerprint != observed.digest:
+    if row is not None and row.fingerprint != observed.fingerprint:
         return _Situation(
             ready=False,
-            reason=conditions.BATCH_CONFLICT,
+            reason=Reason.BATCH_CONFLICT,
             message=f"batch {row.batch_id} in the database has other jobs than spec; set another spec.runId on a new "
             "JobBatch, or remove that batch",
             stalled=True,
@@ -94,11 +78,11 @@ def _situation(observed: ObservedBatch, facts: Facts, now: datetime) -> _Situati
 
 def _before_running(observed: ObservedBatch, facts: Facts) -> _Situation:
     if facts.load is not None and facts.load.failure is not None:
-        return _failed(*facts.load.failure, enqueued=False)
-    if facts.row is None and was_enqueued(observed):
+        return _failed(Reason.INVALID_SOURCE, facts.load.failure, enqueued=False)
+    if facts.row is None and observed.stated.enqueued:
         return _Situation(
             ready=False,
-            reason=conditions.ROWS_MISSING,
+            reason=Reason.ROWS_MISSING,
             message=f"batch {observed.batch_id} was loaded, but is not in the database that the Secret leads to; "
             "if it was removed, delete the JobBatch and create it again to run its jobs again",
             stalled=True,
@@ -108,7 +92,7 @@ def _before_running(observed: ObservedBatch, facts: Facts) -> _Situation:
         loaded = max(loaded, facts.row.total_jobs)
     return _Situation(
         ready=False,
-        reason=conditions.LOADING,
+        reason=Reason.LOADING,
         message=f"{loaded:,} of {observed.total_jobs:,} jobs loaded",
         reconciling=True,
         enqueued=False,
@@ -124,22 +108,22 @@ def _after_loading(
     if row.cancelled_jobs:
         done += f", {row.cancelled_jobs:,} cancelled"
     if row.state is BatchState.FAILED:
-        return _failed(conditions.JOB_FAILED, _sample(errors) + done, enqueued=True)
+        return _failed(Reason.JOB_FAILED, _sample(errors) + done, enqueued=True)
     if row.state is BatchState.CANCELLED:
-        left = deadline_left(observed, row.created_at, row.finished_at or now)
+        left = observed.deadline_left(row.created_at, row.finished_at or now)
         if left is not None and left <= 0:
             limit = observed.spec.active_deadline_seconds
-            return _failed(conditions.DEADLINE_EXCEEDED, f"not done within {limit} seconds; {done}", enqueued=True)
-        return _failed(conditions.CANCELLED, f"the batch was cancelled; {done}", enqueued=True)
+            return _failed(Reason.DEADLINE_EXCEEDED, f"not done within {limit} seconds; {done}", enqueued=True)
+        return _failed(Reason.CANCELLED, f"the batch was cancelled; {done}", enqueued=True)
     if row.finished:
-        reason = conditions.COMPLETED_WITH_ERRORS if row.failed_jobs else conditions.COMPLETED
+        reason = Reason.COMPLETED_WITH_ERRORS if row.failed_jobs else Reason.COMPLETED
         return _Situation(ready=True, reason=reason, message=done, complete=True, enqueued=True)
     if row.suspended:
-        return _Situation(ready=True, reason=conditions.SUSPENDED, message=done, enqueued=True)
-    return _Situation(ready=True, reason=conditions.RUNNING, message=done, enqueued=True)
+        return _Situation(ready=True, reason=Reason.SUSPENDED, message=done, enqueued=True)
+    return _Situation(ready=True, reason=Reason.RUNNING, message=done, enqueued=True)
 
 
-def _failed(reason: str, message: str, *, enqueued: bool | None = None) -> _Situation:
+def _failed(reason: Reason, message: str, *, enqueued: bool | None = None) -> _Situation:
     return _Situation(ready=False, reason=reason, message=message, stalled=True, failed=True, enqueued=enqueued)
 
 
@@ -151,36 +135,32 @@ def _sample(errors: Sequence[ErrorGroup] | None) -> str:
 
 def _conditions(observed: ObservedBatch, facts: Facts, situation: _Situation) -> list[conditions.ConditionDict]:
     reason, message = situation.reason, situation.message
-    found = [
-        condition(conditions.READY, situation.ready, reason, message),
-        condition(conditions.RECONCILING, situation.reconciling, reason, message if situation.reconciling else ""),
-        condition(conditions.STALLED, situation.stalled, reason, message if situation.stalled else ""),
-    ]
+    found = situation.conditions()
     previous = observed.status.get("conditions") or ()
-    enqueued = situation.enqueued if situation.enqueued is not None else was_enqueued(observed)
+    enqueued = situation.enqueued if situation.enqueued is not None else observed.stated.enqueued
     found.append(
         condition(
-            conditions.ENQUEUED,
+            Type.ENQUEUED,
             enqueued,
-            conditions.ENQUEUED if enqueued else reason,
+            Reason.ENQUEUED if enqueued else reason,
             f"{observed.total_jobs:,} jobs in queue {observed.spec.queue}" if enqueued else message,
         )
     )
     suspended = facts.row.suspended if facts.row is not None else observed.spec.suspend
     if suspended:
-        found.append(condition(conditions.SUSPENDED, True, conditions.SUSPENDED, "spec.suspend is true"))
-    elif conditions.find(previous, conditions.SUSPENDED):
-        found.append(condition(conditions.SUSPENDED, False, conditions.RESUMED, "spec.suspend is false"))
+        found.append(condition(Type.SUSPENDED, True, Reason.SUSPENDED, "spec.suspend is true"))
+    elif conditions.find(previous, Type.SUSPENDED):
+        found.append(condition(Type.SUSPENDED, False, Reason.RESUMED, "spec.suspend is false"))
     if situation.complete:
-        found.append(condition(conditions.COMPLETE, True, reason, message))
+        found.append(condition(Type.COMPLETE, True, reason, message))
     if situation.failed:
-        found.append(condition(conditions.FAILED, True, reason, message))
+        found.append(condition(Type.FAILED, True, reason, message))
     return found
 
 
 def _counts(observed: ObservedBatch, facts: Facts) -> Status:
     row = facts.row
-    if row is None and was_enqueued(observed):
+    if row is None and observed.stated.enqueued:
         kept = ("totalJobs", "pendingJobs", "runningJobs", "completedJobs", "failedJobs", "cancelledJobs")
         return {key: observed.status[key] for key in (*kept, "progress", "successRate") if key in observed.status}
     if row is None or row.state is BatchState.LOADING:
@@ -209,12 +189,11 @@ def _counts(observed: ObservedBatch, facts: Facts) -> Status:
 
 
 def _times(observed: ObservedBatch, facts: Facts, situation: _Situation, now: datetime) -> Status:
-    same_batch = observed.status.get("batchId") == str(observed.batch_id)
     times: Status = {}
     if facts.row is not None:
         times["startTime"] = timestamp(facts.row.created_at)
-    elif same_batch and "startTime" in observed.status:
-        times["startTime"] = observed.status["startTime"]
+    elif observed.stated.started_at is not None:
+        times["startTime"] = timestamp(observed.stated.started_at)
     if facts.row is not None and facts.row.finished_at is not None:
         times["completionTime"] = timestamp(facts.row.finished_at)
     elif situation.failed and facts.row is None and observed.problem is None:
@@ -224,7 +203,7 @@ def _times(observed: ObservedBatch, facts: Facts, situation: _Situation, now: da
 
 def _errors(observed: ObservedBatch, facts: Facts) -> Status:
     if facts.errors is None:
-        known = was_enqueued(observed) and "errors" in observed.status
+        known = observed.stated.enqueued and "errors" in observed.status
         return {"errors": observed.status["errors"]} if known else {}
     groups = [
         {
@@ -238,20 +217,9 @@ def _errors(observed: ObservedBatch, facts: Facts) -> Status:
     return {"errors": groups} if groups else {}
 
 
-def patch(before: Mapping[str, Any], after: Status) -> Status | None:
-    """Return the merge patch that turns one status into the other; None if they are equal."""
-    if dict(before) == after:
-        return None
-    return {
-        **{key: value for key, value in after.items() if before.get(key) != value},
-        **{key: None for key in before if key not in after},
-    }
-
-
 def same_reason(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
-    """Return whether the two statuses tell the same situation, so that only counts differ."""
-    found = [conditions.find(status.get("conditions"), conditions.READY) for status in (before, after)]
-    reasons = {None if entry is None else entry["reason"] for entry in found}
+    """Return whether the two statuses have the same reason, so that only counts differ."""
+    reasons = {entry and entry["reason"] for entry in (ready(before), ready(after))}
     return len(reasons) == 1 and before.get("observedGeneration") == after.get("observedGeneration")
 
 
@@ -259,18 +227,20 @@ def notes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Note]:
     """Return the events that the change from one status to the other deserves."""
     old, new = before.get("conditions"), after.get("conditions")
     found = []
-    for kind, reason in ((conditions.ENQUEUED, conditions.ENQUEUED), (conditions.SUSPENDED, conditions.SUSPENDED)):
+    for kind, reason in ((Type.ENQUEUED, Reason.ENQUEUED), (Type.SUSPENDED, Reason.SUSPENDED)):
         entry = conditions.find(new, kind)
         if entry is not None and conditions.holds(new, kind) and not conditions.holds(old, kind):
             found.append(Note(reason=reason, message=entry["message"]))
-    if conditions.holds(old, conditions.SUSPENDED) and not conditions.holds(new, conditions.SUSPENDED):
-        found.append(Note(reason=conditions.RESUMED, message="the jobs run on"))
-    ready_before, ready = conditions.find(old, conditions.READY), conditions.find(new, conditions.READY)
-    if ready is None or (ready_before is not None and ready_before["reason"] == ready["reason"]):
+    if conditions.holds(old, Type.SUSPENDED) and not conditions.holds(new, Type.SUSPENDED):
+        found.append(Note(reason=Reason.RESUMED, message="jobs continue"))
+    if (now := changed(before, after)) is None:
         return found
-    if conditions.holds(new, conditions.COMPLETE):
-        warning = ready["reason"] != conditions.COMPLETED
-        found.append(Note(reason=ready["reason"], message=ready["message"], warning=warning))
-    elif conditions.holds(new, conditions.STALLED) or ready["reason"] == conditions.DATABASE_UNAVAILABLE:
-        found.append(Note(reason=ready["reason"], message=ready["message"], warning=True))
+    if conditions.holds(new, Type.COMPLETE):
+        found.append(_note(now, warning=now["reason"] != Reason.COMPLETED))
+    elif conditions.holds(new, Type.STALLED) or now["reason"] == Reason.DATABASE_UNAVAILABLE:
+        found.append(_note(now, warning=True))
     return found
+
+
+def _note(ready: Mapping[str, Any], *, warning: bool) -> Note:
+    return Note(reason=Reason(ready["reason"]), message=ready["message"], warning=warning)

@@ -1,44 +1,32 @@
-"""Keeps the Deployment of every WorkerPool as `deployment` builds it and writes what `status` computes."""
+"""Applies the Deployment that `plan` decides on for every WorkerPool and writes what `status` computes."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-import msgspec
-
-from hammerwork_operator import conditions, events
+from hammerwork_operator.api.names import LABEL_POOL
 from hammerwork_operator.api.workerpool import KIND, PLURAL
-from hammerwork_operator.cluster import ApiError
-from hammerwork_operator.database_secret import SecretProblemError, read_database_secret
-from hammerwork_operator.names import LABEL_POOL
+from hammerwork_operator.kube import events, statuses
+from hammerwork_operator.kube.client import ApiError
+from hammerwork_operator.kube.workqueue import Key, Workqueue
 from hammerwork_operator.workerpool import status
-from hammerwork_operator.workerpool.deployment import InvalidTemplateError, build_deployment
+from hammerwork_operator.workerpool.gathering import gather
 from hammerwork_operator.workerpool.observed import ObservedPool, observe
-from hammerwork_operator.workerpool.status import Trouble
-from hammerwork_operator.workqueue import Key, Workqueue
+from hammerwork_operator.workerpool.plan import decide, rejected
 
 if TYPE_CHECKING:
-    from hammerwork_operator.cluster import Cluster, Manifest
+    from hammerwork_operator.api.common import Manifest
+    from hammerwork_operator.kube.client import ApiServer
+    from hammerwork_operator.kube.situation import Status
     from hammerwork_operator.metrics import Metrics
-
-SECRET_SECONDS = 10.0
-"""How often the Secret is looked at: Secrets are read by name, never watched."""
-TROUBLE_SECONDS = 3.0
-"""How soon what a person has to cure is looked at again."""
-
-
-class _TroubleError(Exception):
-    def __init__(self, reason: str, message: str) -> None:
-        super().__init__(message)
-        self.trouble = Trouble(reason, message)
 
 
 class WorkerPoolController:
-    """Brings WorkerPools to their size. `seen` and `deployment_seen` tell it of every change."""
+    """Brings WorkerPools to their size. The watch calls `seen` and `deployment_seen` for every change."""
 
-    def __init__(self, cluster: Cluster, metrics: Metrics, *, default_image: str) -> None:
-        self._cluster = cluster
+    def __init__(self, server: ApiServer, metrics: Metrics, *, default_image: str) -> None:
+        self._server = server
         self._metrics = metrics
         self._default_image = default_image
         self._queue = Workqueue(KIND, self._reconcile, metrics)
@@ -46,15 +34,15 @@ class WorkerPoolController:
 
     def seen(self, manifest: Manifest, *, deleted: bool = False) -> None:
         """Take note of a WorkerPool as the API server has it now."""
-        key = (manifest["metadata"]["namespace"], manifest["metadata"]["name"])
+        metadata = manifest["metadata"]
+        key = (metadata["namespace"], metadata["name"])
         if deleted:
             self._pools.pop(key, None)
             return
-        pool = observe(manifest)
         known = self._pools.get(key)
-        if known is not None and known.uid == pool.uid and int(pool.resource_version) < int(known.resource_version):
-            return  # we have written since
-        self._pools[key] = pool
+        if known is not None and known.uid == metadata["uid"] and statuses.is_older(metadata, known.resource_version):
+            return
+        self._pools[key] = observe(manifest)
         self._queue.add(key)
 
     def deployment_seen(self, manifest: Manifest) -> None:
@@ -72,61 +60,30 @@ class WorkerPoolController:
         pool = self._pools.get(key)
         if pool is None or pool.deleted:
             return None  # the Deployment goes with its owner
-        trouble = None
-        deployment = await self._cluster.get_deployment(pool.namespace, pool.deployment_name)
+        facts = await gather(self._server, pool)
+        plan = decide(pool, facts, default_image=self._default_image)
+        deployment = facts.deployment
+        if plan.deployment is not None:
+            try:
+                deployment = await self._server.apply_deployment(plan.deployment)
+            except ApiError as error:
+                if not error.refused:
+                    raise
+                plan = rejected(error.message)
         try:
-            deployment = await self._apply(pool, deployment)
-        except _TroubleError as error:
-            trouble = error.trouble
-            if deployment is not None and not _owned(deployment, pool):
-                deployment = None
-        try:
-            await self._write_status(key, pool, status.compute(pool, deployment, trouble, datetime.now(UTC)))
+            await self._write_status(key, pool, status.compute(pool, deployment, plan.obstacle, datetime.now(UTC)))
         except ApiError as error:
             if not error.not_found:
                 raise
             self._pools.pop(key, None)
             return None
-        return TROUBLE_SECONDS if trouble is not None else SECRET_SECONDS
+        return plan.after
 
-    async def _apply(self, pool: ObservedPool, existing: Manifest | None) -> Manifest:
-        if pool.problem is not None:
-            raise _TroubleError(conditions.INVALID_SPEC, pool.problem)
-        if existing is not None and not _owned(existing, pool):
-            raise _TroubleError(
-                conditions.DEPLOYMENT_CONFLICT,
-                f"Deployment {pool.deployment_name} belongs to something else; delete or rename one of them",
-            )
-        try:
-            secret, _ = await read_database_secret(self._cluster, pool.namespace, pool.spec.database_secret_ref)
-        except SecretProblemError as error:
-            raise _TroubleError(error.reason, error.message) from error
-        try:
-            manifest = build_deployment(pool, default_image=self._default_image, secret=secret)
-        except InvalidTemplateError as error:
-            raise _TroubleError(conditions.INVALID_SPEC, str(error)) from error
-        try:
-            return await self._cluster.apply_deployment(manifest)
-        except ApiError as error:
-            if error.refused:
-                raise _TroubleError(conditions.DEPLOYMENT_REJECTED, error.message) from error
-            raise
-
-    async def _write_status(self, key: Key, pool: ObservedPool, wanted: status.Status) -> None:
-        patch = {name: value for name, value in wanted.items() if pool.status.get(name) != value}
-        if not patch:
+    async def _write_status(self, key: Key, pool: ObservedPool, wanted: Status) -> None:
+        change = statuses.patch(pool.status, wanted)
+        if change is None:
             return
-        answer = await self._cluster.patch_status(PLURAL, pool.namespace, pool.name, pool.uid, patch)
-        self._metrics.status_writes.labels(KIND).inc()
+        version = await statuses.write(self._server, self._metrics, PLURAL, pool.subject, change)
         if (known := self._pools.get(key)) is not None and known.uid == pool.uid:
-            self._pools[key] = msgspec.structs.replace(
-                known, status=wanted, resource_version=answer["metadata"]["resourceVersion"]
-            )
-        subject = events.Subject(kind=KIND, namespace=pool.namespace, name=pool.name, uid=pool.uid)
-        for note in status.notes(pool.status, wanted):
-            await events.record(self._cluster, subject, note)
-
-
-def _owned(deployment: Manifest, pool: ObservedPool) -> bool:
-    owners = deployment["metadata"].get("ownerReferences") or ()
-    return any(owner.get("controller") and owner.get("uid") == pool.uid for owner in owners)
+            self._pools[key] = known.with_status(wanted, version)
+        await events.record(self._server, pool.subject, status.notes(pool.status, wanted))

@@ -1,4 +1,4 @@
-"""A WorkerPool as it was last seen."""
+"""A WorkerPool as it was last seen. Pure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from hammerwork_operator.api.workerpool import HandlerSpec, PythonHandler, WorkerPoolSpec
+from hammerwork_operator.api.workerpool import KIND, HandlerSpec, PythonHandler, WorkerPoolSpec
+from hammerwork_operator.kube.notes import Subject
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,6 +31,15 @@ class ObservedPool(msgspec.Struct, frozen=True, kw_only=True):
     def deployment_name(self) -> str:
         """Name of the Deployment."""
         return f"{self.name}-worker"
+
+    @property
+    def subject(self) -> Subject:
+        """The object, as events and writes name it."""
+        return Subject(kind=KIND, namespace=self.namespace, name=self.name, uid=self.uid)
+
+    def with_status(self, status: dict[str, Any], resource_version: str) -> ObservedPool:
+        """Return the object as it is after its status was written."""
+        return msgspec.structs.replace(self, status=status, resource_version=resource_version)
 
 
 def observe(manifest: Mapping[str, Any]) -> ObservedPool:

@@ -4,40 +4,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
-from hammerwork_operator import conditions
-from hammerwork_operator.conditions import condition
-from hammerwork_operator.events import Note
+from hammerwork_operator.api.reasons import Reason
+from hammerwork_operator.kube import conditions
+from hammerwork_operator.kube.notes import Note
+from hammerwork_operator.kube.situation import Situation, changed
 from hammerwork_operator.workerpool.deployment import selector_labels
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
+    from hammerwork_operator.kube.situation import Obstacle, Status
     from hammerwork_operator.workerpool.observed import ObservedPool
 
-Status = dict[str, Any]
 
-
-class Trouble(msgspec.Struct, frozen=True):
-    """Why the Deployment cannot be brought up to date; only a person can cure it."""
-
-    reason: str
-    message: str
-
-
-class _Situation(msgspec.Struct, frozen=True, kw_only=True):
-    ready: bool
-    reason: str
-    message: str
-    reconciling: bool = False
-    stalled: bool = False
-
-
-def compute(pool: ObservedPool, deployment: Mapping[str, Any] | None, trouble: Trouble | None, now: datetime) -> Status:
+def compute(
+    pool: ObservedPool, deployment: Mapping[str, Any] | None, obstacle: Obstacle | None, now: datetime
+) -> Status:
     """Return the whole status: of the Deployment as the API server has it, or of what is in its way."""
-    situation = _situation(pool, deployment, trouble)
+    situation = _situation(pool, deployment, obstacle)
     counts = (deployment or {}).get("status") or {}
     status: Status = {
         "observedGeneration": pool.generation,
@@ -45,57 +30,45 @@ def compute(pool: ObservedPool, deployment: Mapping[str, Any] | None, trouble: T
         "readyReplicas": counts.get("readyReplicas", 0),
         "selector": ",".join(f"{key}={value}" for key, value in sorted(selector_labels(pool).items())),
     }
-    wanted = [
-        condition(conditions.READY, situation.ready, situation.reason, situation.message),
-        _negative(conditions.RECONCILING, situation.reconciling, situation),
-        _negative(conditions.STALLED, situation.stalled, situation),
-    ]
     previous = pool.status.get("conditions") or ()
-    status["conditions"] = conditions.merge(previous, wanted, generation=pool.generation, now=now)
+    status["conditions"] = conditions.merge(previous, situation.conditions(), generation=pool.generation, now=now)
     return status
 
 
-def _negative(kind: str, holds: bool, situation: _Situation) -> conditions.ConditionDict:
-    return condition(kind, holds, situation.reason, situation.message if holds else "")
-
-
-def _situation(pool: ObservedPool, deployment: Mapping[str, Any] | None, trouble: Trouble | None) -> _Situation:
-    if trouble is not None:
-        return _Situation(ready=False, reason=trouble.reason, message=trouble.message, stalled=True)
+def _situation(pool: ObservedPool, deployment: Mapping[str, Any] | None, obstacle: Obstacle | None) -> Situation:
+    if obstacle is not None:
+        return Situation.behind(obstacle)
     if deployment is None:
         message = f"Deployment {pool.deployment_name} does not exist yet"
-        return _Situation(ready=False, reason=conditions.PROGRESSING, message=message, reconciling=True)
+        return Situation(ready=False, reason=Reason.PROGRESSING, message=message, reconciling=True)
     state = deployment.get("status") or {}
     stated = state.get("conditions")
     progressing = conditions.find(stated, "Progressing")
-    if progressing is not None and progressing.get("reason") == conditions.PROGRESS_DEADLINE_EXCEEDED:
-        reason, message = conditions.PROGRESS_DEADLINE_EXCEEDED, progressing.get("message", "")
-        return _Situation(ready=False, reason=reason, message=message, stalled=True)
+    if progressing is not None and progressing.get("reason") == Reason.PROGRESS_DEADLINE_EXCEEDED:
+        reason, message = Reason.PROGRESS_DEADLINE_EXCEEDED, progressing.get("message", "")
+        return Situation(ready=False, reason=reason, message=message, stalled=True)
     failure = conditions.find(stated, "ReplicaFailure")
     if failure is not None and failure.get("status") == "True":
-        reason, message = conditions.REPLICA_FAILURE, failure.get("message", "")
-        return _Situation(ready=False, reason=reason, message=message, reconciling=True)
+        reason, message = Reason.REPLICA_FAILURE, failure.get("message", "")
+        return Situation(ready=False, reason=reason, message=message, reconciling=True)
     return _progress(pool, deployment, state)
 
 
-def _progress(pool: ObservedPool, deployment: Mapping[str, Any], state: Mapping[str, Any]) -> _Situation:
+def _progress(pool: ObservedPool, deployment: Mapping[str, Any], state: Mapping[str, Any]) -> Situation:
     wanted = pool.spec.replicas
     available, updated = state.get("availableReplicas", 0), state.get("updatedReplicas", 0)
     seen = state.get("observedGeneration", 0) >= deployment["metadata"]["generation"]
     message = f"{available} of {wanted} workers available"
     if seen and updated == wanted and available == wanted and state.get("replicas", 0) == wanted:
-        return _Situation(ready=True, reason=conditions.AVAILABLE, message=message)
+        return Situation(ready=True, reason=Reason.AVAILABLE, message=message)
     if updated != wanted or not seen:
         message += f", {updated} up to date"
-    return _Situation(ready=False, reason=conditions.PROGRESSING, message=message, reconciling=True)
+    return Situation(ready=False, reason=Reason.PROGRESSING, message=message, reconciling=True)
 
 
 def notes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Note]:
     """Return the events that the change from one status to the other deserves."""
-    old = conditions.find(before.get("conditions"), conditions.READY)
-    new = conditions.find(after.get("conditions"), conditions.READY)
-    if new is None or (old is not None and old["reason"] == new["reason"]):
+    now = changed(before, after)
+    if now is None or now["reason"] == Reason.PROGRESSING:
         return []
-    if new["reason"] == conditions.PROGRESSING:
-        return []
-    return [Note(reason=new["reason"], message=new["message"], warning=new["status"] != "True")]
+    return [Note(reason=Reason(now["reason"]), message=now["message"], warning=now["status"] != "True")]

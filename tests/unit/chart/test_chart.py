@@ -156,6 +156,7 @@ def test_the_operator_may_do_only_what_it_needs(chart: Chart, values: tuple[str,
         if item["kind"] in {"Role", "ClusterRole"} and item["metadata"]["name"].endswith("-operator")
     ]
     assert roles
+    assert roles[0]["rules"] == yaml.safe_load((chart.folder / "files" / "rights.yaml").read_text())["rules"]
     for rule in roles[0]["rules"]:
         assert "*" not in rule["apiGroups"] + rule["resources"] + rule["verbs"]
         if "secrets" in rule["resources"]:

@@ -99,7 +99,7 @@ def test_a_date_is_a_text_as_kubernetes_has_it(tmp_path: Path) -> None:
         ),
         (
             {**BATCH, "spec": {"queue": "q"}},
-            "JobBatch default/x: spec: neither given, must be exactly one of spec.jobs and spec.generate",
+            "JobBatch default/x: spec: none given, must be exactly one of spec.jobs and spec.generate",
         ),
         (
             {**BATCH, "spec": {"queue": "q", "jobs": [{"payload": 1}, {"payload": 2, "priority": "Urgent"}]}},

@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from hammerwork import BatchState, BatchStatus, PartialFailureMode
+from hammerwork_operator.api.names import FINALIZER
 from hammerwork_operator.jobbatch.observed import ObservedBatch, observe
-from hammerwork_operator.names import FINALIZER
 from hammerwork_operator.workerpool import observed as pools
 
 NOW = datetime(2026, 5, 1, 12, 0, 0, tzinfo=UTC)
@@ -50,7 +50,7 @@ def row(of: ObservedBatch, state: BatchState = BatchState.RUNNING, **fields: Any
         "failed_jobs": 0,
         "cancelled_jobs": 0,
         "metadata": {},
-        "fingerprint": of.digest,
+        "fingerprint": of.fingerprint,
         "created_at": ago(10),
         "started_at": ago(9),
         "finished_at": None,

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from hammerwork import Priority
-from hammerwork_operator.api import crd
+from hammerwork_operator import crd
 from hammerwork_operator.api.jobbatch import MUTABLE_FIELDS, JobBatchSpec, PriorityLabel
 
 CRDS = Path(__file__).parents[3] / "crds"

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
+import re
 from pathlib import Path
 
 import pytest
+import yaml
 
-from hammerwork_operator import conditions, names
+from hammerwork_operator import config
+from hammerwork_operator.api import names
+from hammerwork_operator.api.reasons import Reason, Type
 from hammerwork_operator.metrics import Metrics
-from tests.apiserver.operator_process import ROLE_RULES
 
-DOCS = Path(__file__).parents[3] / "docs"
+ROOT = Path(__file__).parents[3]
+DOCS = ROOT / "docs"
+RIGHTS = ROOT / "charts" / "hammerwork" / "files" / "rights.yaml"
 API = (DOCS / "kubernetes-api.md").read_text()
 OPERATOR = (DOCS / "operator.md").read_text()
 
-TERMS = {
-    value for name, value in vars(conditions).items() if name.isupper() and isinstance(value, str) and value.isalpha()
-}
+TERMS = {*Type, *Reason}
 
 
 @pytest.mark.parametrize("term", sorted(TERMS))
@@ -24,7 +29,14 @@ def test_every_condition_and_reason_is_explained(term: str) -> None:
     assert term in API
 
 
-@pytest.mark.parametrize("variable", sorted(name for name in vars(names) if name.startswith("ENV_OPERATOR")))
+VARIABLES = sorted(set(re.findall(r"names\.(ENV_\w+)", inspect.getsource(config))))
+
+
+def test_there_are_variables() -> None:
+    assert len(VARIABLES) == len(dataclasses.fields(config.Config))
+
+
+@pytest.mark.parametrize("variable", VARIABLES)
 def test_the_operators_variables_are_listed(variable: str) -> None:
     assert f"`{getattr(names, variable)}`" in OPERATOR
 
@@ -36,7 +48,7 @@ def test_every_metric_is_listed() -> None:
     assert {name for name in ours if f"`{name}" not in OPERATOR and not name.endswith("_created")} == set()
 
 
-def test_the_rights_are_those_that_the_tests_run_with() -> None:
+def test_the_rights_are_those_of_the_chart() -> None:
     listed = set()
     table = OPERATOR.split("## Rights")[1].split("\n\n")[2]
     for line in table.splitlines()[2:]:
@@ -46,7 +58,7 @@ def test_the_rights_are_those_that_the_tests_run_with() -> None:
                 listed.add((group.strip("`").replace("core", ""), resource.strip(" `"), verb.strip()))
     granted = {
         (group, resource, verb)
-        for rule in ROLE_RULES
+        for rule in yaml.safe_load(RIGHTS.read_text())["rules"]
         for group in rule["apiGroups"]
         for resource in rule["resources"]
         for verb in rule["verbs"]

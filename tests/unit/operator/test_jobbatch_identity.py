@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from hammerwork_operator.jobbatch.observed import spec_digest
+from hammerwork_operator.jobbatch.observed import spec_fingerprint
 from tests.unit.operator.builders import batch
 
 SPEC = {"queue": "q", "jobs": [{"payload": {"a": 1, "b": 2}}]}
@@ -26,7 +26,7 @@ SPEC = {"queue": "q", "jobs": [{"payload": {"a": 1, "b": 2}}]}
     ids=str,
 )
 def test_what_does_not_change_the_jobs_does_not_change_the_batch(change: dict[str, Any]) -> None:
-    assert spec_digest({**SPEC, **change}) == spec_digest(SPEC)
+    assert spec_fingerprint({**SPEC, **change}) == spec_fingerprint(SPEC)
 
 
 @pytest.mark.parametrize(
@@ -43,12 +43,12 @@ def test_what_does_not_change_the_jobs_does_not_change_the_batch(change: dict[st
     ids=str,
 )
 def test_what_changes_the_jobs_makes_another_batch(change: dict[str, Any]) -> None:
-    assert spec_digest({**SPEC, **change}) != spec_digest(SPEC)
+    assert spec_fingerprint({**SPEC, **change}) != spec_fingerprint(SPEC)
 
 
 def test_defaults_inside_the_retry_policy_do_not_count() -> None:
     short, long = {"strategy": "Fixed"}, {"strategy": "Fixed", "initialSeconds": 1, "maxSeconds": 300}
-    assert spec_digest({**SPEC, "retryPolicy": short}) == spec_digest({**SPEC, "retryPolicy": long})
+    assert spec_fingerprint({**SPEC, "retryPolicy": short}) == spec_fingerprint({**SPEC, "retryPolicy": long})
 
 
 def test_the_id_belongs_to_name_jobs_and_run_not_to_the_object() -> None:

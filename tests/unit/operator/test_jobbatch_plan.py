@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hammerwork import BatchState, BatchStatus
-from hammerwork_operator.conditions import timestamp
-from hammerwork_operator.jobbatch.facts import Facts, Load, Trouble
+from hammerwork_operator.api.reasons import Reason
+from hammerwork_operator.jobbatch.facts import Facts, Load
 from hammerwork_operator.jobbatch.plan import (
     NO_DATABASE_DELETION_SECONDS,
     NO_SECRET_DELETION_SECONDS,
@@ -16,14 +16,17 @@ from hammerwork_operator.jobbatch.plan import (
     Plan,
     Step,
     decide,
+    needs_database,
 )
+from hammerwork_operator.kube.conditions import timestamp
+from hammerwork_operator.kube.situation import Obstacle
 from tests.unit.operator.builders import NOW, ago, batch, row
 
 if TYPE_CHECKING:
     from hammerwork_operator.jobbatch.observed import ObservedBatch
 
-AWAY = Trouble("DatabaseUnavailable", "refused", passing=True)
-NO_SECRET = Trouble("SecretNotFound", "no Secret", passing=False)
+AWAY = Obstacle(Reason.DATABASE_UNAVAILABLE, "refused", passing=True)
+NO_SECRET = Obstacle(Reason.SECRET_NOT_FOUND, "no Secret")
 
 
 def enqueued(of: ObservedBatch) -> dict[str, Any]:
@@ -40,6 +43,25 @@ def ended(of: ObservedBatch, *, seconds_ago: float, kind: str = "Complete") -> d
 
 def step(observed: ObservedBatch, facts: Facts) -> Step:
     return decide(observed, facts, NOW).step
+
+
+@pytest.mark.parametrize(
+    ("observed", "needed"),
+    [
+        (batch(), True),
+        (batch(finalizers=[]), False),
+        (batch({"batchSize": 0}), False),
+        (batch(status=ended(batch(), seconds_ago=1)), False),
+        (batch(deletionTimestamp=timestamp(NOW)), True),
+        (batch(deletionTimestamp=timestamp(NOW), finalizers=[]), False),
+        (batch({"deletionPolicy": "Cancel"}, deletionTimestamp=timestamp(NOW)), True),
+        (batch({"deletionPolicy": "Orphan"}, deletionTimestamp=timestamp(NOW)), False),
+        (batch(status=ended(batch(), seconds_ago=1), deletionTimestamp=timestamp(NOW)), True),
+    ],
+    ids=["new", "no finalizer", "bad spec", "ended", "deleted", "released", "cancel", "orphan", "ended and deleted"],
+)
+def test_the_database_is_asked_only_where_it_matters(observed: ObservedBatch, needed: bool) -> None:
+    assert needs_database(observed) is needed
 
 
 def test_the_finalizer_comes_before_the_first_row() -> None:
@@ -59,7 +81,7 @@ def test_a_load_that_runs_is_not_started_again() -> None:
 
 
 def test_jobs_that_cannot_be_loaded_are_not_tried_again() -> None:
-    assert step(batch(), Facts(load=Load(running=False, failure=("InvalidSource", "bad")))) is Step.FORGET
+    assert step(batch(), Facts(load=Load(failure="bad"))) is Step.REST
 
 
 def test_a_batch_whose_rows_were_removed_is_not_run_again_by_itself() -> None:
@@ -78,9 +100,9 @@ def test_an_id_that_another_batch_has_is_left_alone() -> None:
     assert decide(batch(), Facts(row=other), NOW) == Plan(Step.WAIT, STALLED_SECONDS)
 
 
-@pytest.mark.parametrize("trouble", [AWAY, NO_SECRET])
-def test_without_a_database_the_batch_waits_and_looks_again(trouble: Trouble) -> None:
-    plan = decide(batch(), Facts(trouble=trouble), NOW)
+@pytest.mark.parametrize("obstacle", [AWAY, NO_SECRET])
+def test_without_a_database_the_batch_waits_and_looks_again(obstacle: Obstacle) -> None:
+    plan = decide(batch(), Facts(obstacle=obstacle), NOW)
     assert plan.step is Step.WAIT
     assert plan.after is not None
 
@@ -113,7 +135,7 @@ def test_the_deadline_does_not_cancel_twice() -> None:
 
 
 def test_a_finished_batch_without_ttl_is_forgotten() -> None:
-    assert step(batch(status=ended(batch(), seconds_ago=1)), Facts()) is Step.FORGET
+    assert step(batch(status=ended(batch(), seconds_ago=1)), Facts()) is Step.REST
 
 
 @pytest.mark.parametrize("kind", ["Complete", "Failed"])
@@ -150,26 +172,26 @@ def test_deletion_by_a_person_before_the_time_to_live_ends_removes_the_rows() ->
 
 
 @pytest.mark.parametrize(
-    ("trouble", "limit"), [(AWAY, NO_DATABASE_DELETION_SECONDS), (NO_SECRET, NO_SECRET_DELETION_SECONDS)]
+    ("obstacle", "limit"), [(AWAY, NO_DATABASE_DELETION_SECONDS), (NO_SECRET, NO_SECRET_DELETION_SECONDS)]
 )
-def test_deletion_does_not_wait_for_ever(trouble: Trouble, limit: float) -> None:
-    assert step(deleted({}, limit - 1), Facts(trouble=trouble)) is Step.WAIT
-    assert decide(deleted({}, limit), Facts(trouble=trouble), NOW) == Plan(Step.RELEASE, orphaned=trouble.message)
+def test_deletion_does_not_wait_for_ever(obstacle: Obstacle, limit: float) -> None:
+    assert step(deleted({}, limit - 1), Facts(obstacle=obstacle)) is Step.WAIT
+    assert decide(deleted({}, limit), Facts(obstacle=obstacle), NOW) == Plan(Step.RELEASE, orphaned=obstacle.message)
 
 
 def test_deletion_without_our_finalizer_is_none_of_our_business() -> None:
     observed = batch(finalizers=["other"], deletionTimestamp=timestamp(NOW))
-    assert step(observed, Facts()) is Step.FORGET
+    assert step(observed, Facts()) is Step.REST
 
 
 def test_orphaning_needs_no_database() -> None:
-    assert decide(deleted({"deletionPolicy": "Orphan"}, 0), Facts(trouble=AWAY), NOW) == Plan(Step.RELEASE)
+    assert decide(deleted({"deletionPolicy": "Orphan"}, 0), Facts(obstacle=AWAY), NOW) == Plan(Step.RELEASE)
 
 
 def test_a_spec_that_cannot_be_read_is_left_alone() -> None:
     observed = batch({"partialFailureMode": "Later"})
     assert observed.problem is not None
-    assert step(observed, Facts()) is Step.FORGET
+    assert step(observed, Facts()) is Step.REST
 
 
 @given(
@@ -186,7 +208,7 @@ def test_a_spec_that_cannot_be_read_is_left_alone() -> None:
     ),
     finished=st.booleans(),
     known=st.booleans(),
-    trouble=st.sampled_from([None, AWAY, NO_SECRET]),
+    obstacle=st.sampled_from([None, AWAY, NO_SECRET]),
 )
 def test_rows_go_only_with_their_object(
     *,
@@ -195,11 +217,11 @@ def test_rows_go_only_with_their_object(
     spec: dict[str, Any],
     finished: bool,
     known: bool,
-    trouble: Trouble | None,
+    obstacle: Obstacle | None,
 ) -> None:
     observed = batch(spec, enqueued(batch()) if known else None)
     found = row(observed, state, suspended=suspended, finished_at=ago(1) if finished else None)
-    for facts in (Facts(row=found), Facts(trouble=trouble), Facts()):
+    for facts in (Facts(row=found), Facts(obstacle=obstacle), Facts()):
         assert step(observed, facts) not in {Step.REMOVE_ROWS, Step.CANCEL_ROWS, Step.RELEASE, Step.DELETE_OBJECT}
 
 

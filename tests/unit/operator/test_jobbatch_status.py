@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 
 from hammerwork import BatchState, ErrorGroup
 from hammerwork_operator.api.jobbatch import JobBatchStatus
+from hammerwork_operator.api.reasons import Reason
 from hammerwork_operator.jobbatch import status
-from hammerwork_operator.jobbatch.facts import Facts, Load, Trouble
-from hammerwork_operator.jobbatch.plan import is_finished
+from hammerwork_operator.jobbatch.facts import Facts, Load
+from hammerwork_operator.kube import statuses
+from hammerwork_operator.kube.situation import Obstacle
 from tests.unit.operator.builders import NOW, ago, batch, row
 
 BATCH = batch()
@@ -57,15 +59,15 @@ SITUATIONS: dict[str, tuple[Facts, tuple[str, ...]]] = {
         ("False JobFailed", "True Enqueued", "-", "True JobFailed", "Failed"),
     ),
     "bad source": (
-        Facts(load=Load(running=False, failure=("InvalidSource", "bad"))),
+        Facts(load=Load(failure="bad")),
         ("False InvalidSource", "False InvalidSource", "-", "True InvalidSource", "Failed"),
     ),
     "no Secret": (
-        Facts(trouble=Trouble("SecretNotFound", "none", passing=False)),
+        Facts(obstacle=Obstacle(Reason.SECRET_NOT_FOUND, "none")),
         ("False SecretNotFound", "False SecretNotFound", "-", "-", "Failed"),
     ),
     "database away": (
-        Facts(trouble=Trouble("DatabaseUnavailable", "none", passing=True)),
+        Facts(obstacle=Obstacle(Reason.DATABASE_UNAVAILABLE, "none", passing=True)),
         ("False DatabaseUnavailable", "False DatabaseUnavailable", "-", "-", "InProgress"),
     ),
     "id taken": (
@@ -97,13 +99,13 @@ def test_what_is_missing_in_the_database_is_reported_and_may_come_back() -> None
     assert (condition(computed, "Ready"), kstatus(computed)) == ("False RowsMissing", "Failed")
     assert computed["totalJobs"] == 2
     missing = batch(status=computed)
-    assert not is_finished(missing)
+    assert not missing.stated.finished
     assert condition(status.compute(missing, Facts(row=row(BATCH)), NOW), "Ready") == "True Running"
 
 
 def test_while_the_database_is_away_the_last_counts_stay() -> None:
     before = status.compute(BATCH, Facts(row=row(BATCH, completed_jobs=1)), NOW)
-    away = Facts(trouble=Trouble("DatabaseUnavailable", "refused", passing=True))
+    away = Facts(obstacle=Obstacle(Reason.DATABASE_UNAVAILABLE, "refused", passing=True))
     computed = status.compute(batch(status=before), away, NOW)
     assert (computed["completedJobs"], computed["pendingJobs"], computed["progress"]) == (1, 1, "50%")
     assert condition(computed, "Enqueued") == "True Enqueued"
@@ -112,7 +114,7 @@ def test_while_the_database_is_away_the_last_counts_stay() -> None:
 def test_a_finished_batch_keeps_its_result_whatever_happens_to_the_database() -> None:
     done = row(BATCH, BatchState.COMPLETED, completed_jobs=2, finished_at=ENDED)
     before = status.compute(BATCH, Facts(row=done), NOW)
-    away = Facts(trouble=Trouble("SecretNotFound", "none", passing=False))
+    away = Facts(obstacle=Obstacle(Reason.SECRET_NOT_FOUND, "none"))
     assert status.compute(batch(status=before), away, NOW + timedelta(days=1)) == before
 
 
@@ -127,7 +129,7 @@ def test_a_failed_batch_is_finished_only_when_its_running_jobs_are() -> None:
     running = row(BATCH, BatchState.FAILED, failed_jobs=1, running_jobs=1)
     computed = status.compute(BATCH, Facts(row=running), NOW)
     assert condition(computed, "Failed") == "True JobFailed"
-    assert not is_finished(batch(status=computed))
+    assert not batch(status=computed).stated.finished
 
 
 def test_the_message_of_a_failed_batch_names_the_job() -> None:
@@ -149,7 +151,7 @@ def test_errors_are_bounded() -> None:
 def test_equal_facts_give_an_equal_status_later() -> None:
     before = status.compute(BATCH, Facts(row=row(BATCH)), NOW)
     after = status.compute(batch(status=before), Facts(row=row(BATCH)), NOW + timedelta(hours=1))
-    assert status.patch(before, after) is None
+    assert statuses.patch(before, after) is None
 
 
 def test_a_transition_time_changes_with_the_status_only() -> None:
@@ -158,10 +160,6 @@ def test_a_transition_time_changes_with_the_status_only() -> None:
     times = {entry["type"]: entry["lastTransitionTime"] for entry in later["conditions"]}
     assert times["Ready"] == "2026-05-01T12:00:05Z"
     assert times["Stalled"] == "2026-05-01T12:00:00Z"
-
-
-def test_the_patch_removes_what_is_gone() -> None:
-    assert status.patch({"a": 1, "b": 2, "c": 3}, {"a": 1, "b": 5}) == {"b": 5, "c": None}
 
 
 @given(
@@ -190,7 +188,7 @@ def test_each_part_of_the_story_is_told_once() -> None:
         Facts(row=row(BATCH, completed_jobs=1)),
         Facts(row=row(BATCH, suspended=True)),
         Facts(row=row(BATCH)),
-        Facts(trouble=Trouble("DatabaseUnavailable", "refused", passing=True)),
+        Facts(obstacle=Obstacle(Reason.DATABASE_UNAVAILABLE, "refused", passing=True)),
         Facts(row=row(BATCH)),
         Facts(row=done),
         Facts(row=done),

@@ -9,18 +9,16 @@ import msgspec
 from hammerwork.handlers import KINDS, HandlerReference
 from hammerwork.working import variables
 from hammerwork.working.settings import DEFAULTS, MAX_CONCURRENCY, MAX_GRACE_SECONDS, MAX_POLL_SECONDS
-from hammerwork_operator.api.crd import structural_schema
 from hammerwork_operator.api.workerpool import HandlerSpec, WorkerPoolSpec
+from hammerwork_operator.crd import structural_schema
 from hammerwork_operator.workerpool.deployment import build_deployment
 from hammerwork_worker.environment import ContainerSettings, read_settings
 from tests.unit.operator.builders import pool
 
-SECRET = {"metadata": {"uid": "s", "resourceVersion": "5"}, "data": {"url": "cGc="}}
-
 
 def told() -> dict[str, str]:
     """The environment of the worker's container, as far as its values stand in the Deployment."""
-    deployment = build_deployment(pool(), default_image="registry/worker:1", secret=SECRET)
+    deployment = build_deployment(pool(), default_image="registry/worker:1", secret_version="5")
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
     return {entry["name"]: entry["value"] for entry in container["env"] if "value" in entry}
 

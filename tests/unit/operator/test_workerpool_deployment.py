@@ -4,8 +4,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from hammerwork_operator import names
-from hammerwork_operator.workerpool.deployment import InvalidTemplateError, build_deployment, secret_version
+from hammerwork_operator.api import names
+from hammerwork_operator.workerpool.deployment import build_deployment
+from hammerwork_operator.workerpool.facts import secret_version
+from hammerwork_operator.workerpool.template import InvalidTemplateError
 from tests.unit.operator.builders import pool
 
 if TYPE_CHECKING:
@@ -15,7 +17,7 @@ SECRET = {"metadata": {"uid": "s", "resourceVersion": "5"}, "data": {"url": "cGc
 
 
 def build(of: ObservedPool) -> dict[str, Any]:
-    return build_deployment(of, default_image="registry/worker:1", secret=SECRET)
+    return build_deployment(of, default_image="registry/worker:1", secret_version=secret_version(SECRET))
 
 
 def pod(of: ObservedPool) -> dict[str, Any]:

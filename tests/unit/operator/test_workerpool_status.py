@@ -6,9 +6,10 @@ from typing import Any
 import msgspec
 import pytest
 
+from hammerwork_operator.api.reasons import Reason
 from hammerwork_operator.api.workerpool import WorkerPoolStatus
+from hammerwork_operator.kube.situation import Obstacle
 from hammerwork_operator.workerpool import status
-from hammerwork_operator.workerpool.status import Trouble
 from tests.unit.operator.builders import NOW, pool
 
 POOL = pool({"replicas": 2})
@@ -24,7 +25,7 @@ QUOTA = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "
 
 
 @pytest.mark.parametrize(
-    ("found", "trouble", "ready", "reconciling", "stalled"),
+    ("found", "obstacle", "ready", "reconciling", "stalled"),
     [
         (deployment(), None, "True Available", "False", "False"),
         (None, None, "False Progressing", "True", "False"),
@@ -34,13 +35,13 @@ QUOTA = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "
         (deployment(generation=5), None, "False Progressing", "True", "False"),
         (deployment(conditions=[LATE]), None, "False ProgressDeadlineExceeded", "False", "True"),
         (deployment(conditions=[QUOTA]), None, "False ReplicaFailure", "True", "False"),
-        (deployment(), Trouble("SecretNotFound", "none"), "False SecretNotFound", "False", "True"),
+        (deployment(), Obstacle(Reason.SECRET_NOT_FOUND, "none"), "False SecretNotFound", "False", "True"),
     ],
 )
 def test_conditions_follow_the_deployment(
-    found: dict[str, Any] | None, trouble: Trouble | None, ready: str, reconciling: str, stalled: str
+    found: dict[str, Any] | None, obstacle: Obstacle | None, ready: str, reconciling: str, stalled: str
 ) -> None:
-    computed = status.compute(POOL, found, trouble, NOW)
+    computed = status.compute(POOL, found, obstacle, NOW)
     by_type = {entry["type"]: entry for entry in computed["conditions"]}
     assert f"{by_type['Ready']['status']} {by_type['Ready']['reason']}" == ready
     assert by_type["Reconciling"]["status"] == reconciling
@@ -69,13 +70,13 @@ def test_equal_facts_give_an_equal_status_later() -> None:
 def test_events_tell_of_changes_that_matter() -> None:
     story: list[tuple[str, bool]] = []
     before: dict[str, Any] = {}
-    for found, trouble in (
-        (None, Trouble("SecretNotFound", "none")),
-        (None, Trouble("SecretNotFound", "none")),
+    for found, obstacle in (
+        (None, Obstacle(Reason.SECRET_NOT_FOUND, "none")),
+        (None, Obstacle(Reason.SECRET_NOT_FOUND, "none")),
         (deployment(availableReplicas=0), None),
         (deployment(), None),
     ):
-        after = status.compute(pool({"replicas": 2}, before), found, trouble, NOW)
+        after = status.compute(pool({"replicas": 2}, before), found, obstacle, NOW)
         story += [(note.reason, note.warning) for note in status.notes(before, after)]
         before = after
     assert story == [("SecretNotFound", True), ("Available", False)]

@@ -5,9 +5,9 @@ import logging
 
 import pytest
 
-from hammerwork_operator.cluster import ApiError
+from hammerwork_operator.kube.client import ApiError
+from hammerwork_operator.kube.workqueue import Key, Workqueue
 from hammerwork_operator.metrics import Metrics
-from hammerwork_operator.workqueue import Key, Workqueue
 
 KEY = ("namespace", "name")
 DEADLINE = 10.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hammerwork.handlers import python
 from hammerwork.working import variables
-from hammerwork_operator import names
+from hammerwork_operator.api import names
 
 
 def test_operator_and_worker_spell_every_environment_name_alike() -> None:

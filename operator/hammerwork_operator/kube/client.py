@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import base64
-import os
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import aiohttp
 import msgspec
-from kubernetes.aio import client, config
+from kubernetes.aio import client
 from kubernetes.aio.client.exceptions import ApiException
 
 from hammerwork_operator.api.common import API_VERSION, GROUP, VERSION
-from hammerwork_operator.names import FIELD_MANAGER
+from hammerwork_operator.api.names import FIELD_MANAGER
+from hammerwork_operator.kube import credentials
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-Manifest = dict[str, Any]
+    from hammerwork_operator.api.common import Manifest
 
 _TIMEOUT_SECONDS = 30
 _MERGE_PATCH = "application/merge-patch+json"
@@ -39,7 +39,7 @@ class ApiError(Exception):
 
     @property
     def conflict(self) -> bool:
-        """Whether the object is another one than was meant, a newer version of it, or there already."""
+        """409: another uid or resourceVersion than expected, or the object exists."""
         return self.status == 409
 
     @property
@@ -48,8 +48,8 @@ class ApiError(Exception):
         return self.status in {400, 403, 422}
 
 
-class Cluster:
-    """A connection to one API server, found as every client finds it: KUBECONFIG, or the Pod's service account."""
+class ApiServer:
+    """A connection to the API server that `credentials` leads to."""
 
     def __init__(self, api: client.ApiClient) -> None:
         self._api = api
@@ -57,12 +57,7 @@ class Cluster:
     @classmethod
     async def connect(cls) -> Self:
         """Read the credentials. No request is made."""
-        settings = client.Configuration()
-        if os.environ.get("KUBERNETES_SERVICE_HOST") and not os.environ.get("KUBECONFIG"):
-            config.load_incluster_config(client_configuration=settings)  # type: ignore[no-untyped-call]
-        else:
-            await config.load_kube_config(client_configuration=settings)  # type: ignore[no-untyped-call]
-        api = client.ApiClient(settings)
+        api = client.ApiClient(await credentials.read())
         api.user_agent = FIELD_MANAGER
         return cls(api)
 
@@ -82,7 +77,7 @@ class Cluster:
         """Make one request and return the decoded answer.
 
         Raises:
-            ApiError: The server said no, or nothing.
+            ApiError: The server refused, or did not answer.
         """
         headers = {"Accept": "application/json", "Content-Type": content_type}
         call = await self._api.param_serialize(
@@ -150,7 +145,7 @@ class Cluster:
         return await self._find(f"/apis/apps/v1/namespaces/{namespace}/deployments/{name}")
 
     async def apply_deployment(self, manifest: Manifest) -> Manifest:
-        """Apply a Deployment server-side, taking back every field of ours that somebody changed; return the result."""
+        """Apply a Deployment server-side, with force: fields that others have changed are ours again; return it."""
         metadata = manifest["metadata"]
         path = f"/apis/apps/v1/namespaces/{metadata['namespace']}/deployments/{metadata['name']}"
         query = {"fieldManager": FIELD_MANAGER, "force": "true"}

@@ -9,14 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hammerwork import PartialFailureMode, Priority
+from hammerwork_operator import sources
 from hammerwork_operator.api.jobbatch import MAX_GENERATED_JOBS, GenerateSpec, JobBatchSpec, JobSpec
-from hammerwork_operator.jobbatch.sources import (
-    InvalidSourceError,
-    compile_template,
-    generated_jobs,
-    inline_jobs,
-    settings,
-)
+from hammerwork_operator.sources import generate, inline
+from hammerwork_operator.sources.settings import empty_batch
+from hammerwork_operator.sources.source import InvalidSourceError
+from hammerwork_operator.sources.template import compile_template
 
 _TEXT = st.text(st.characters(exclude_characters="{}\0"))
 _JSON = st.recursive(
@@ -62,9 +60,9 @@ def test_payloads_do_not_share_what_moves() -> None:
 
 
 def test_an_unknown_placeholder_is_named_with_its_place() -> None:
-    spec, generate = JobBatchSpec(queue="q"), GenerateSpec(count=1, payload={"files": ["a", "b{{ indx }}"]})
+    template = GenerateSpec(count=1, payload={"files": ["a", "b{{ indx }}"]})
     with pytest.raises(InvalidSourceError) as caught:
-        generated_jobs(spec, generate)
+        generate.jobs(JobBatchSpec(queue="q"), template)
     assert str(caught.value) == (
         "spec.generate.payload.files[1]: unknown placeholder '{{ indx }}'; the only one is '{{ index }}'"
     )
@@ -72,25 +70,25 @@ def test_an_unknown_placeholder_is_named_with_its_place() -> None:
 
 def test_a_hundred_million_jobs_cost_nothing_before_they_are_taken() -> None:
     spec = JobBatchSpec(queue="q", priority="High")
-    jobs = generated_jobs(spec, GenerateSpec(count=MAX_GENERATED_JOBS, payload={"n": "{{ index }}"}))
+    jobs = generate.jobs(spec, GenerateSpec(count=MAX_GENERATED_JOBS, payload={"n": "{{ index }}"}))
     first = list(itertools.islice(jobs, 3))
     assert [job.payload for job in first] == [{"n": 0}, {"n": 1}, {"n": 2}]
     assert {(job.queue, job.priority) for job in first} == {("q", Priority.HIGH)}
 
 
 def test_generated_jobs_are_as_many_as_asked_for() -> None:
-    assert sum(1 for _ in generated_jobs(JobBatchSpec(queue="q"), GenerateSpec(count=1234, payload=0))) == 1234
+    assert sum(1 for _ in generate.jobs(JobBatchSpec(queue="q"), GenerateSpec(count=1234, payload=0))) == 1234
 
 
 def test_inline_jobs_take_the_priority_of_the_batch_unless_they_have_their_own() -> None:
     spec = JobBatchSpec(queue="q", priority="Low")
-    jobs = inline_jobs(spec, [JobSpec(payload=None), JobSpec(payload=2, priority="Critical", queue="q")])
+    jobs = inline.jobs(spec, [JobSpec(payload=None), JobSpec(payload=2, priority="Critical", queue="q")])
     assert [(job.payload, job.priority) for job in jobs] == [(None, Priority.LOW), (2, Priority.CRITICAL)]
 
 
 def test_an_inline_job_of_another_queue_is_refused() -> None:
     with pytest.raises(InvalidSourceError, match=r"spec\.jobs\[1\]\.queue: 'r', but spec\.queue is 'q'"):
-        inline_jobs(JobBatchSpec(queue="q"), [JobSpec(payload=1), JobSpec(payload=1, queue="r")])
+        inline.jobs(JobBatchSpec(queue="q"), [JobSpec(payload=1), JobSpec(payload=1, queue="r")])
 
 
 def test_every_setting_reaches_the_batch() -> None:
@@ -104,7 +102,7 @@ def test_every_setting_reaches_the_batch() -> None:
         "metadata": {"campaign": "summer"},
         "suspend": True,
     }
-    batch = settings("mail", "welcome", msgspec.convert(raw, JobBatchSpec))
+    batch = empty_batch("mail", "welcome", msgspec.convert(raw, JobBatchSpec))
     assert (batch.name, batch.queue, batch.batch_size) == ("mail/welcome", "q", 7)
     assert (batch.failure_mode, batch.max_attempts) == (PartialFailureMode.COLLECT_ERRORS, 1)
     assert batch.retry_policy.delay(3) == pytest.approx(6.0, rel=0.11)
@@ -115,4 +113,47 @@ def test_every_setting_reaches_the_batch() -> None:
 @pytest.mark.parametrize(("mode", "attempts"), [("ContinueOnError", 4), ("FailFast", 1)])
 def test_the_default_number_of_attempts_depends_on_the_mode(mode: str, attempts: int) -> None:
     spec = msgspec.convert({"queue": "q", "partialFailureMode": mode}, JobBatchSpec)
-    assert settings("n", "b", spec).max_attempts == attempts
+    assert empty_batch("n", "b", spec).max_attempts == attempts
+
+
+JOBS, GENERATE = {"jobs": [{"payload": 1}]}, {"generate": {"count": 3, "payload": 1}}
+
+
+@pytest.mark.parametrize(("given", "payloads"), [(JOBS, [1]), (GENERATE, [1, 1, 1])], ids=["jobs", "generate"])
+def test_the_source_that_is_given_makes_the_jobs(given: dict[str, Any], payloads: list[int]) -> None:
+    spec = msgspec.convert({"queue": "q", **given}, JobBatchSpec)
+    assert [job.payload for job in sources.jobs(spec)] == payloads
+    assert sources.source_of(spec).FIELD in given
+
+
+@pytest.mark.parametrize(
+    ("given", "seen"), [({}, "none"), ({**JOBS, **GENERATE}, "spec.jobs and spec.generate")], ids=["none", "both"]
+)
+def test_exactly_one_source_has_to_be_given(given: dict[str, Any], seen: str) -> None:
+    with pytest.raises(InvalidSourceError) as caught:
+        sources.jobs(msgspec.convert({"queue": "q", **given}, JobBatchSpec))
+    assert str(caught.value) == f"spec: {seen} given, must be exactly one of spec.jobs and spec.generate"
+
+
+@pytest.mark.parametrize(
+    ("raw", "jobs"),
+    [
+        (JOBS, 1),
+        (GENERATE, 3),
+        ({"jobs": None, **GENERATE}, 3),
+        ({}, 0),
+        ({"jobs": "many"}, 0),
+        ({"generate": []}, 0),
+        ({"generate": {"count": "3"}}, 0),
+    ],
+    ids=str,
+)
+def test_jobs_are_counted_without_a_check(raw: dict[str, Any], jobs: int) -> None:
+    assert sources.count(raw) == jobs
+
+
+def test_each_source_is_a_field_of_the_spec_with_its_own_rules() -> None:
+    fields = {field.name: field.encode_name for field in msgspec.structs.fields(JobBatchSpec)}
+    assert {name: fields.get(name) for name in sources.FIELDS} == {name: name for name in sources.FIELDS}
+    assert all(rule["fieldPath"] == f".{source.FIELD}" for source in sources.SOURCES for rule in source.RULES)
+    assert sources.rules()[0]["rule"] == "(has(self.jobs) ? 1 : 0) + (has(self.generate) ? 1 : 0) == 1"

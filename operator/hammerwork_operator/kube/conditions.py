@@ -1,56 +1,18 @@
-"""Condition types and reasons of both kinds, and how a list of conditions changes."""
+"""A list of conditions and how it changes."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from hammerwork_operator.api.reasons import Type
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-# Types of both kinds, as kstatus reads them.
-READY = "Ready"
-RECONCILING = "Reconciling"
-STALLED = "Stalled"
+    from hammerwork_operator.api.reasons import Reason
 
-# Types of a JobBatch.
-ENQUEUED = "Enqueued"
-SUSPENDED = "Suspended"
-COMPLETE = "Complete"
-FAILED = "Failed"
-
-# Reasons of a JobBatch.
-LOADING = "Loading"
-RUNNING = "Running"
-RESUMED = "Resumed"
-COMPLETED = "Completed"
-COMPLETED_WITH_ERRORS = "CompletedWithErrors"
-JOB_FAILED = "JobFailed"
-DEADLINE_EXCEEDED = "DeadlineExceeded"
-CANCELLED = "Cancelled"
-INVALID_SOURCE = "InvalidSource"
-ROWS_MISSING = "RowsMissing"
-BATCH_CONFLICT = "BatchConflict"
-ROWS_ORPHANED = "RowsOrphaned"
-
-# Reasons of both kinds.
-INVALID_SPEC = "InvalidSpec"
-SECRET_NOT_FOUND = "SecretNotFound"  # noqa: S105 (a reason, not a secret)
-SECRET_KEY_NOT_FOUND = "SecretKeyNotFound"  # noqa: S105
-SECRET_FORBIDDEN = "SecretForbidden"  # noqa: S105
-INVALID_DATABASE_URL = "InvalidDatabaseURL"
-DATABASE_UNAVAILABLE = "DatabaseUnavailable"
-
-# Reasons of a WorkerPool.
-PROGRESSING = "Progressing"
-AVAILABLE = "Available"
-DEPLOYMENT_CONFLICT = "DeploymentConflict"
-DEPLOYMENT_REJECTED = "DeploymentRejected"
-PROGRESS_DEADLINE_EXCEEDED = "ProgressDeadlineExceeded"
-REPLICA_FAILURE = "ReplicaFailure"
-
-ORDER = (READY, RECONCILING, STALLED, ENQUEUED, SUSPENDED, COMPLETE, FAILED)
-
+_ORDER = list(Type)
 _MAX_MESSAGE = 1_024
 
 ConditionDict = dict[str, Any]
@@ -66,12 +28,12 @@ def moment(text: str) -> datetime:
     return datetime.fromisoformat(text)
 
 
-def condition(kind: str, holds: bool, reason: str, message: str) -> ConditionDict:
+def condition(kind: Type, holds: bool, reason: Reason, message: str) -> ConditionDict:
     """Return a condition that `merge` completes."""
     return {
-        "type": kind,
+        "type": kind.value,
         "status": "True" if holds else "False",
-        "reason": reason,
+        "reason": reason.value,
         "message": message if len(message) <= _MAX_MESSAGE else message[: _MAX_MESSAGE - 1] + "…",
     }
 
@@ -82,7 +44,7 @@ def merge(
     """Return `wanted` with generation and transition times; a time changes only when the condition's status does."""
     before = {entry["type"]: entry for entry in previous}
     merged = []
-    for entry in sorted(wanted, key=lambda each: ORDER.index(each["type"])):
+    for entry in sorted(wanted, key=lambda each: _ORDER.index(each["type"])):
         old = before.get(entry["type"])
         same = old is not None and old.get("status") == entry["status"]
         since = old["lastTransitionTime"] if old is not None and same else timestamp(now)

@@ -4,8 +4,8 @@ from typing import Any, cast
 
 import kopf
 
-from hammerwork_operator import names
-from hammerwork_operator.handlers import build_settings
+from hammerwork_operator.api import names
+from hammerwork_operator.watching import build_settings
 from tests.unit.operator.builders import manifest
 
 

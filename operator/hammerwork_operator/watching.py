@@ -6,23 +6,19 @@ last-handled copy of a spec, which its other handlers need, would double a JobBa
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import kopf
 
-from hammerwork_operator import names
-from hammerwork_operator.api import jobbatch, workerpool
+from hammerwork_operator.api import jobbatch, names, workerpool
 from hammerwork_operator.api.common import GROUP, VERSION
+from hammerwork_operator.kube import credentials
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from hammerwork_operator.jobbatch.controller import JobBatchController
     from hammerwork_operator.workerpool.controller import WorkerPoolController
-
-_SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
 
 class _NoDiffBase(kopf.DiffBaseStorage):
@@ -44,7 +40,7 @@ def build_registry(batches: JobBatchController, pools: WorkerPoolController) -> 
 
     @kopf.on.login(registry=registry)  # type: ignore[untyped-decorator, unused-ignore]
     def login(**arguments: Any) -> kopf.ConnectionInfo | None:
-        return _login(**arguments)
+        return credentials.login(**arguments)
 
     @kopf.on.event(GROUP, VERSION, jobbatch.PLURAL, registry=registry)  # type: ignore[untyped-decorator, unused-ignore]
     async def jobbatch_event(event: Any, **_: Any) -> None:
@@ -81,19 +77,3 @@ def build_settings() -> kopf.OperatorSettings:
     settings.queueing.worker_limit = None
     settings.queueing.idle_timeout = 1.0
     return settings
-
-
-def _login(**arguments: Any) -> kopf.ConnectionInfo | None:
-    """Return the credentials that every client takes: KUBECONFIG, or the Pod's service account."""
-    host = os.environ.get("KUBERNETES_SERVICE_HOST")
-    token = _SERVICE_ACCOUNT / "token"
-    if os.environ.get("KUBECONFIG") or not host or not token.is_file():
-        return kopf.login_with_kubeconfig(**arguments)
-    # By address, not by name: the operator must not need the cluster's DNS to reach its API server.
-    address = f"[{host}]" if ":" in host else host
-    return kopf.ConnectionInfo(
-        server=f"https://{address}:{os.environ.get('KUBERNETES_SERVICE_PORT', '443')}",
-        ca_path=str(_SERVICE_ACCOUNT / "ca.crt"),
-        token=token.read_text().strip(),
-        default_namespace=(_SERVICE_ACCOUNT / "namespace").read_text().strip(),
-    )

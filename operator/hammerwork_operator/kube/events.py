@@ -4,44 +4,28 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from hammerwork_operator.api.common import API_VERSION
-from hammerwork_operator.cluster import ApiError
-from hammerwork_operator.conditions import timestamp
-from hammerwork_operator.names import FIELD_MANAGER
+from hammerwork_operator.api.names import FIELD_MANAGER
+from hammerwork_operator.kube.client import ApiError
+from hammerwork_operator.kube.conditions import timestamp
 
 if TYPE_CHECKING:
-    from hammerwork_operator.cluster import Cluster, Manifest
+    from collections.abc import Iterable
+
+    from hammerwork_operator.api.common import Manifest
+    from hammerwork_operator.kube.client import ApiServer
+    from hammerwork_operator.kube.notes import Note, Subject
 
 _LOGGER = logging.getLogger(__name__)
 _MAX_MESSAGE = 1_024
 _MAX_NAME = 253
 
 
-@dataclass(frozen=True, kw_only=True)
-class Note:
-    """An event to record."""
-
-    reason: str
-    message: str
-    warning: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class Subject:
-    """The object that an event is about."""
-
-    kind: str
-    namespace: str
-    name: str
-    uid: str
-
-
 def event_manifest(subject: Subject, note: Note, now: datetime) -> Manifest:
-    """Return the Event that tells `note`. The same note in the same second has the same name: it is recorded once."""
+    """Return the Event of `note`. The same note in the same second has the same name: it is recorded once."""
     moment = timestamp(now)
     digest = hashlib.sha256(repr((subject.uid, note.reason, note.message, moment)).encode()).hexdigest()[:16]
     return {
@@ -56,7 +40,7 @@ def event_manifest(subject: Subject, note: Note, now: datetime) -> Manifest:
             "uid": subject.uid,
         },
         "type": "Warning" if note.warning else "Normal",
-        "reason": note.reason,
+        "reason": note.reason.value,
         "message": note.message[:_MAX_MESSAGE],
         "source": {"component": FIELD_MANAGER},
         "reportingComponent": FIELD_MANAGER,
@@ -66,12 +50,12 @@ def event_manifest(subject: Subject, note: Note, now: datetime) -> Manifest:
     }
 
 
-async def record(cluster: Cluster, subject: Subject, note: Note) -> None:
-    """Record an event; a failure is logged only, because no decision may depend on an event."""
-    try:
-        await cluster.create_event(subject.namespace, event_manifest(subject, note, datetime.now(UTC)))
-    except ApiError as error:
-        if not error.conflict:
-            _LOGGER.warning(
-                "%s %s/%s: event %s not recorded: %s", subject.kind, subject.namespace, subject.name, note.reason, error
-            )
+async def record(server: ApiServer, subject: Subject, notes: Iterable[Note]) -> None:
+    """Record events; a failure is logged only, because no decision may depend on an event."""
+    for note in notes:
+        try:
+            await server.create_event(subject.namespace, event_manifest(subject, note, datetime.now(UTC)))
+        except ApiError as error:
+            if not error.conflict:
+                where = f"{subject.kind} {subject.namespace}/{subject.name}"
+                _LOGGER.warning("%s: event %s not recorded: %s", where, note.reason, error)

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from hammerwork_operator.cluster import ApiError
+from hammerwork_operator.kube.client import ApiError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -47,7 +47,7 @@ class Workqueue:
         self._stopped = False
 
     def add(self, key: Key) -> None:
-        """Ask for a run of this key, now or right after the run that goes on."""
+        """Ask for a run of this key, now or right after the current one."""
         if self._stopped:
             return
         self._wanted.setdefault(key, asyncio.Event()).set()
@@ -71,7 +71,7 @@ class Workqueue:
                 wanted.clear()
                 again, failures = await self._run(key, failures)
                 if failures:
-                    await asyncio.sleep(again or 0.0)  # no shortcut by events: our own writes cause some
+                    await asyncio.sleep(again or 0.0)  # events must not skip the back-off: our own writes cause events
                 elif again is not None:
                     await _wait(wanted, again)
                 elif not wanted.is_set():

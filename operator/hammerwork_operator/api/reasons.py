@@ -1,0 +1,56 @@
+"""Types and reasons of conditions and the reasons of events, as users and their programs read them."""
+
+from __future__ import annotations
+
+import enum
+
+
+class Type(enum.StrEnum):
+    """What a condition speaks of. A status lists its conditions in this order."""
+
+    # Of both kinds, as kstatus reads them.
+    READY = "Ready"
+    RECONCILING = "Reconciling"
+    STALLED = "Stalled"
+
+    # Of a JobBatch.
+    ENQUEUED = "Enqueued"
+    SUSPENDED = "Suspended"
+    COMPLETE = "Complete"
+    FAILED = "Failed"
+
+
+class Reason(enum.StrEnum):
+    """Why a condition is as it is, or why there is an event."""
+
+    # Of a JobBatch.
+    LOADING = "Loading"
+    ENQUEUED = "Enqueued"
+    RUNNING = "Running"
+    SUSPENDED = "Suspended"
+    RESUMED = "Resumed"
+    COMPLETED = "Completed"
+    COMPLETED_WITH_ERRORS = "CompletedWithErrors"
+    JOB_FAILED = "JobFailed"
+    DEADLINE_EXCEEDED = "DeadlineExceeded"
+    CANCELLED = "Cancelled"
+    INVALID_SOURCE = "InvalidSource"
+    ROWS_MISSING = "RowsMissing"
+    BATCH_CONFLICT = "BatchConflict"
+    ROWS_ORPHANED = "RowsOrphaned"
+
+    # Of both kinds.
+    INVALID_SPEC = "InvalidSpec"
+    SECRET_NOT_FOUND = "SecretNotFound"  # noqa: S105 (a reason, not a secret)
+    SECRET_KEY_NOT_FOUND = "SecretKeyNotFound"  # noqa: S105
+    SECRET_FORBIDDEN = "SecretForbidden"  # noqa: S105
+    INVALID_DATABASE_URL = "InvalidDatabaseURL"
+    DATABASE_UNAVAILABLE = "DatabaseUnavailable"
+
+    # Of a WorkerPool.
+    PROGRESSING = "Progressing"
+    AVAILABLE = "Available"
+    DEPLOYMENT_CONFLICT = "DeploymentConflict"
+    DEPLOYMENT_REJECTED = "DeploymentRejected"
+    PROGRESS_DEADLINE_EXCEEDED = "ProgressDeadlineExceeded"
+    REPLICA_FAILURE = "ReplicaFailure"

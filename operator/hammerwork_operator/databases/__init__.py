@@ -1,0 +1,1 @@
+"""From the Secret that an object names to a queue whose batches are followed."""

@@ -1,0 +1,105 @@
+"""A queue in which batches are followed: one query a second, whatever their number."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import TYPE_CHECKING
+
+from hammerwork.errors import DatabaseError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from uuid import UUID
+
+    from hammerwork import BatchStatus, JobQueue
+
+POLL_SECONDS = 1.0
+
+_LOGGER = logging.getLogger(__name__)
+
+
+class FollowedQueue:
+    """A queue, and the latest counts of the batches that are followed in it."""
+
+    def __init__(self, queue: JobQueue) -> None:
+        self.queue = queue
+        self.error: str | None = None
+        """Why the database does not answer, or None while it does."""
+        self.statuses: dict[UUID, BatchStatus] = {}
+        self._wakes: dict[UUID, Callable[[], None]] = {}
+        self._failures = 0
+        self.used_at = time.monotonic()
+
+    def follow(self, batch_id: UUID, wake: Callable[[], None]) -> None:
+        """Keep the batch's status fresh, and call `wake` whenever it, or whether the database answers, changes."""
+        self._wakes[batch_id] = wake
+
+    def unfollow(self, batch_id: UUID) -> None:
+        """Forget the batch."""
+        self._wakes.pop(batch_id, None)
+        self.statuses.pop(batch_id, None)
+
+    @property
+    def followed(self) -> int:
+        """Number of the batches that are followed."""
+        return len(self._wakes)
+
+    async def look(self, batch_id: UUID) -> BatchStatus | None:
+        """Return the batch's status as it is now; None if the database has no such batch."""
+        status = (await self.queue.get_batch_statuses([batch_id])).get(batch_id)
+        if status is None:
+            self.statuses.pop(batch_id, None)
+        elif batch_id in self._wakes:
+            self.statuses[batch_id] = status
+        return status
+
+    async def poll_forever(self) -> None:
+        """Refresh all followed batches once a second, in one query, until cancelled."""
+        while True:
+            await asyncio.sleep(min(POLL_SECONDS * 2.0 ** min(self._failures, 4), 10.0))
+            try:
+                await self._poll()
+            except DatabaseError as error:
+                self._failed(str(error))
+            except Exception as error:
+                _LOGGER.exception("poll of a database failed")
+                self._failed(str(error))
+
+    async def _poll(self) -> None:
+        wakes = dict(self._wakes)
+        if wakes or self.error is not None:
+            await self.queue.check_version()
+        if wakes:
+            self.used_at = time.monotonic()
+            self._changed(wakes, await self.queue.get_batch_statuses(list(wakes)))
+            await self.queue.upkeep()
+        self._failures = 0
+        if self.error is not None:
+            self.error = None
+            _wake_all(self._wakes)
+
+    def _changed(self, wakes: dict[UUID, Callable[[], None]], statuses: dict[UUID, BatchStatus]) -> None:
+        for batch_id, wake in wakes.items():
+            status = statuses.get(batch_id)
+            if batch_id not in self._wakes or status == self.statuses.get(batch_id):
+                continue
+            if status is None:
+                del self.statuses[batch_id]
+            else:
+                self.statuses[batch_id] = status
+            wake()
+
+    def _failed(self, message: str) -> None:
+        self._failures += 1
+        was_reachable = self.error is None
+        self.error = message
+        if was_reachable:
+            _LOGGER.warning("a database cannot be used: %s", message)
+            _wake_all(self._wakes)
+
+
+def _wake_all(wakes: dict[UUID, Callable[[], None]]) -> None:
+    for wake in list(wakes.values()):
+        wake()

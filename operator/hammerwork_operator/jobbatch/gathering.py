@@ -1,0 +1,115 @@
+"""Gathers the facts of a JobBatch from its database."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from hammerwork import PartialFailureMode
+from hammerwork.errors import BatchNotFoundError, DatabaseError
+from hammerwork_operator.api.jobbatch import MAX_ERROR_GROUPS
+from hammerwork_operator.api.reasons import Reason
+from hammerwork_operator.databases.secret import SecretProblemError
+from hammerwork_operator.jobbatch.facts import Facts
+from hammerwork_operator.jobbatch.plan import LOOK_AGAIN_SECONDS, needs_database
+from hammerwork_operator.kube.situation import Obstacle
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from uuid import UUID
+
+    from hammerwork import BatchStatus, ErrorGroup
+    from hammerwork_operator.databases.followed import FollowedQueue
+    from hammerwork_operator.databases.registry import Databases
+    from hammerwork_operator.jobbatch.facts import Load
+    from hammerwork_operator.jobbatch.observed import ObservedBatch
+
+ERRORS_SECONDS = 5.0
+"""The failures of one batch are grouped at most this often while it runs: that query reads them all."""
+
+
+class Gatherer:
+    """Asks the database of one JobBatch, and follows the batch there."""
+
+    def __init__(self, databases: Databases, wake: Callable[[], None]) -> None:
+        """Take the databases, and what to call whenever the batch in the database changes."""
+        self._databases = databases
+        self._wake = wake
+        self._followed: tuple[FollowedQueue, UUID] | None = None
+        self._obstacle: tuple[float, Obstacle] | None = None
+        self._errors: tuple[float, BatchStatus, Sequence[ErrorGroup]] | None = None
+
+    @property
+    def database(self) -> FollowedQueue | None:
+        """Where the batch is followed, or None."""
+        return self._followed[0] if self._followed is not None else None
+
+    async def gather(self, observed: ObservedBatch, load: Load | None) -> Facts:
+        """Return what is known now; what is in the way of asking the database is one of the facts.
+
+        Raises:
+            ApiError: The API server does not answer.
+        """
+        if not needs_database(observed):
+            return Facts(load=load)
+        if self._obstacle is not None and self._obstacle[0] > time.monotonic():
+            return Facts(obstacle=self._obstacle[1], load=load)
+        self._obstacle = None
+        try:
+            database = await self._database(observed)
+            if database.error is not None:
+                return Facts(obstacle=_unavailable(database.error), load=load)
+            self._follow(database, observed.batch_id)
+            row = database.statuses.get(observed.batch_id) or await database.look(observed.batch_id)
+            return Facts(row=row, load=load, errors=await self._error_groups(database, row))
+        except SecretProblemError as error:
+            return Facts(obstacle=error.obstacle, load=load)
+        except DatabaseError as error:
+            return Facts(obstacle=_unavailable(error), load=load)
+
+    def failed(self, error: Exception) -> None:
+        """Take note that a step failed at the database: it is not asked again for a moment."""
+        self._obstacle = (time.monotonic() + LOOK_AGAIN_SECONDS, _unavailable(error))
+
+    def rest(self) -> None:
+        """Stop to follow the batch; the next `gather` follows it again."""
+        if self._followed is not None:
+            database, batch_id = self._followed
+            database.unfollow(batch_id)
+            self._followed = None
+
+    async def _database(self, observed: ObservedBatch) -> FollowedQueue:
+        ref = observed.spec.database_secret_ref
+        try:
+            return await self._databases.database(observed.namespace, ref)
+        except SecretProblemError:
+            # In a namespace that is being deleted, the Secret may go first; the rows should go all the same.
+            if observed.deleted_at is not None:
+                known = self._databases.known(observed.namespace, ref)
+                if known is not None:
+                    return known
+            raise
+
+    def _follow(self, database: FollowedQueue, batch_id: UUID) -> None:
+        if self._followed != (database, batch_id):
+            self.rest()
+            self._followed = (database, batch_id)
+            database.follow(batch_id, self._wake)
+
+    async def _error_groups(self, database: FollowedQueue, row: BatchStatus | None) -> Sequence[ErrorGroup] | None:
+        if row is None or not (row.failed_jobs or row.failure_mode is PartialFailureMode.COLLECT_ERRORS):
+            return None
+        if self._errors is not None:
+            asked_at, asked_for, groups = self._errors
+            if asked_for == row or (not row.finished and time.monotonic() - asked_at < ERRORS_SECONDS):
+                return groups
+        try:
+            groups = await database.queue.get_batch_errors(row.batch_id, limit=MAX_ERROR_GROUPS)
+        except BatchNotFoundError:
+            return None
+        self._errors = (time.monotonic(), row, groups)
+        return groups
+
+
+def _unavailable(error: Exception | str) -> Obstacle:
+    return Obstacle(Reason.DATABASE_UNAVAILABLE, f"the database cannot be used now: {error}", passing=True)

@@ -1,0 +1,128 @@
+"""Loads the jobs of JobBatches into their databases."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from hammerwork.errors import HammerworkError, InvalidBatchError
+from hammerwork_operator import sources
+from hammerwork_operator.api.jobbatch import PLURAL, JobBatchSpec
+from hammerwork_operator.jobbatch.facts import Load
+from hammerwork_operator.jobbatch.observed import spec_fingerprint
+from hammerwork_operator.kube.client import ApiError
+from hammerwork_operator.sources.settings import empty_batch
+from hammerwork_operator.sources.source import InvalidSourceError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from hammerwork import JobQueue
+    from hammerwork_operator.databases.followed import FollowedQueue
+    from hammerwork_operator.jobbatch.observed import ObservedBatch
+    from hammerwork_operator.kube.client import ApiServer
+    from hammerwork_operator.metrics import Metrics
+
+PARALLEL_LOADS = 4
+
+_LOGGER = logging.getLogger(__name__)
+
+
+class Loader:
+    """Loads the jobs of many batches, those of a few at a time."""
+
+    def __init__(self, server: ApiServer, metrics: Metrics) -> None:
+        self._server = server
+        self._metrics = metrics
+        self._limit = asyncio.Semaphore(PARALLEL_LOADS)
+
+    async def load(
+        self, observed: ObservedBatch, database: FollowedQueue, progress: Callable[[int], Awaitable[None]]
+    ) -> None:
+        """Read the object again and store its jobs, unless it has changed: then the watch brings it again.
+
+        Raises:
+            InvalidSourceError, InvalidBatchError, ValidationError: The jobs cannot be loaded, whatever happens.
+            HammerworkError, ApiError: They cannot be loaded now.
+        """
+        async with self._limit:
+            started = time.monotonic()
+            manifest = await self._server.get(PLURAL, observed.namespace, observed.name)
+            if manifest is None or manifest["metadata"]["uid"] != observed.uid:
+                return
+            if spec_fingerprint(manifest["spec"]) != observed.fingerprint:
+                return
+            await _store(observed, msgspec.convert(manifest["spec"], JobBatchSpec), database.queue, progress)
+            self._metrics.loaded_jobs.inc(observed.total_jobs)
+            await database.look(observed.batch_id)
+            _LOGGER.info(
+                "JobBatch %s/%s: %d jobs loaded in %.2f s",
+                observed.namespace,
+                observed.name,
+                observed.total_jobs,
+                time.monotonic() - started,
+            )
+
+
+async def _store(
+    observed: ObservedBatch, spec: JobBatchSpec, queue: JobQueue, progress: Callable[[int], Awaitable[None]]
+) -> None:
+    batch, jobs = empty_batch(observed.namespace, observed.name, spec), sources.jobs(spec)
+    identity: dict[str, Any] = {"batch_id": observed.batch_id, "fingerprint": observed.fingerprint}
+    if isinstance(jobs, list):
+        await queue.enqueue_batch(batch.with_jobs(jobs), **identity)
+    else:
+        await queue.enqueue_stream(batch, jobs, **identity, progress=progress)
+
+
+class Loading:
+    """The loading of one batch, in a task of its own."""
+
+    def __init__(self, loader: Loader, ended: Callable[[Exception | None], None]) -> None:
+        """Take the loader, and what to call at the end, with the error of a database or API server that failed."""
+        self._loader = loader
+        self._ended = ended
+        self._task: asyncio.Task[None] | None = None
+        self.load: Load | None = None
+        """How far it is, or why it cannot be; None: nothing is being loaded."""
+
+    def start(self, observed: ObservedBatch, database: FollowedQueue) -> None:
+        """Start to load, unless the batch is being loaded already."""
+        if self._task is None:
+            self.load = Load()
+            name = f"load {observed.namespace}/{observed.name}"
+            self._task = asyncio.create_task(self._run(observed, database), name=name)
+
+    def cancel(self) -> None:
+        """Stop to load. What is half loaded is taken up again by the next `start`."""
+        if self._task is not None:
+            self._task.cancel()
+
+    async def stop(self) -> None:
+        """Stop to load; return when nothing is being written any more."""
+        if (task := self._task) is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def _run(self, observed: ObservedBatch, database: FollowedQueue) -> None:
+        failure: str | None = None
+        failed: Exception | None = None
+        try:
+            await self._loader.load(observed, database, self._progress)
+        except (InvalidSourceError, InvalidBatchError, msgspec.ValidationError) as error:
+            failure = str(error)
+        except (HammerworkError, ApiError) as error:
+            _LOGGER.warning("JobBatch %s/%s: loading stopped: %s", observed.namespace, observed.name, error)
+            failed = error
+        finally:
+            self._task = None
+            self.load = None if failure is None else Load(failure=failure)
+            self._ended(failed)
+
+    async def _progress(self, count: int) -> None:
+        self.load = Load(jobs=count)
+        await asyncio.sleep(0)

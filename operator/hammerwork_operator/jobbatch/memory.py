@@ -1,0 +1,28 @@
+"""What this process knows of one JobBatch. Nothing of it matters after a restart."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from hammerwork_operator.kube.statuses import Pace
+
+if TYPE_CHECKING:
+    from hammerwork_operator.jobbatch.gathering import Gatherer
+    from hammerwork_operator.jobbatch.loading import Loading
+    from hammerwork_operator.jobbatch.observed import ObservedBatch
+
+
+@dataclass
+class Memory:
+    """The object as seen last, and who works for it."""
+
+    observed: ObservedBatch
+    gatherer: Gatherer
+    loading: Loading
+    pace: Pace = field(default_factory=Pace)
+
+    def rest(self) -> None:
+        """Neither follow the batch nor load it any longer, until there is something to do again."""
+        self.gatherer.rest()
+        self.loading.cancel()

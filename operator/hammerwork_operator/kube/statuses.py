@@ -1,0 +1,70 @@
+"""Writes the status of an object, not too often."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from hammerwork_operator.kube.client import ApiServer
+    from hammerwork_operator.kube.notes import Subject
+    from hammerwork_operator.kube.situation import Status
+    from hammerwork_operator.metrics import Metrics
+
+PAUSE_SECONDS = 1.0
+"""The status of one object is written at most this often."""
+COST_FACTOR = 4.0
+"""Where a write is slow (an object of 1 MiB, a busy API server), writing progress takes at most a fifth of the time."""
+
+
+def patch(before: Mapping[str, Any], after: Status) -> Status | None:
+    """Return the merge patch that turns one status into the other; None if they are equal."""
+    if dict(before) == after:
+        return None
+    return {
+        **{key: value for key, value in after.items() if before.get(key) != value},
+        **{key: None for key in before if key not in after},
+    }
+
+
+def is_older(metadata: Mapping[str, Any], resource_version: str) -> bool:
+    """Return whether an object that the watch brings is older than the version that our last write made."""
+    return int(metadata["resourceVersion"]) < int(resource_version)
+
+
+async def write(server: ApiServer, metrics: Metrics, plural: str, subject: Subject, change: Status) -> str:
+    """Patch the status of the object; return the resourceVersion that this made.
+
+    Raises:
+        ApiError: The object is gone or replaced, or the API server did not answer.
+    """
+    answer = await server.patch_status(plural, subject.namespace, subject.name, subject.uid, change)
+    metrics.status_writes.labels(subject.kind).inc()
+    version: str = answer["metadata"]["resourceVersion"]
+    return version
+
+
+@dataclass
+class Pace:
+    """When the status of one object was written last, and how long that took."""
+
+    clock: Callable[[], float] = time.monotonic
+    written_at: float = float("-inf")
+    seconds: float = 0.0
+
+    def rest(self, *, progress_only: bool) -> float:
+        """Return the seconds until it may be written again, not above 0 if it may be at once."""
+        pause = max(PAUSE_SECONDS, COST_FACTOR * self.seconds) if progress_only else PAUSE_SECONDS
+        return self.written_at + pause - self.clock()
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[None]:
+        """Time a write; one that fails does not count."""
+        started = self.clock()
+        yield
+        self.written_at = self.clock()
+        self.seconds = self.written_at - started

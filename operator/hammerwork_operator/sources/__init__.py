@@ -1,0 +1,65 @@
+"""The sources of jobs: a module for each field of a JobBatch's spec that says which jobs there are, and their list.
+
+The CRD's rules, the counts of a status, the operator that loads and the command line all ask here what sources there
+are. docs/adding.md says how to add one.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from msgspec import UNSET
+
+from hammerwork_operator.sources import generate, inline
+from hammerwork_operator.sources.source import InvalidSourceError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from hammerwork_operator.api.jobbatch import JobBatchSpec
+    from hammerwork_operator.sources.source import Jobs, Source
+
+SOURCES: tuple[Source, ...] = (inline, generate)
+
+FIELDS = tuple(source.FIELD for source in SOURCES)
+
+
+def rules() -> list[dict[str, str]]:
+    """Return what the CRD demands of spec, as far as it concerns the sources."""
+    given = " + ".join(f"(has(self.{field}) ? 1 : 0)" for field in FIELDS)
+    exactly_one = {"rule": f"{given} == 1", "message": f"exactly one of {_listed(FIELDS)} must be given"}
+    return [exactly_one, *(rule for source in SOURCES for rule in source.RULES)]
+
+
+def source_of(spec: JobBatchSpec) -> Source:
+    """Return the source that the spec has.
+
+    Raises:
+        InvalidSourceError: There is none, or more than one.
+    """
+    given = [source for source in SOURCES if getattr(spec, source.FIELD) is not UNSET]
+    if len(given) != 1:
+        seen = _listed([f"spec.{source.FIELD}" for source in given]) or "none"
+        wanted = _listed([f"spec.{field}" for field in FIELDS])
+        raise InvalidSourceError(f"spec: {seen} given, must be exactly one of {wanted}")
+    return given[0]
+
+
+def count(raw: Mapping[str, Any]) -> int:
+    """Return the number of jobs of a spec as the manifest has it; 0 for one that is refused when it is loaded."""
+    return next((number for source in SOURCES if (number := source.count(raw.get(source.FIELD)))), 0)
+
+
+def jobs(spec: JobBatchSpec) -> Jobs:
+    """Return the jobs of the spec.
+
+    Raises:
+        InvalidSourceError: It has not exactly one source, or the source breaks a rule.
+    """
+    source = source_of(spec)
+    return source.jobs(spec, getattr(spec, source.FIELD))
+
+
+def _listed(names: Sequence[str]) -> str:
+    *all_but_last, last = names or [""]
+    return f"{', '.join(all_but_last)} and {last}" if all_but_last else last

@@ -1,0 +1,48 @@
+"""spec.jobs: the jobs are listed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from msgspec import UNSET
+
+from hammerwork import Job, Priority
+from hammerwork_operator.sources.source import InvalidSourceError
+
+if TYPE_CHECKING:
+    from hammerwork_operator.api.jobbatch import JobBatchSpec, JobSpec
+
+FIELD = "jobs"
+
+RULES = (
+    {
+        "rule": "!has(self.jobs) || self.jobs.all(job, !has(job.queue) || job.queue == self.queue)",
+        "message": "all jobs of a batch go to one queue, but a job names another queue than spec.queue; "
+        "leave out the job's queue or make one JobBatch per queue",
+        "fieldPath": ".jobs",
+    },
+)
+
+
+def count(given: object) -> int:
+    """Return the length of the list."""
+    return len(given) if isinstance(given, list) else 0
+
+
+def jobs(spec: JobBatchSpec, given: list[JobSpec]) -> list[Job]:
+    """Return the jobs that the spec lists.
+
+    Raises:
+        InvalidSourceError: A job names another queue than the batch.
+    """
+    return [_job(spec, job, position) for position, job in enumerate(given)]
+
+
+def _job(spec: JobBatchSpec, job: JobSpec, position: int) -> Job:
+    if job.queue is not UNSET and job.queue != spec.queue:
+        raise InvalidSourceError(
+            f"spec.jobs[{position}].queue: {job.queue!r}, but spec.queue is {spec.queue!r}; "
+            "all jobs of a batch go to one queue"
+        )
+    label = spec.priority if job.priority is UNSET else job.priority
+    return Job(spec.queue, job.payload, Priority.from_label(label))

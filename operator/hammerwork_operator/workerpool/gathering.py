@@ -1,0 +1,30 @@
+"""Gathers the facts of a WorkerPool from the API server."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hammerwork_operator.databases.secret import SecretProblemError, read_database_secret
+from hammerwork_operator.workerpool.facts import Facts, is_owned, secret_version
+
+if TYPE_CHECKING:
+    from hammerwork_operator.kube.client import ApiServer
+    from hammerwork_operator.workerpool.observed import ObservedPool
+
+
+async def gather(server: ApiServer, pool: ObservedPool) -> Facts:
+    """Return what is known now. The Secret is not read where a Deployment cannot be applied whatever it holds.
+
+    Raises:
+        ApiError: The API server does not answer.
+    """
+    deployment = await server.get_deployment(pool.namespace, pool.deployment_name)
+    if deployment is not None and not is_owned(deployment, pool):
+        return Facts(name_taken=True)
+    if pool.problem is not None:
+        return Facts(deployment=deployment)
+    try:
+        secret, _ = await read_database_secret(server, pool.namespace, pool.spec.database_secret_ref)
+    except SecretProblemError as error:
+        return Facts(deployment=deployment, obstacle=error.obstacle)
+    return Facts(deployment=deployment, secret_version=secret_version(secret))

@@ -1,0 +1,58 @@
+"""What an object states itself is read once."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from hammerwork_operator.jobbatch.observed import Stated
+from hammerwork_operator.kube.conditions import timestamp
+from tests.unit.operator.builders import NOW, ago, batch
+
+ID = str(batch().batch_id)
+ENQUEUED = {"type": "Enqueued", "status": "True"}
+COMPLETE = {"type": "Complete", "status": "True"}
+FAILED = {"type": "Failed", "status": "True"}
+END = timestamp(ago(5))
+
+
+@pytest.mark.parametrize(
+    ("status", "stated"),
+    [
+        ({}, Stated()),
+        ({"batchId": ID}, Stated()),
+        ({"batchId": ID, "conditions": [ENQUEUED]}, Stated(enqueued=True)),
+        ({"batchId": ID, "conditions": [{**ENQUEUED, "status": "False"}]}, Stated()),
+        ({"batchId": "another", "conditions": [ENQUEUED, COMPLETE], "completionTime": END}, Stated()),
+        ({"batchId": ID, "startTime": timestamp(ago(9))}, Stated(started_at=ago(9))),
+        ({"batchId": ID, "conditions": [COMPLETE], "completionTime": END}, Stated(finished=True, completed_at=ago(5))),
+        ({"batchId": ID, "conditions": [FAILED], "completionTime": END}, Stated(finished=True, completed_at=ago(5))),
+        ({"batchId": ID, "conditions": [FAILED]}, Stated()),
+        ({"batchId": ID, "conditions": [], "completionTime": END}, Stated(completed_at=ago(5))),
+    ],
+    ids=str,
+)
+def test_a_status_speaks_of_its_own_batch_only(status: dict[str, Any], stated: Stated) -> None:
+    assert batch(status=status).stated == stated
+
+
+def test_what_was_written_is_stated_at_once() -> None:
+    seen = batch()
+    written = seen.with_status({"batchId": ID, "conditions": [ENQUEUED]}, "8")
+    assert (seen.stated.enqueued, written.stated.enqueued, written.resource_version) == (False, True, "8")
+
+
+@pytest.mark.parametrize(("seconds", "left"), [(None, None), (15, 5.0), (10, 0.0), (4, -6.0)])
+def test_the_deadline_counts_from_the_start(seconds: int | None, left: float | None) -> None:
+    spec = {} if seconds is None else {"activeDeadlineSeconds": seconds}
+    assert batch(spec).deadline_left(ago(10), NOW) == left
+
+
+@pytest.mark.parametrize(("seconds", "ended", "ends"), [(None, True, None), (60, False, None), (60, True, 55)])
+def test_the_time_to_live_counts_from_the_end(seconds: int | None, ended: bool, ends: int | None) -> None:
+    spec = {} if seconds is None else {"ttlSecondsAfterFinished": seconds}
+    status = {"batchId": ID, "conditions": [COMPLETE], "completionTime": END} if ended else {}
+    expected = None if ends is None else NOW + timedelta(seconds=ends)
+    assert batch(spec, status).time_to_live_ends == expected
