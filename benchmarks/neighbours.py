@@ -18,7 +18,7 @@ import uvloop
 
 from hammerwork import Job, JobBatch, JobQueue, PartialFailureMode, RetryPolicy, RetryStrategy, Worker
 from hammerwork.backends.protocol import Settlement, WorkerRecord
-from hammerwork.claims import HeldClaim
+from hammerwork.working.claims import HeldClaim
 from tests.harness.servers.postgres import postgres_server
 
 if TYPE_CHECKING:

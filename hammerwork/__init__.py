@@ -25,10 +25,19 @@ from hammerwork.errors import (
     UnsupportedDatabaseError,
 )
 from hammerwork.handlers import batch_handler
-from hammerwork.lanes import WorkerStats
 from hammerwork.queue import JobQueue
-from hammerwork.reports import BatchStatus, ErrorGroup, JobError, JobRecord, QueueDepth, QueueStatistics, WorkerInfo
-from hammerwork.worker import Worker, WorkerPool
+from hammerwork.reports import (
+    BatchStatus,
+    ErrorGroup,
+    JobError,
+    JobRecord,
+    QueueDepth,
+    QueueStatistics,
+    WorkerInfo,
+    WorkerStats,
+)
+from hammerwork.working.pool import WorkerPool
+from hammerwork.working.worker import Worker
 
 __all__ = [
     "BatchConflictError",

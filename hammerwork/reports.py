@@ -157,3 +157,23 @@ class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     def success_rate(self) -> float:
         """Completed ÷ processed, from 0 to 1; 1 while nothing has been processed."""
         return self.jobs_completed / self.jobs_processed if self.jobs_processed else 1.0
+
+
+class WorkerStats(msgspec.Struct):
+    """What a worker has done since it started. It counts attempts: a job that was retried counts more than once."""
+
+    jobs_processed: int = 0
+    jobs_completed: int = 0
+    jobs_failed: int = 0
+    """Attempts that failed, those that are tried again included."""
+    busy_seconds: float = 0.0
+    """Time spent in the handler, added up over all lanes."""
+
+    @property
+    def average_processing_time_ms(self) -> float:
+        """Mean duration of an attempt in milliseconds; 0 before the first one has ended."""
+        return self.busy_seconds * 1000 / self.jobs_processed if self.jobs_processed else 0.0
+
+    def success_rate(self) -> float:
+        """Completed ÷ processed, from 0 to 1; 1 while nothing has been processed."""
+        return self.jobs_completed / self.jobs_processed if self.jobs_processed else 1.0

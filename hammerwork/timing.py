@@ -35,6 +35,8 @@ POLL_SECONDS = 0.1
 IDLE_POLL_SECONDS = 1.0
 """Up to this the interval grows while there is nothing to do."""
 
+GRACE_SECONDS = 30.0
+"""Running jobs of a worker that is told to stop may go on this long; then they are given back."""
 
 BACKOFF_SECONDS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 """Pauses of a worker after one, two, … failures in a row; the last one from then on."""

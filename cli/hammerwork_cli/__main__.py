@@ -29,7 +29,7 @@ def _leave(code: object) -> NoReturn:
     """End the process, also while a handler's thread hangs."""
     # Not imported before it is known what is missing.
     from hammerwork.service.ending import leave_threads_behind  # noqa: PLC0415
-    from hammerwork.threads import any_left  # noqa: PLC0415
+    from hammerwork.working.threads import any_left  # noqa: PLC0415
 
     status = code if isinstance(code, int) else int(code is not None)
     sys.exit(leave_threads_behind(status, hanging=any_left()))

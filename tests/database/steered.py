@@ -6,8 +6,8 @@ import uuid
 from typing import TYPE_CHECKING
 
 from hammerwork.backends.protocol import MAX_CLAIMS, Settled, WorkerRecord
-from hammerwork.claims import HeldClaim
 from hammerwork.timing import LEASE_SECONDS, RECOVER_SECONDS
+from hammerwork.working.claims import HeldClaim
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

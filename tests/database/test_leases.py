@@ -22,7 +22,7 @@ from tests.harness.observing import DEADLINE_SECONDS, all_jobs, eventually, fini
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-    from hammerwork.claims import HeldClaim
+    from hammerwork.working.claims import HeldClaim
     from tests.harness.observing import Sql
 
 PROGRAM = Path(__file__).with_name("vanishing_worker.py")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from hammerwork import JobQueue
-    from hammerwork.claims import HeldClaim
+    from hammerwork.working.claims import HeldClaim
     from tests.harness.observing import Sql
 
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from hammerwork import JobQueue
-    from hammerwork.claims import HeldClaim
+    from hammerwork.working.claims import HeldClaim
     from tests.harness.observing import Sql
 
 AT_ONCE = RetryPolicy(strategy=RetryStrategy.FIXED, initial_seconds=0, max_seconds=0)

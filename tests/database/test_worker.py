@@ -25,7 +25,7 @@ from hammerwork import (
     WorkerPool,
     batch_handler,
 )
-from hammerwork.pump import FEW_JOBS
+from hammerwork.working.pump import FEW_JOBS
 from tests.database.steered import SteeredWorker
 from tests.harness.observing import DEADLINE_SECONDS, all_jobs, eventually, finished, happens, only_postgres, running
 

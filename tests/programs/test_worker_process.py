@@ -19,13 +19,15 @@ import psutil
 import pytest
 
 from hammerwork import BatchState, Job, JobBatch, JobQueue
-from hammerwork_worker import environment
+from hammerwork.handlers import python
+from hammerwork.working import variables
 from tests.harness.observing import only_postgres
 from tests.harness.servers.postgres import PostgresServer
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Sequence
 
+HANDLER = python.FUNCTION.variable
 COMMAND = [sys.executable, "-m", "hammerwork_worker"]
 DEADLINE_SECONDS = 60.0
 
@@ -73,10 +75,10 @@ class WorkerProcess:
         self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("HAMMERWORK_")},
             "PYTHONDONTWRITEBYTECODE": "1",
-            environment.DATABASE_URL: url,
-            environment.QUEUE: "q",
-            environment.PORT: "0",
-            environment.LOG_FORMAT: "json",
+            variables.DATABASE_URL: url,
+            variables.QUEUE: "q",
+            variables.PORT: "0",
+            variables.LOG_FORMAT: "json",
             **settings,
         }
         self.folder = folder
@@ -152,7 +154,7 @@ def jobs(count: int) -> JobBatch:
 
 
 async def test_jobs_are_run_and_probes_and_metrics_tell(folder: Path, queue: JobQueue, database_url: str) -> None:
-    worker = WorkerProcess(folder, database_url, **{environment.HANDLER: "handlers:quick", environment.POOL: "mailers"})
+    worker = WorkerProcess(folder, database_url, **{HANDLER: "handlers:quick", variables.POOL: "mailers"})
     with worker.started() as process:
 
         async def ready() -> bool:
@@ -185,7 +187,7 @@ async def test_jobs_are_run_and_probes_and_metrics_tell(folder: Path, queue: Job
 async def test_a_signal_finishes_what_runs_and_gives_back_the_rest(
     folder: Path, queue: JobQueue, database_url: str, number: signal.Signals
 ) -> None:
-    worker = WorkerProcess(folder, database_url, **{environment.HANDLER: "handlers:slow", environment.CONCURRENCY: "3"})
+    worker = WorkerProcess(folder, database_url, **{HANDLER: "handlers:slow", variables.CONCURRENCY: "3"})
     batch_id = await queue.enqueue_batch(jobs(500))
     with worker.started() as process:
 
@@ -205,7 +207,7 @@ async def test_a_signal_finishes_what_runs_and_gives_back_the_rest(
 async def test_a_handler_that_hangs_does_not_hold_the_process_beyond_the_grace_period(
     folder: Path, queue: JobQueue, database_url: str
 ) -> None:
-    settings = {environment.HANDLER: "handlers:hang", environment.SHUTDOWN_GRACE_PERIOD_SECONDS: "0.2"}
+    settings = {HANDLER: "handlers:hang", variables.SHUTDOWN_GRACE_PERIOD_SECONDS: "0.2"}
     worker = WorkerProcess(folder, database_url, **settings)
     batch_id = await queue.enqueue_batch(jobs(3))
     with worker.started() as process:
@@ -224,7 +226,7 @@ async def test_a_handler_that_hangs_does_not_hold_the_process_beyond_the_grace_p
 async def test_probes_and_metrics_answer_while_a_handler_blocks_the_event_loop(
     folder: Path, queue: JobQueue, database_url: str
 ) -> None:
-    worker = WorkerProcess(folder, database_url, **{environment.HANDLER: "handlers:block"})
+    worker = WorkerProcess(folder, database_url, **{HANDLER: "handlers:block"})
     batch_id = await queue.enqueue_batch(jobs(1))
     with worker.started() as process:
 
@@ -250,7 +252,7 @@ NAMESPACE = ("unshare", "--pid", "--fork", "--kill-child")
 async def test_process_1_reaps_orphans_and_takes_no_exit_status_from_handlers(
     folder: Path, queue: JobQueue, database_url: str
 ) -> None:
-    worker = WorkerProcess(folder, database_url, **{environment.HANDLER: "handlers:leave_orphans"})
+    worker = WorkerProcess(folder, database_url, **{HANDLER: "handlers:leave_orphans"})
     batch_id = await queue.enqueue_batch(jobs(20))
     with worker.started(NAMESPACE) as process:
         status = await queue.wait(batch_id, timeout=DEADLINE_SECONDS)
@@ -277,7 +279,7 @@ async def test_process_1_reaps_orphans_and_takes_no_exit_status_from_handlers(
 async def test_process_1_ends_with_a_code_that_tells_what_killed_the_worker(
     folder: Path, queue: JobQueue, database_url: str
 ) -> None:
-    worker = WorkerProcess(folder, database_url, **{environment.HANDLER: "handlers:hang"})
+    worker = WorkerProcess(folder, database_url, **{HANDLER: "handlers:hang"})
     await queue.enqueue_batch(jobs(1))
     with worker.started(NAMESPACE) as process:
 
@@ -295,7 +297,7 @@ async def test_a_database_that_is_away_is_waited_for_while_the_probes_answer(fol
     place = Path(tempfile.mkdtemp(prefix="hammerwork-postgres-"))
     server = PostgresServer(place)
     server.create()
-    worker = WorkerProcess(folder, server.url(), **{environment.HANDLER: "handlers:quick"})
+    worker = WorkerProcess(folder, server.url(), **{HANDLER: "handlers:quick"})
     try:
         with worker.started() as process:
 
@@ -325,7 +327,7 @@ async def test_a_database_that_is_away_is_waited_for_while_the_probes_answer(fol
 
 
 async def test_a_signal_ends_the_waiting_for_a_database_at_once(folder: Path) -> None:
-    worker = WorkerProcess(folder, "postgresql://postgres@127.0.0.1:1/x", **{environment.HANDLER: "handlers:quick"})
+    worker = WorkerProcess(folder, "postgresql://postgres@127.0.0.1:1/x", **{HANDLER: "handlers:quick"})
     with worker.started() as process:
 
         async def tried() -> bool:
@@ -339,17 +341,17 @@ async def test_a_signal_ends_the_waiting_for_a_database_at_once(folder: Path) ->
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({environment.CONCURRENCY: "0"}, "HAMMERWORK_CONCURRENCY: '0', must be a whole number, 1 to 10,000"),
-        ({environment.HANDLER: "handlers:missing"}, "handler 'handlers:missing': 'handlers' has no 'missing'"),
-        ({environment.HANDLER: "nowhere:run"}, "handler 'nowhere:run': no module 'nowhere'"),
+        ({variables.CONCURRENCY: "0"}, "HAMMERWORK_CONCURRENCY: '0', must be a whole number, 1 to 10,000"),
+        ({HANDLER: "handlers:missing"}, "handler 'handlers:missing': 'handlers' has no 'missing'"),
+        ({HANDLER: "nowhere:run"}, "handler 'nowhere:run': no module 'nowhere'"),
         (
-            {environment.HANDLER: "leaving:run"},
+            {HANDLER: "leaving:run"},
             "handler 'leaving:run': importing 'leaving' called sys.exit(0); put what",
         ),
-        ({environment.HANDLER: "leaving.py:run"}, "handler 'leaving.py:run': importing leaving.py called sys.exit(0)"),
-        ({environment.HANDLER: "yielding:run"}, "handler 'yielding:run': it has a 'yield' in it"),
-        ({environment.LOG_FORMAT: "xml"}, "HAMMERWORK_LOG_FORMAT: 'xml', must be text or json"),
-        ({environment.DATABASE_URL: "oracle://db"}, "oracle"),
+        ({HANDLER: "leaving.py:run"}, "handler 'leaving.py:run': importing leaving.py called sys.exit(0)"),
+        ({HANDLER: "yielding:run"}, "handler 'yielding:run': it has a 'yield' in it"),
+        ({variables.LOG_FORMAT: "xml"}, "HAMMERWORK_LOG_FORMAT: 'xml', must be text or json"),
+        ({variables.DATABASE_URL: "oracle://db"}, "oracle"),
     ],
 )
 def test_bad_configuration_ends_with_2_and_says_what_is_wrong(
@@ -357,7 +359,7 @@ def test_bad_configuration_ends_with_2_and_says_what_is_wrong(
 ) -> None:
     (folder / "leaving.py").write_text("import sys\nsys.exit(0)\n")
     (folder / "yielding.py").write_text("async def run(job):\n    yield\n")
-    worker = WorkerProcess(folder, "postgresql://h/d", **{environment.HANDLER: "handlers:quick", **settings})
+    worker = WorkerProcess(folder, "postgresql://h/d", **{HANDLER: "handlers:quick", **settings})
     done = subprocess.run(
         COMMAND, cwd=folder, env=worker.environment, check=False, capture_output=True, text=True, timeout=60
     )
@@ -369,6 +371,5 @@ def test_bad_configuration_ends_with_2_and_says_what_is_wrong(
 def test_help_names_every_variable_and_exit_code() -> None:
     done = subprocess.run([*COMMAND, "--help"], check=False, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
-    for name, value in vars(environment).items():
-        if name.isupper() and str(value).startswith("HAMMERWORK_"):
-            assert value in done.stdout
+    for name in (HANDLER, *(value for name, value in vars(variables).items() if name.isupper())):
+        assert name in done.stdout

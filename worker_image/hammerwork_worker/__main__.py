@@ -21,19 +21,20 @@ from hammerwork import (
     Worker,
 )
 from hammerwork.errors import EXIT_INCOMPATIBLE
-from hammerwork.handlers import load_function
-from hammerwork.init import leave_init_behind
+from hammerwork.handlers import KINDS
 from hammerwork.service import logs, loop
 from hammerwork.service.ending import leave_threads_behind
-from hammerwork.threads import any_left
-from hammerwork_worker import environment
+from hammerwork.working import variables
+from hammerwork.working.init import leave_init_behind
+from hammerwork.working.threads import any_left
+from hammerwork_worker.environment import DEFAULTS, SettingError, read_settings
 from hammerwork_worker.web import Probes, ProbeServer
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
 
-    from hammerwork.handlers import Handler
-    from hammerwork_worker.environment import WorkerSettings
+    from hammerwork.handlers import Handler, HandlerReference
+    from hammerwork_worker.environment import ContainerSettings
 
 EXIT_CLEAN = 0
 EXIT_BAD_CONFIGURATION = 2
@@ -45,29 +46,33 @@ log = logging.getLogger("hammerwork_worker")
 
 DESCRIPTION = "Work on the jobs of a Hammerwork queue until SIGTERM or SIGINT. Everything is set by the environment."
 
+_HANDLER_VARIABLES = "".join(
+    f"  {field.variable}\n        {field.purpose}: {field.allowed}\n"
+    for kind in KINDS
+    for field in kind.fields.values()
+)
+
 VARIABLES = f"""\
 environment, needed:
-  {environment.DATABASE_URL}
+  {variables.DATABASE_URL}
         postgresql://user:password@host/database
-  {environment.QUEUE}
+  {variables.QUEUE}
         the queue to work on
-  {environment.HANDLER}
-        the function to run on each job: module:function or path/to/file.py:function
-
+{_HANDLER_VARIABLES}
 environment, with a default:
-  {environment.CONCURRENCY}
-        jobs run at a time (10)
-  {environment.POLL_INTERVAL_MILLISECONDS}
-        pause before an empty queue is looked at again (100)
-  {environment.BATCH_PROCESSING}
-        true: claim ranges of jobs; false: one job per claim (true)
-  {environment.SHUTDOWN_GRACE_PERIOD_SECONDS}
-        time that running jobs get after SIGTERM (30)
-  {environment.PORT}
-        of /healthz, /readyz and /metrics; 0 takes any free one (8080)
-  {environment.LOG_FORMAT}, {environment.LOG_LEVEL}
-        text or json (text); DEBUG, INFO, WARNING or ERROR (INFO)
-  {environment.POOL}, {environment.POD_NAME}, {environment.POD_UID}
+  {variables.CONCURRENCY}
+        jobs run at a time ({DEFAULTS.concurrency})
+  {variables.POLL_INTERVAL_MILLISECONDS}
+        pause before an empty queue is looked at again ({DEFAULTS.poll_interval_seconds * 1000:.0f})
+  {variables.BATCH_PROCESSING}
+        true: claim ranges of jobs; false: one job per claim ({str(DEFAULTS.batch_processing).lower()})
+  {variables.SHUTDOWN_GRACE_PERIOD_SECONDS}
+        time that running jobs get after SIGTERM ({DEFAULTS.shutdown_grace_period_seconds:g})
+  {variables.PORT}
+        of /healthz, /readyz and /metrics; 0 takes any free one ({DEFAULTS.port})
+  {variables.LOG_FORMAT}, {variables.LOG_LEVEL}
+        text or json ({DEFAULTS.log_format}); DEBUG, INFO, WARNING or ERROR ({DEFAULTS.log_level})
+  {variables.POOL}, {variables.POD_NAME}, {variables.POD_UID}
         who this is; the operator sets them
 
 exit codes:
@@ -89,25 +94,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     leave_init_behind()
     logs.configure("INFO", "text")  # so that a wrong log format can be told at all
     try:
-        settings = environment.read_settings(os.environ)
+        settings = read_settings(os.environ)
         logs.configure(settings.log_level, settings.log_format)
         handler = _load_handler(settings.handler)
-    except (environment.SettingError, HandlerError) as error:
+    except (SettingError, HandlerError) as error:
         log.error("%s", error)  # noqa: TRY400 (the message says it all; a traceback would bury it)
         return EXIT_BAD_CONFIGURATION
     code = loop.run(_work(settings, handler))
     return leave_threads_behind(code, hanging=any_left(), logger=log)
 
 
-def _load_handler(spec: str) -> Handler:
+def _load_handler(handler: HandlerReference) -> Handler:
     # A console script has its own folder on the import path, not the folder that the container starts in.
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)
-    return load_function(spec)
+    return handler.load()
 
 
-async def _work(settings: WorkerSettings, handler: Handler) -> int:
+async def _work(settings: ContainerSettings, handler: Handler) -> int:
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, _on_signal, number, stopping)
@@ -116,14 +121,14 @@ async def _work(settings: WorkerSettings, handler: Handler) -> int:
     try:
         port = server.start()
     except OSError as error:
-        log.error("%s: %d cannot be served: %s", environment.PORT, settings.port, error)  # noqa: TRY400
+        log.error("%s: %d cannot be served: %s", variables.PORT, settings.port, error)  # noqa: TRY400
         return EXIT_BAD_CONFIGURATION
     log.info("serving /healthz, /readyz and /metrics on port %d", port)
     try:
         queue = await _first_of(_connect(settings.database_url), stopping)
         if queue is not None:
             async with queue:
-                worker = build_worker(queue, settings, handler)
+                worker = Worker.from_settings(queue, settings, handler)
                 probes.worker = worker
                 log.info("working on queue %s with %d lanes", settings.queue, settings.concurrency)
                 await _run_worker(worker, stopping)
@@ -131,7 +136,7 @@ async def _work(settings: WorkerSettings, handler: Handler) -> int:
         log.error("%s", error)  # noqa: TRY400
         return EXIT_INCOMPATIBLE
     except DatabaseRefusedError as error:
-        log.error("%s: %s", environment.DATABASE_URL, error)  # noqa: TRY400
+        log.error("%s: %s", variables.DATABASE_URL, error)  # noqa: TRY400
         return EXIT_BAD_CONFIGURATION
     finally:
         server.stop()
@@ -179,17 +184,6 @@ async def _first_of(connecting: Coroutine[Any, Any, JobQueue], stopping: asyncio
         task.cancel()
         return None
     return task.result()
-
-
-def build_worker(queue: JobQueue, settings: WorkerSettings, handler: Handler) -> Worker:
-    """Return the worker that `settings` describe."""
-    return (
-        Worker(queue, settings.queue, handler, pool=settings.pool, instance=settings.pod_uid)
-        .with_concurrency(settings.concurrency)
-        .with_poll_interval(settings.poll_interval_seconds)
-        .with_batch_processing_enabled(settings.batch_processing)
-        .with_shutdown_grace_period(settings.shutdown_grace_period_seconds)
-    )
 
 
 async def _run_worker(worker: Worker, stopping: asyncio.Event) -> None:

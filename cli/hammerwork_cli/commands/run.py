@@ -13,6 +13,7 @@ from rich.console import Console
 
 from hammerwork.embedded import embedded_postgres
 from hammerwork.errors import DatabaseError, DatabaseRefusedError, HammerworkError
+from hammerwork.handlers import allowed_texts
 from hammerwork.queue import JobQueue
 from hammerwork.service import loop
 from hammerwork_cli.output.console import (
@@ -73,7 +74,7 @@ def run(  # noqa: PLR0917 (typer names the options)
         str | None,
         typer.Option(
             metavar="SPEC",
-            help="Run this function, module:function or path/to/file.py:function, instead of what the WorkerPools say.",
+            help=f"Run this function, {allowed_texts()}, instead of what the WorkerPools say.",
             show_default=False,
         ),
     ] = None,

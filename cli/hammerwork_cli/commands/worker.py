@@ -10,23 +10,25 @@ from typing import Annotated
 import typer
 
 from hammerwork.errors import HandlerError, IncompatibleDatabaseError
-from hammerwork.init import leave_init_behind
-from hammerwork.processes import WorkerProcesses, WorkerSettings
+from hammerwork.handlers import HandlerReference, allowed_texts
 from hammerwork.service import loop
+from hammerwork.working.init import leave_init_behind
+from hammerwork.working.processes import WorkerProcesses
+from hammerwork.working.settings import DEFAULTS, MAX_CONCURRENCY, ProcessSettings
 from hammerwork_cli.output.console import DatabaseURL, fail_with, with_queue
 
 
 def worker(  # noqa: PLR0917 (typer names the options)
     database_url: DatabaseURL,
     queue_name: Annotated[str, typer.Option("--queue", metavar="NAME", help="The queue to work on.")],
-    handler: Annotated[
-        str, typer.Option(metavar="SPEC", help="module:function or path/to/file.py:function that is given each job.")
-    ],
+    handler: Annotated[str, typer.Option(metavar="SPEC", help=f"{allowed_texts()} that is given each job.")],
     processes: Annotated[int, typer.Option(min=1, max=256, help="Worker processes; one uses one core.")] = 1,
-    concurrency: Annotated[int, typer.Option(min=1, max=10_000, help="Jobs that each process runs at a time.")] = 10,
+    concurrency: Annotated[
+        int, typer.Option(min=1, max=MAX_CONCURRENCY, help="Jobs that each process runs at a time.")
+    ] = DEFAULTS.concurrency,
     grace_period: Annotated[
         float, typer.Option(min=0, help="Seconds that running jobs have after SIGTERM or Ctrl-C.")
-    ] = 30.0,
+    ] = DEFAULTS.shutdown_grace_period_seconds,
 ) -> None:
     """Run the jobs of a queue until SIGTERM or Ctrl-C; processes that die are started again.
 
@@ -34,12 +36,12 @@ def worker(  # noqa: PLR0917 (typer names the options)
     """
     leave_init_behind()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    settings = WorkerSettings(
+    settings = ProcessSettings(
         database_url=database_url,
         queue=queue_name,
-        handler=handler,
+        handler=HandlerReference.from_text(handler),
         concurrency=concurrency,
-        shutdown_grace_period=grace_period,
+        shutdown_grace_period_seconds=grace_period,
     )
     with_queue(database_url, lambda queue: queue.create_tables())
 

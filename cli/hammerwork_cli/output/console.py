@@ -12,6 +12,7 @@ from rich.console import Console
 from hammerwork.errors import EXIT_INCOMPATIBLE, HammerworkError, IncompatibleDatabaseError
 from hammerwork.queue import JobQueue
 from hammerwork.service import loop
+from hammerwork.working import variables
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -36,7 +37,7 @@ DatabaseURL = Annotated[
     str,
     typer.Option(
         "--database-url",
-        envvar="HAMMERWORK_DATABASE_URL",
+        envvar=variables.DATABASE_URL,
         metavar="URL",
         help="The queue's database, e.g. postgresql://user:password@host/database.",
         show_default=False,

@@ -1,14 +1,15 @@
-"""Finds the function of a WorkerPool next to its manifest."""
+"""Finds the handler of a WorkerPool next to its manifest."""
 
 from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from hammerwork.errors import HandlerError
-from hammerwork.handlers import load_function
+from hammerwork.handlers import HandlerReference
 
 if TYPE_CHECKING:
     from hammerwork.handlers import Handler
@@ -16,13 +17,13 @@ if TYPE_CHECKING:
 
 
 def load_handler(pool: PoolManifest, override: str | None = None) -> Handler:
-    """Return the pool's function, looked for in the manifest's folder first, as in the image's handler folder.
+    """Return the pool's handler, looked for in the manifest's folder first, as in the image's handler folder.
 
     What the template sets in the container's environment is set here too, unless this process has it already.
 
     Args:
         pool: The pool.
-        override: The function to take instead of the one that the pool names; a file is looked for from the current
+        override: The handler to take instead of the one that the pool names; a file is looked for from the current
             folder.
 
     Raises:
@@ -32,22 +33,9 @@ def load_handler(pool: PoolManifest, override: str | None = None) -> Handler:
         os.environ.setdefault(name, value)
     folder = pool.path.parent.absolute()
     sys.path[:] = [str(folder), *(entry for entry in sys.path if entry != str(folder))]
-    function = pool.spec.handler.python.function
+    declared = HandlerReference.from_manifest(msgspec.to_builtins(pool.spec.handler))
     try:
-        return load_function(override if override is not None else locate(function, folder))
+        return HandlerReference.from_text(override).load() if override is not None else declared.load(folder)
     except HandlerError as error:
-        field = "--handler" if override is not None else f"{pool.label}: spec.handler.python.function"
+        field = "--handler" if override is not None else f"{pool.label}: spec.handler.{declared.path}"
         raise HandlerError(f"{field}: {error}") from error
-
-
-def locate(function: str, folder: Path) -> str:
-    """Return the name to load `function` by, so that a file in `folder` goes before all others of its name."""
-    module, _, name = function.rpartition(":")
-    if module.endswith(".py"):
-        return f"{folder / module}:{name}"
-    file = folder / Path(*module.split(".")).with_suffix(".py")
-    loaded = getattr(sys.modules.get(module), "__file__", None)
-    if loaded is not None and file.exists() and not file.samefile(loaded):
-        # Two folders with a handlers.py each: Python knows a module name once only, so take the file itself.
-        return f"{file}:{name}"
-    return function

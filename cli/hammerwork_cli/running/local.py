@@ -9,7 +9,9 @@ import uuid
 from typing import TYPE_CHECKING
 
 from hammerwork.errors import DatabaseError, DatabaseUnavailableError
-from hammerwork.worker import Worker, WorkerPool
+from hammerwork.working.pool import WorkerPool
+from hammerwork.working.settings import WorkerSettings
+from hammerwork.working.worker import Worker
 from hammerwork_cli.output.summary import BatchReport, Ending, RunReport, report_batch
 from hammerwork_cli.running.submitting import enqueue
 
@@ -153,10 +155,12 @@ class LocalRun:
 def build_worker(queue: JobQueue, manifest: PoolManifest, handler: Handler) -> Worker:
     """Return the worker that stands for all replicas of a pool."""
     spec = manifest.spec
-    return (
-        Worker(queue, spec.queue, handler, pool=f"{manifest.namespace}/{manifest.name}")
-        .with_concurrency(spec.concurrency)
-        .with_poll_interval(spec.poll_interval_milliseconds / 1000.0)
-        .with_batch_processing_enabled(spec.batch_processing)
-        .with_shutdown_grace_period(spec.shutdown_grace_period_seconds)
+    settings = WorkerSettings(
+        queue=spec.queue,
+        pool=f"{manifest.namespace}/{manifest.name}",
+        concurrency=spec.concurrency,
+        poll_interval_seconds=spec.poll_interval_milliseconds / 1000.0,
+        batch_processing=spec.batch_processing,
+        shutdown_grace_period_seconds=spec.shutdown_grace_period_seconds,
     )
+    return Worker.from_settings(queue, settings, handler)

@@ -14,7 +14,8 @@ from hammerwork import HammerworkError, JobQueue, UnsupportedDatabaseError
 from hammerwork.backends.mysql.options import connection_options as mysql_options
 from hammerwork.backends.postgres.options import connection_options as postgres_options
 from hammerwork.backends.urls import parse_url
-from hammerwork.processes import WorkerSettings
+from hammerwork.handlers import HandlerReference
+from hammerwork.working.settings import ProcessSettings
 
 SCHEMES = ["postgresql", "postgres", "mysql", "mariadb"]
 
@@ -134,7 +135,9 @@ def test_addresses_show_hosts_and_database_only() -> None:
 
 
 def test_settings_of_workers_do_not_show_the_url() -> None:
-    settings = WorkerSettings(database_url="postgresql://app:Geheim@h/db", queue="q", handler="m:f")
+    settings = ProcessSettings(
+        database_url="postgresql://app:Geheim@h/db", queue="q", handler=HandlerReference.from_text("m:f")
+    )
     assert "Geheim" not in f"{settings} {settings!r}"
 
 

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import pytest
 
-from hammerwork_worker import environment
-from hammerwork_worker.environment import SettingError, WorkerSettings, read_settings
+from hammerwork.handlers import HandlerReference, python
+from hammerwork.working import variables
+from hammerwork_worker.environment import ContainerSettings, SettingError, read_settings
+
+HANDLER = python.FUNCTION.variable
 
 NEEDED = {
-    environment.DATABASE_URL: "postgresql://user:secret@db/hammerwork",
-    environment.QUEUE: "email-queue",
-    environment.HANDLER: "welcome_emails:send_email",
+    variables.DATABASE_URL: "postgresql://user:secret@db/hammerwork",
+    variables.QUEUE: "email-queue",
+    HANDLER: "welcome_emails:send_email",
 }
 
 
 def test_what_is_not_set_has_the_documented_default() -> None:
-    assert read_settings(NEEDED) == WorkerSettings(
+    assert read_settings(NEEDED) == ContainerSettings(
         database_url="postgresql://user:secret@db/hammerwork",
         queue="email-queue",
-        handler="welcome_emails:send_email",
+        handler=HandlerReference.from_text("welcome_emails:send_email"),
         pool="",
-        pod_uid="",
+        instance="",
         pod_name="",
         concurrency=10,
         poll_interval_seconds=0.1,
@@ -36,24 +39,24 @@ def test_every_variable_is_read() -> None:
     settings = read_settings(
         {
             **NEEDED,
-            environment.POOL: "mailers",
-            environment.POD_UID: "0a1b",
-            environment.POD_NAME: "mailers-worker-1",
-            environment.CONCURRENCY: "25",
-            environment.POLL_INTERVAL_MILLISECONDS: "250",
-            environment.BATCH_PROCESSING: "false",
-            environment.SHUTDOWN_GRACE_PERIOD_SECONDS: "12.5",
-            environment.PORT: "9090",
-            environment.LOG_FORMAT: "json",
-            environment.LOG_LEVEL: "DEBUG",
+            variables.POOL: "mailers",
+            variables.POD_UID: "0a1b",
+            variables.POD_NAME: "mailers-worker-1",
+            variables.CONCURRENCY: "25",
+            variables.POLL_INTERVAL_MILLISECONDS: "250",
+            variables.BATCH_PROCESSING: "false",
+            variables.SHUTDOWN_GRACE_PERIOD_SECONDS: "12.5",
+            variables.PORT: "9090",
+            variables.LOG_FORMAT: "json",
+            variables.LOG_LEVEL: "DEBUG",
         }
     )
-    assert settings == WorkerSettings(
-        database_url=NEEDED[environment.DATABASE_URL],
+    assert settings == ContainerSettings(
+        database_url=NEEDED[variables.DATABASE_URL],
         queue="email-queue",
-        handler="welcome_emails:send_email",
+        handler=HandlerReference.from_text("welcome_emails:send_email"),
         pool="mailers",
-        pod_uid="0a1b",
+        instance="0a1b",
         pod_name="mailers-worker-1",
         concurrency=25,
         poll_interval_seconds=0.25,
@@ -76,24 +79,24 @@ def test_a_needed_variable_that_is_not_set_is_named(name: str, value: str | None
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        (environment.CONCURRENCY, "0", "'0', must be a whole number, 1 to 10,000"),
-        (environment.CONCURRENCY, "10001", "'10001', must be a whole number, 1 to 10,000"),
-        (environment.CONCURRENCY, "ten", "'ten', must be a whole number, 1 to 10,000"),
-        (environment.CONCURRENCY, "1.5", "'1.5', must be a whole number, 1 to 10,000"),
-        (environment.POLL_INTERVAL_MILLISECONDS, "0", "'0', must be a whole number, 1 to 3,600,000"),
-        (environment.PORT, "65536", "'65536', must be a whole number, 0 to 65,535"),
-        (environment.BATCH_PROCESSING, "yes", "'yes', must be true or false"),
-        (environment.BATCH_PROCESSING, "True", "'True', must be true or false"),
-        (environment.SHUTDOWN_GRACE_PERIOD_SECONDS, "-1", "'-1', must be a number of seconds, 0 to 86,400"),
-        (environment.SHUTDOWN_GRACE_PERIOD_SECONDS, "nan", "'nan', must be a number of seconds, 0 to 86,400"),
-        (environment.SHUTDOWN_GRACE_PERIOD_SECONDS, "long", "'long', must be a number of seconds, 0 to 86,400"),
-        (environment.LOG_FORMAT, "xml", "'xml', must be text or json"),
-        (environment.LOG_LEVEL, "loud", "'loud', must be DEBUG or INFO or WARNING or ERROR"),
-        (environment.HANDLER, "handlers", "'handlers', must be module:function or path/to/file.py:function"),
-        (environment.HANDLER, ":send", "':send', must be module:function or path/to/file.py:function"),
-        (environment.HANDLER, "mail:", "'mail:', must be module:function or path/to/file.py:function"),
+        (variables.CONCURRENCY, "0", "'0', must be a whole number, 1 to 10,000"),
+        (variables.CONCURRENCY, "10001", "'10001', must be a whole number, 1 to 10,000"),
+        (variables.CONCURRENCY, "ten", "'ten', must be a whole number, 1 to 10,000"),
+        (variables.CONCURRENCY, "1.5", "'1.5', must be a whole number, 1 to 10,000"),
+        (variables.POLL_INTERVAL_MILLISECONDS, "0", "'0', must be a whole number, 1 to 3,600,000"),
+        (variables.PORT, "65536", "'65536', must be a whole number, 0 to 65,535"),
+        (variables.BATCH_PROCESSING, "yes", "'yes', must be true or false"),
+        (variables.BATCH_PROCESSING, "True", "'True', must be true or false"),
+        (variables.SHUTDOWN_GRACE_PERIOD_SECONDS, "-1", "'-1', must be a number of seconds, 0 to 86,400"),
+        (variables.SHUTDOWN_GRACE_PERIOD_SECONDS, "nan", "'nan', must be a number of seconds, 0 to 86,400"),
+        (variables.SHUTDOWN_GRACE_PERIOD_SECONDS, "long", "'long', must be a number of seconds, 0 to 86,400"),
+        (variables.LOG_FORMAT, "xml", "'xml', must be text or json"),
+        (variables.LOG_LEVEL, "loud", "'loud', must be DEBUG or INFO or WARNING or ERROR"),
+        (HANDLER, "handlers", "'handlers', must be module:function or path/to/file.py:function"),
+        (HANDLER, ":send", "':send', must be module:function or path/to/file.py:function"),
+        (HANDLER, "mail:", "'mail:', must be module:function or path/to/file.py:function"),
         (
-            environment.QUEUE,
+            variables.QUEUE,
             "-email",
             "'-email', must be 1 to 63 letters, digits, '-', '_' or '.', with a letter or digit at both ends",
         ),

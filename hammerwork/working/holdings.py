@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
     from uuid import UUID
 
-    from hammerwork.claims import HeldClaim
+    from hammerwork.working.claims import HeldClaim
 
 CLAIM_AHEAD_SECONDS = 0.5
 """A claim takes about as many jobs as the worker finishes in this time, so that slow jobs spread over all workers."""

@@ -9,15 +9,15 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from hammerwork.calls import VALUES, in_context, whole
-from hammerwork.handlers import handler_name
-from hammerwork.seldom import Seldom
+from hammerwork.handlers.functions import handler_name
+from hammerwork.working.calls import VALUES, in_context, whole
+from hammerwork.working.seldom import Seldom
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextvars import Context
 
-    from hammerwork.handlers import Handler
+    from hammerwork.handlers.functions import Handler
 
 logger = logging.getLogger("hammerwork.worker")
 

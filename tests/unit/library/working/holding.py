@@ -6,7 +6,7 @@ import uuid
 
 from hammerwork import PartialFailureMode, Priority, RetryPolicy
 from hammerwork.backends.protocol import Claim
-from hammerwork.claims import HeldClaim
+from hammerwork.working.claims import HeldClaim
 
 
 def held(jobs: int, *, timeout_seconds: float | None = None) -> HeldClaim:

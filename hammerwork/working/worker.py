@@ -12,17 +12,19 @@ import msgspec
 
 from hammerwork.backends.protocol import WorkerRecord
 from hammerwork.errors import HammerworkError, IncompatibleDatabaseError
-from hammerwork.handlers import check_handler
-from hammerwork.holdings import CLAIM_AHEAD_SECONDS, Holdings
-from hammerwork.lanes import Lanes, WorkerStats
-from hammerwork.pulse import Pulse
-from hammerwork.pump import Pump
-from hammerwork.timing import LEASE_SECONDS, POLL_SECONDS
+from hammerwork.handlers.functions import check_handler
+from hammerwork.reports import WorkerStats
+from hammerwork.working.holdings import CLAIM_AHEAD_SECONDS, Holdings
+from hammerwork.working.lanes import Lanes
+from hammerwork.working.pulse import Pulse
+from hammerwork.working.pump import Pump
+from hammerwork.working.settings import DEFAULTS
 
 if TYPE_CHECKING:
     from hammerwork.backends.protocol import Heard
-    from hammerwork.handlers import Handler
+    from hammerwork.handlers.functions import Handler
     from hammerwork.queue import JobQueue
+    from hammerwork.working.settings import WorkerSettings
 
 logger = logging.getLogger("hammerwork.worker")
 
@@ -33,7 +35,7 @@ HELD_SECONDS = 600.0
 
 
 class Worker:
-    """Runs the jobs of one queue.
+    """Runs the jobs of one queue. What is not set has the default that `WorkerSettings` tells.
 
     Args:
         queue: Where the jobs are.
@@ -54,7 +56,7 @@ class Worker:
         *,
         pool: str = "",
         instance: str = "",
-        lease_seconds: float = LEASE_SECONDS,
+        lease_seconds: float = DEFAULTS.lease_seconds,
     ) -> None:
         if lease_seconds <= 0:
             raise ValueError(f"worker of queue {queue_name!r}: lease of {lease_seconds} s: must be more than 0")
@@ -66,9 +68,9 @@ class Worker:
         self._pool = pool
         self._instance = instance
         self._lease = lease_seconds
-        self._lane_count = 10
-        self._batch_processing = True
-        self._grace_period = 30.0
+        self._lane_count = DEFAULTS.concurrency
+        self._batch_processing = DEFAULTS.batch_processing
+        self._grace_period = DEFAULTS.shutdown_grace_period_seconds
         self._holdings = Holdings()
         self._lanes: Lanes | None = None
         self._stopping = asyncio.Event()
@@ -84,7 +86,7 @@ class Worker:
             queue_name=queue_name,
             wanted=self._wanted,
             notified=lambda: self._pulse.notified,
-            poll_interval=POLL_SECONDS,
+            poll_interval=DEFAULTS.poll_interval_seconds,
         )
         self._pulse = Pulse(
             queue.backend,
@@ -95,15 +97,33 @@ class Worker:
             outdated=self._outdate,
         )
 
+    @classmethod
+    def from_settings(cls, queue: JobQueue, settings: WorkerSettings, handler: Handler) -> Self:
+        """Return the worker that `settings` describe."""
+        worker = cls(
+            queue,
+            settings.queue,
+            handler,
+            pool=settings.pool,
+            instance=settings.instance,
+            lease_seconds=settings.lease_seconds,
+        )
+        return (
+            worker.with_concurrency(settings.concurrency)
+            .with_poll_interval(settings.poll_interval_seconds)
+            .with_batch_processing_enabled(settings.batch_processing)
+            .with_shutdown_grace_period(settings.shutdown_grace_period_seconds)
+        )
+
     def with_concurrency(self, lanes: int) -> Self:
-        """Run up to `lanes` jobs at a time (default 10)."""
+        """Run up to `lanes` jobs at a time."""
         if lanes < 1:
             raise ValueError(f"worker of queue {self.queue_name!r}: concurrency {lanes}: must be at least 1")
         self._lane_count = lanes
         return self
 
     def with_poll_interval(self, seconds: float) -> Self:
-        """Look for work this often while idle (default 0.1 s), where the database does not notify of new jobs.
+        """Look for work this often while idle, where the database does not notify of new jobs.
 
         Without work the interval grows, to a second at most, or stays as it is if it is longer than that.
         """
@@ -118,7 +138,7 @@ class Worker:
         return self
 
     def with_shutdown_grace_period(self, seconds: float) -> Self:
-        """Let running jobs go on this long after `stop` (default 30 s); then they are given back."""
+        """Let running jobs go on this long after `stop`; then they are given back."""
         self._grace_period = seconds
         return self
 
@@ -279,41 +299,3 @@ class Worker:
                 self._holdings.tell(held)
             self._holdings.changed.set()
             await asyncio.wait([pump], timeout=5)
-
-
-class WorkerPool:
-    """Several workers in one process."""
-
-    def __init__(self) -> None:
-        self._workers: list[Worker] = []
-
-    def add_worker(self, worker: Worker) -> Self:
-        """Add a worker; before `start`."""
-        self._workers.append(worker)
-        return self
-
-    async def start(self) -> None:
-        """Run all workers until `stop`.
-
-        Raises:
-            IncompatibleDatabaseError: Only newer versions may work on the database any more; all workers have stopped.
-        """
-        outdated: list[IncompatibleDatabaseError] = []
-
-        async def run(worker: Worker) -> None:
-            try:
-                await worker.run()
-            except IncompatibleDatabaseError as error:
-                outdated.append(error)
-                self.stop()
-
-        async with asyncio.TaskGroup() as group:
-            for worker in self._workers:
-                group.create_task(run(worker))
-        if outdated:
-            raise outdated[0]
-
-    def stop(self) -> None:
-        """Shut all workers down; `start` returns once they have finished."""
-        for worker in self._workers:
-            worker.stop()

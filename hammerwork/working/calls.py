@@ -9,13 +9,13 @@ from collections.abc import AsyncGenerator, Generator
 from typing import TYPE_CHECKING, Any
 
 from hammerwork.errors import JobFailedError, JobTimeoutError
-from hammerwork.handlers import handler_name
+from hammerwork.handlers.functions import handler_name
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from contextvars import Context
 
-    from hammerwork.handlers import Handler
+    from hammerwork.handlers.functions import Handler
 
 VALUES = frozenset({type(None), bool, int, float, str, bytes, list, tuple, dict, set})
 """Types of results that need no second look: nothing in them is to be awaited."""

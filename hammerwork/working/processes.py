@@ -6,11 +6,14 @@ import asyncio
 import contextlib
 import logging
 import sys
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from hammerwork.errors import EXIT_INCOMPATIBLE, IncompatibleDatabaseError
-from hammerwork.handlers import load_function
+
+if TYPE_CHECKING:
+    from hammerwork.working.settings import ProcessSettings
 
 logger = logging.getLogger("hammerwork.worker")
 
@@ -19,30 +22,10 @@ _LONG_ENOUGH_SECONDS = 60.0
 """A process that lived this long is restarted as quickly as the first time."""
 
 
-class WorkerSettings(msgspec.Struct, kw_only=True):
-    """What one worker process needs to know; travels to it as a line of JSON on its standard input."""
-
-    database_url: str
-    queue: str
-    handler: str
-    """``module:function`` or ``path/to/file.py:function``, see `hammerwork.handlers.load_function`."""
-    concurrency: int = 10
-    poll_interval: float = 0.1
-    batch_processing: bool = True
-    shutdown_grace_period: float = 30.0
-    pool: str = ""
-    instance: str = ""
-    log_level: str = "INFO"
-
-    def __repr__(self) -> str:
-        # Without the URL, which holds a password.
-        return f"WorkerSettings(queue={self.queue!r}, handler={self.handler!r})"
-
-
 class WorkerProcesses:
     """Runs workers of one queue in `processes` processes, until `stop`."""
 
-    def __init__(self, settings: WorkerSettings, *, processes: int) -> None:
+    def __init__(self, settings: ProcessSettings, *, processes: int) -> None:
         if processes < 1:
             raise ValueError(f"workers of queue {settings.queue!r}: {processes} processes: must be at least 1")
         self._settings = settings
@@ -61,7 +44,7 @@ class WorkerProcesses:
             HandlerError: The handler cannot be loaded; found out before any process is started.
             IncompatibleDatabaseError: Only newer versions may work on the database any more; all processes have ended.
         """
-        load_function(self._settings.handler)
+        self._settings.handler.load()
         async with asyncio.TaskGroup() as group:
             for number in range(self._processes):
                 group.create_task(self._supervise(number))
@@ -93,10 +76,11 @@ class WorkerProcesses:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), pause)
 
-    async def _run_once(self, settings: WorkerSettings) -> int:
-        # The settings hold the database's password: not for the command line, which everybody can read.
+    async def _run_once(self, settings: ProcessSettings) -> int:
+        # The settings hold the database's password. They travel as a line of JSON on standard input, not on the command
+        # line, which everybody can read.
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "hammerwork.worker_process", stdin=asyncio.subprocess.PIPE, start_new_session=True
+            sys.executable, "-m", "hammerwork.working", stdin=asyncio.subprocess.PIPE, start_new_session=True
         )
         ended = asyncio.create_task(process.wait())
         stopped = asyncio.create_task(self._stopping.wait())
@@ -108,7 +92,7 @@ class WorkerProcesses:
             await asyncio.wait({ended, stopped}, return_when=asyncio.FIRST_COMPLETED)
             if not ended.done():
                 process.terminate()
-                await asyncio.wait({ended}, timeout=settings.shutdown_grace_period + 15)
+                await asyncio.wait({ended}, timeout=settings.shutdown_grace_period_seconds + 15)
         finally:
             stopped.cancel()
             if not ended.done():

@@ -1,82 +1,53 @@
-"""How a user's code is found and called."""
+"""Handlers of kind `python`: a function of the user's code, in a module or a file."""
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import importlib
 import importlib.util
 import inspect
 import sys
-from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hammerwork.batch import Job
 from hammerwork.errors import HandlerError
+from hammerwork.handlers.functions import check_handler
+from hammerwork.handlers.kinds import Field, Kind
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from types import ModuleType
 
-Handler = Callable[[Job], Awaitable[Any]] | Callable[[Job], Any]
-"""An async function, run on the event loop, or a plain one, run in a thread. What it returns is ignored; what it raises
-fails the attempt, and `JobFailedError` fails the job for good."""
+    from hammerwork.handlers.functions import Handler
+
+FUNCTION = Field(
+    variable="HAMMERWORK_HANDLER",
+    purpose="the function to run on each job",
+    allowed="module:function or path/to/file.py:function",
+    pattern=r"^[^\s:]+:[A-Za-z_][A-Za-z0-9_.]*$",
+)
 
 
-BatchHandler = Callable[[list[Job]], Awaitable[Sequence[BaseException | None] | None]]
-"""As a handler, but called with all jobs of a claim. It returns None when all succeeded, else a list that has, for each
-job, None or the exception that says why it failed. When it raises, all of them have failed."""
+def load(fields: Mapping[str, str], folder: Path | None) -> Handler:
+    """Return the function that the field `function` names."""
+    function = fields["function"]
+    return load_function(function if folder is None else _locate(function, folder))
 
 
-def batch_handler(function: Any) -> Handler:
-    """Mark a function, async or plain, as one that takes a list of jobs; see `BatchHandler`. Also a decorator."""
-    function.hammerwork_batch_handler = True
-    return function  # type: ignore[no-any-return]
+KIND = Kind(name="python", fields={"function": FUNCTION}, load=load)
 
 
-def is_batch_handler(handler: object) -> bool:
-    """Whether the handler was marked with `batch_handler`."""
-    return bool(getattr(handler, "hammerwork_batch_handler", False))
-
-
-def is_async(handler: object) -> bool:
-    """Whether calling the handler gives a coroutine."""
-    return inspect.iscoroutinefunction(_function(handler))
-
-
-def handler_name(handler: object) -> str:
-    """Return what messages call the handler: its module and name, for an object those of its class."""
-    while isinstance(handler, functools.partial):
-        handler = handler.func
-    named = handler if hasattr(handler, "__qualname__") else type(handler)
-    return f"{getattr(named, '__module__', None) or '?'}:{getattr(named, '__qualname__', '?')}"
-
-
-def check_handler(handler: object, name: str | None = None) -> None:
-    """Refuse what looks as if it ran when it is called, and does not.
-
-    Args:
-        handler: Function, method, `functools.partial`, or object that can be called.
-        name: What the message calls it; by default its module and name.
-
-    Raises:
-        HandlerError: It holds a ``yield``, so that a call only makes a generator.
-    """
-    function = _function(handler)
-    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-        raise HandlerError(
-            f"handler {name or handler_name(handler)!r}: it has a 'yield' in it, so a call would make a generator and "
-            "run nothing; take the 'yield' out"
-        )
-
-
-def _function(handler: object) -> object:
-    """Return the function whose code runs when the handler is called, as far as that can be seen."""
-    while isinstance(handler, functools.partial):
-        handler = handler.func
-    if inspect.isroutine(handler) or inspect.isclass(handler):
-        return handler
-    return getattr(type(handler), "__call__", handler)  # noqa: B004 (not whether, but which)
+def _locate(function: str, folder: Path) -> str:
+    """Return the name to load `function` by, so that a file in `folder` goes before all others of its name."""
+    module, _, name = function.rpartition(":")
+    if module.endswith(".py"):
+        return f"{folder / module}:{name}"
+    file = folder / Path(*module.split(".")).with_suffix(".py")
+    loaded = getattr(sys.modules.get(module), "__file__", None)
+    if loaded is not None and file.exists() and not file.samefile(loaded):
+        # Two folders with a handlers.py each: Python knows a module name once only, so take the file itself.
+        return f"{file}:{name}"
+    return function
 
 
 def load_function(spec: str) -> Handler:
@@ -87,7 +58,7 @@ def load_function(spec: str) -> Handler:
     """
     place, separator, name = spec.rpartition(":")
     if not (separator and place and name):
-        raise HandlerError(f"handler {spec!r}: must be module:function or path/to/file.py:function")
+        raise HandlerError(f"handler {spec!r}: must be {FUNCTION.allowed}")
     target: Any = _import_file(spec, Path(place)) if place.endswith(".py") else _import_module(spec, place)
     for part in name.split("."):
         if not hasattr(target, part):

@@ -1,4 +1,4 @@
-"""One of several worker processes: a program, started by `hammerwork.processes` with its settings on standard input."""
+"""One of several worker processes: the program that `processes` starts, with its settings on standard input."""
 
 from __future__ import annotations
 
@@ -11,33 +11,26 @@ import sys
 import msgspec
 
 from hammerwork.errors import EXIT_INCOMPATIBLE, HandlerError, IncompatibleDatabaseError
-from hammerwork.handlers import load_function
-from hammerwork.processes import WorkerSettings
 from hammerwork.queue import JobQueue
 from hammerwork.service.ending import leave_threads_behind
 from hammerwork.service.loop import run
-from hammerwork.threads import any_left
-from hammerwork.worker import Worker
+from hammerwork.working.settings import ProcessSettings
+from hammerwork.working.threads import any_left
+from hammerwork.working.worker import Worker
 
 logger = logging.getLogger("hammerwork.worker")
 
 
-async def run_worker(settings: WorkerSettings, parent: int) -> None:
+async def run_worker(settings: ProcessSettings, parent: int) -> None:
     """Run one worker in this process until SIGTERM or SIGINT, or until the pipe `parent` ends with the parent process.
 
     Raises:
         HandlerError: The handler cannot be loaded.
         IncompatibleDatabaseError: Only newer versions may work on the database.
     """
-    handler = load_function(settings.handler)
+    handler = settings.handler.load()
     async with await JobQueue.connect(settings.database_url) as queue:
-        worker = (
-            Worker(queue, settings.queue, handler, pool=settings.pool, instance=settings.instance)
-            .with_concurrency(settings.concurrency)
-            .with_poll_interval(settings.poll_interval)
-            .with_batch_processing_enabled(settings.batch_processing)
-            .with_shutdown_grace_period(settings.shutdown_grace_period)
-        )
+        worker = Worker.from_settings(queue, settings, handler)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, worker.stop)
@@ -60,7 +53,7 @@ def _keep_standard_input() -> int:
 
 
 def _main() -> int:
-    settings = msgspec.json.decode(sys.stdin.buffer.readline(), type=WorkerSettings)
+    settings = msgspec.json.decode(sys.stdin.buffer.readline(), type=ProcessSettings)
     parent = _keep_standard_input()
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(process)d %(message)s")
     code = 0

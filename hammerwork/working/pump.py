@@ -8,22 +8,22 @@ import time
 from typing import TYPE_CHECKING
 
 from hammerwork.backends.protocol import Settled, Settlement
-from hammerwork.claims import HeldClaim
 from hammerwork.errors import (
     DatabaseRefusedError,
     DatabaseUnavailableError,
     HammerworkError,
     IncompatibleDatabaseError,
 )
-from hammerwork.holdings import MAX_CLAIM_JOBS
 from hammerwork.timing import BACKOFF_SECONDS, EXCHANGE_SECONDS, IDLE_POLL_SECONDS, backoff
+from hammerwork.working.claims import HeldClaim
+from hammerwork.working.holdings import MAX_CLAIM_JOBS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from uuid import UUID
 
     from hammerwork.backends.protocol import Backend, Exchange
-    from hammerwork.holdings import Holdings
+    from hammerwork.working.holdings import Holdings
 
 logger = logging.getLogger("hammerwork.worker")
 

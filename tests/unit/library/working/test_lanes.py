@@ -7,9 +7,9 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from hammerwork.holdings import Holdings
-from hammerwork.lanes import Lanes
-from tests.unit.library.holding import held
+from hammerwork.working.holdings import Holdings
+from hammerwork.working.lanes import Lanes
+from tests.unit.library.working.holding import held
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from hammerwork.holdings import MAX_CLAIM_JOBS, Holdings
-from tests.unit.library.holding import held
+from hammerwork.working.holdings import MAX_CLAIM_JOBS, Holdings
+from tests.unit.library.working.holding import held
 
 
 @pytest.mark.parametrize(

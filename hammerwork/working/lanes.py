@@ -10,22 +10,21 @@ from contextvars import copy_context
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from hammerwork.batch import Job, PartialFailureMode
-from hammerwork.calls import VALUES, in_context, timed, whole
 from hammerwork.errors import HandlerError
-from hammerwork.handlers import handler_name, is_async, is_batch_handler
-from hammerwork.seldom import Seldom
-from hammerwork.threads import HandlerThreads
-from hammerwork.turns import HELD_SECONDS, Turns
+from hammerwork.handlers.functions import handler_name, is_async, is_batch_handler
+from hammerwork.reports import WorkerStats
+from hammerwork.working.calls import VALUES, in_context, timed, whole
+from hammerwork.working.seldom import Seldom
+from hammerwork.working.threads import HandlerThreads
+from hammerwork.working.turns import HELD_SECONDS, Turns
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from hammerwork.claims import HeldClaim
-    from hammerwork.handlers import Handler
-    from hammerwork.holdings import Holdings
+    from hammerwork.handlers.functions import Handler
+    from hammerwork.working.claims import HeldClaim
+    from hammerwork.working.holdings import Holdings
 
 logger = logging.getLogger("hammerwork.worker")
 
@@ -33,26 +32,6 @@ SLICE_SECONDS = 0.001
 """Handlers that never wait must let the event loop turn this often, so that the next claim is fetched meanwhile."""
 TOLD_SECONDS = 1.0
 """An async handler that keeps the event loop from turning for this long is named in the log."""
-
-
-class WorkerStats(msgspec.Struct):
-    """What a worker has done since it started. It counts attempts: a job that was retried counts more than once."""
-
-    jobs_processed: int = 0
-    jobs_completed: int = 0
-    jobs_failed: int = 0
-    """Attempts that failed, those that are tried again included."""
-    busy_seconds: float = 0.0
-    """Time spent in the handler, added up over all lanes."""
-
-    @property
-    def average_processing_time_ms(self) -> float:
-        """Mean duration of an attempt in milliseconds; 0 before the first one has ended."""
-        return self.busy_seconds * 1000 / self.jobs_processed if self.jobs_processed else 0.0
-
-    def success_rate(self) -> float:
-        """Completed ÷ processed, from 0 to 1; 1 while nothing has been processed."""
-        return self.jobs_completed / self.jobs_processed if self.jobs_processed else 1.0
 
 
 class Lanes:

@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from hammerwork import JobFailedError, PartialFailureMode, Priority, RetryPolicy, RetryStrategy
 from hammerwork.backends.protocol import Claim
-from hammerwork.claims import MAX_MESSAGE_BYTES, MAX_TRACEBACK_BYTES, HeldClaim
+from hammerwork.working.claims import MAX_MESSAGE_BYTES, MAX_TRACEBACK_BYTES, HeldClaim
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -1,0 +1,86 @@
+"""Handlers, which run the jobs: a file for each kind, and the list of the kinds.
+
+A kind is added in three places: a struct in the operator's API (``spec.handler`` of a WorkerPool), a file here that has
+a `Kind`, and a row in `KINDS`. Image and command line ask the list; what they pass on is a `HandlerReference`.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Self
+
+import msgspec
+
+from hammerwork.errors import HandlerError
+from hammerwork.handlers import python
+from hammerwork.handlers.functions import BatchHandler, Handler, batch_handler
+from hammerwork.handlers.kinds import Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+__all__ = ["KINDS", "BatchHandler", "Handler", "HandlerReference", "Kind", "allowed_texts", "batch_handler"]
+
+KINDS: tuple[Kind, ...] = (python.KIND,)
+
+
+class HandlerReference(msgspec.Struct, frozen=True):
+    """A handler by what a manifest, the environment or an option says of it."""
+
+    kind: str
+    fields: dict[str, str]
+    """Texts, by the names in `Kind.fields`."""
+
+    @classmethod
+    def from_text(cls, text: str) -> Self:
+        """Return the handler that an option names: of the first kind that knows such texts, else of the first one."""
+        for kind in KINDS:
+            if re.fullmatch(kind.fields[kind.main].pattern, text):
+                return cls(kind.name, {kind.main: text})
+        return cls(KINDS[0].name, {KINDS[0].main: text})  # whose `load` says what is wrong with it
+
+    @classmethod
+    def from_manifest(cls, spec: Mapping[str, Mapping[str, Any]]) -> Self:
+        """Return the handler of ``spec.handler`` of a WorkerPool, e.g. ``{"python": {"function": "handlers:run"}}``.
+
+        What is no text, such as a list, is passed on as JSON.
+        """
+        ((kind, fields),) = spec.items()
+        texts = {
+            name: value if isinstance(value, str) else msgspec.json.encode(value).decode()
+            for name, value in fields.items()
+        }
+        return cls(kind, texts)
+
+    def environment(self) -> dict[str, str]:
+        """Return the variables that tell a worker's container of the handler."""
+        known = self._kind().fields
+        return {known[name].variable: text for name, text in self.fields.items()}
+
+    @property
+    def path(self) -> str:
+        """Where a manifest says what runs, below ``spec.handler``, e.g. ``python.function``."""
+        return f"{self.kind}.{self._kind().main}"
+
+    def load(self, folder: Path | None = None) -> Handler:
+        """Return the handler.
+
+        Args:
+            folder: Where to look first for what it names.
+
+        Raises:
+            HandlerError: It cannot be loaded.
+        """
+        return self._kind().load(self.fields, folder)
+
+    def _kind(self) -> Kind:
+        for kind in KINDS:
+            if kind.name == self.kind:
+                return kind
+        raise HandlerError(f"handler of kind {self.kind!r}: must be {' or '.join(kind.name for kind in KINDS)}")
+
+
+def allowed_texts() -> str:
+    """Return what an option may name a handler by; see `HandlerReference.from_text`."""
+    return " or ".join(kind.fields[kind.main].allowed for kind in KINDS)
