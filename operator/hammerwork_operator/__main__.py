@@ -9,8 +9,9 @@ import sys
 from kubernetes.aio.config import ConfigException
 
 from hammerwork.service import logs, loop
+from hammerwork.service.environment import SettingError
 from hammerwork_operator.api import names
-from hammerwork_operator.config import Config, ConfigError
+from hammerwork_operator.config import Config
 from hammerwork_operator.process import OperatorProcess
 
 _HELP = f"""\
@@ -37,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
         config = Config.from_environment(os.environ)
         logs.configure(config.log_level, config.log_format)
         loop.run(OperatorProcess(config).run())
-    except (ConfigError, ConfigException) as error:
+    except (SettingError, ConfigException) as error:
         sys.stderr.write(f"hammerwork-operator: {error}\n")
         return 2
     return 0

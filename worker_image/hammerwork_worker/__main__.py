@@ -24,10 +24,11 @@ from hammerwork.errors import EXIT_INCOMPATIBLE
 from hammerwork.handlers import KINDS
 from hammerwork.service import logs, loop
 from hammerwork.service.ending import leave_threads_behind
+from hammerwork.service.environment import SettingError
 from hammerwork.working import variables
 from hammerwork.working.init import leave_init_behind
 from hammerwork.working.threads import any_left
-from hammerwork_worker.environment import DEFAULTS, SettingError, read_settings
+from hammerwork_worker.environment import DEFAULTS, read_settings
 from hammerwork_worker.web import Probes, ProbeServer
 
 if TYPE_CHECKING:
