@@ -25,11 +25,12 @@ from hammerwork.handlers import KINDS
 from hammerwork.service import logs, loop
 from hammerwork.service.ending import leave_threads_behind
 from hammerwork.service.environment import SettingError
+from hammerwork.service.probes import ProbeServer, ProbeThread
 from hammerwork.working import variables
 from hammerwork.working.init import leave_init_behind
 from hammerwork.working.threads import any_left
 from hammerwork_worker.environment import DEFAULTS, read_settings
-from hammerwork_worker.web import Probes, ProbeServer
+from hammerwork_worker.metrics import WorkerState
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
@@ -117,10 +118,10 @@ async def _work(settings: ContainerSettings, handler: Handler) -> int:
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, _on_signal, number, stopping)
-    probes = Probes(settings.queue, settings.pool)
-    server = ProbeServer(probes, settings.port)
+    state = WorkerState(settings.queue, settings.pool)
+    probes = ProbeThread(ProbeServer(settings.port, state.registry, ready=state.not_ready, healthy=state.unhealthy))
     try:
-        port = server.start()
+        port = probes.start()
     except OSError as error:
         log.error("%s: %d cannot be served: %s", variables.PORT, settings.port, error)  # noqa: TRY400
         return EXIT_BAD_CONFIGURATION
@@ -130,7 +131,7 @@ async def _work(settings: ContainerSettings, handler: Handler) -> int:
         if queue is not None:
             async with queue:
                 worker = Worker.from_settings(queue, settings, handler)
-                probes.worker = worker
+                state.worker = worker
                 log.info("working on queue %s with %d lanes", settings.queue, settings.concurrency)
                 await _run_worker(worker, stopping)
     except IncompatibleDatabaseError as error:
@@ -140,7 +141,7 @@ async def _work(settings: ContainerSettings, handler: Handler) -> int:
         log.error("%s: %s", variables.DATABASE_URL, error)  # noqa: TRY400
         return EXIT_BAD_CONFIGURATION
     finally:
-        server.stop()
+        probes.stop()
     log.info("stopped")
     return EXIT_CLEAN
 
