@@ -11,6 +11,8 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
+from hammerwork.timing import STUCK_SECONDS
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -33,7 +35,7 @@ class Probes:
         """Answer 200 while the worker's loop moves; that this is answered at all shows that the process lives."""
         if self.worker is None or self.worker.healthy:
             return web.Response(text="ok\n")
-        return web.Response(status=503, text="the worker's loop has not moved for 15 s\n")
+        return web.Response(status=503, text=f"the worker's loop has not moved for {STUCK_SECONDS:.0f} s\n")
 
     async def readyz(self, _request: web.Request) -> web.Response:
         """Answer 200 while the database can be reached."""

@@ -16,7 +16,7 @@ from hammerwork.backends.postgres.options import Options, connection_options
 from hammerwork.backends.postgres.refusals import OUTDATED, is_read_only, translated
 from hammerwork.backends.urls import parse_url
 from hammerwork.errors import DatabaseUnavailableError, UnsupportedDatabaseError
-from hammerwork.timing import STATEMENT_SECONDS
+from hammerwork.timing import CANCEL_SECONDS, CLOSE_SECONDS, STATEMENT_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -27,11 +27,6 @@ _LOGGER = logging.getLogger(__name__)
 
 ABANDONED_SECONDS = 30.0
 """The server rolls a transaction back whose client has been silent for this long between two statements."""
-
-CANCEL_SECONDS = 3.0
-"""How long a server has to confirm that it has ended a statement; then the connection is dropped all the same."""
-
-_CLOSE_SECONDS = 5.0
 
 _TRANSACTION = """
 SET LOCAL idle_in_transaction_session_timeout = {milliseconds:d};
@@ -105,7 +100,7 @@ class Database:
     async def close(self) -> None:
         """Close all connections, those in use after a few seconds by force."""
         try:
-            async with asyncio.timeout(_CLOSE_SECONDS):
+            async with asyncio.timeout(CLOSE_SECONDS):
                 await self._pool.close()
         except Exception:  # noqa: BLE001 (whatever the driver says: nobody needs the connections any more)
             self._pool.terminate()
