@@ -37,8 +37,9 @@ class PgbouncerServer:
 
     family = "postgresql"
 
-    def __init__(self, folder: Path, behind: PostgresServer) -> None:
+    def __init__(self, folder: Path, behind: PostgresServer, settings: dict[str, str] | None = None) -> None:
         self.folder = folder
+        self._settings = {**_SETTINGS, **(settings or {})}
         self.port = free_port()
         self._behind = behind
         self._installation = reachable(debian.unpacked(SUITE, PACKAGE, SERIES), _PARTS, folder)
@@ -47,7 +48,7 @@ class PgbouncerServer:
     def create(self) -> None:
         """Write the configuration."""
         (self.folder / "users").write_text('"postgres" ""\n')
-        settings = {**_SETTINGS, "listen_port": str(self.port), "auth_file": f"{self.folder}/users"}
+        settings = {**self._settings, "listen_port": str(self.port), "auth_file": f"{self.folder}/users"}
         (self.folder / "pgbouncer.ini").write_text(
             f"[databases]\n* = host=127.0.0.1 port={self._behind.port}\n"
             "[pgbouncer]\n" + "".join(f"{name} = {value}\n" for name, value in settings.items())
@@ -69,14 +70,14 @@ class PgbouncerServer:
 
 
 @contextlib.contextmanager
-def pgbouncer_server(behind: PostgresServer) -> Iterator[PgbouncerServer]:
+def pgbouncer_server(behind: PostgresServer, settings: dict[str, str] | None = None) -> Iterator[PgbouncerServer]:
     """Run PgBouncer for the duration of a block.
 
     Raises:
         UnavailableServerError: It cannot be had on this machine.
     """
     with temporary_folder("pgbouncer") as folder:
-        server = PgbouncerServer(folder, behind)
+        server = PgbouncerServer(folder, behind, settings)
         server.create()
         server.start()
         try:
