@@ -30,6 +30,8 @@ async def test_a_worker_process_has_two_sessions_idle_or_busy(queue: JobQueue, s
     async with await JobQueue.connect(database_url, max_connections=1) as user:
         await user.ping()
         others = set(await sql.connections())
+        if not others:
+            pytest.skip("there is a pool of sessions before the server, which shows its own")
 
         async def sessions() -> int:
             return len(set(await sql.connections()) - others)
