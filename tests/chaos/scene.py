@@ -20,12 +20,12 @@ from hammerwork.errors import BatchNotFoundError, DatabaseUnavailableError, Hamm
 from tests.chaos.enqueuer import enqueue, enqueue_killed, enqueue_twice, until_available
 from tests.chaos.evidence import Evidence, Halt, Sighting, Trouble
 from tests.chaos.ledger import read_ledger
-from tests.chaos.network import Network
 from tests.chaos.places import Place
 from tests.chaos.plan import Chaos, Enqueue
 from tests.chaos.servers import server
 from tests.chaos.verdict import judge
 from tests.harness.observing import all_jobs, sql
+from tests.harness.proxy import Proxy
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -65,7 +65,7 @@ class Scene:
         self._troubles: list[Trouble] = []
         self._halts: list[Halt] = []
         self._places: list[Place] = []
-        self._network = Network(target.port)
+        self._network = Proxy(target.port)
         self._down = asyncio.Lock()
         """Held while the server is not up, or forgets."""
         self._forgetting = False
@@ -217,7 +217,7 @@ class Scene:
             finally:
                 self._network.deliver()
         else:
-            self._network.silence()
+            self._network.strand()
 
     async def _hold_snapshot(self, seconds: float) -> None:
         begin = (

@@ -16,8 +16,8 @@ import pytest
 from hammerwork import BatchState, Job, JobBatch, JobQueue, JobStatus, PartialFailureMode, Worker
 from hammerwork.backends import upkeep
 from hammerwork.backends.protocol import Settled
-from tests.database.steered import SteeredWorker, run_of
 from tests.harness.observing import DEADLINE_SECONDS, all_jobs, eventually, finished, happens, running
+from tests.harness.steered import SteeredWorker, run_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence

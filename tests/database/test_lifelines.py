@@ -13,8 +13,8 @@ import pytest
 
 from hammerwork import BatchState, Job, JobBatch, Worker
 from hammerwork.backends.protocol import Settled, WorkerRecord
-from tests.database.steered import SteeredWorker, run_of
 from tests.harness.observing import DEADLINE_SECONDS, eventually, finished, happens, running
+from tests.harness.steered import SteeredWorker, run_of
 
 if TYPE_CHECKING:
     from uuid import UUID

@@ -38,10 +38,10 @@ from hammerwork.backends.mysql.statements import literal
 from hammerwork.backends.mysql.storing import insert_texts
 from hammerwork.backends.protocol import Failure, Settled, Settlement
 from hammerwork.backends.slices import Slice
-from tests.database.steered import SteeredWorker, run_of
 from tests.harness import observing
 from tests.harness.observing import all_jobs, eventually, finished, running
 from tests.harness.servers.mariadb import mariadb_server
+from tests.harness.steered import SteeredWorker, run_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

@@ -10,8 +10,8 @@ import pytest
 
 from hammerwork import Job, JobBatch, RetryPolicy, RetryStrategy
 from hammerwork.backends.upkeep import CLAIMS_PER_NOTICE
-from tests.database.steered import SteeredWorker
 from tests.harness.observing import happens, only_postgres
+from tests.harness.steered import SteeredWorker
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from hammerwork import BatchState, DatabaseUnavailableError, Job, JobBatch, JobQueue, RetryPolicy, RetryStrategy, Worker
-from tests.database.proxy import proxy
-from tests.database.steered import SteeredWorker, run_of
 from tests.harness import observing
 from tests.harness.observing import DEADLINE_SECONDS, all_jobs, eventually, finished, happens, running
+from tests.harness.proxy import proxy
 from tests.harness.servers.mariadb import mariadb_server
 from tests.harness.servers.postgres import postgres_server
+from tests.harness.steered import SteeredWorker, run_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

@@ -21,8 +21,8 @@ from hammerwork import (
     RetryStrategy,
 )
 from hammerwork.backends.protocol import Settled
-from tests.database.steered import SteeredWorker, run_of
 from tests.harness.observing import all_jobs
+from tests.harness.steered import SteeredWorker, run_of
 
 if TYPE_CHECKING:
     from uuid import UUID

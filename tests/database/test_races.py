@@ -6,8 +6,8 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from hammerwork import BatchState, Job, JobBatch, Worker
-from tests.database.steered import SteeredWorker
 from tests.harness.observing import DEADLINE_SECONDS, finished, running
+from tests.harness.steered import SteeredWorker
 
 if TYPE_CHECKING:
     from hammerwork import JobQueue

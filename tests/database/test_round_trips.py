@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from hammerwork import Job, JobBatch, JobQueue
-from tests.database.proxy import proxy
-from tests.database.steered import SteeredWorker
+from tests.harness.proxy import proxy
+from tests.harness.steered import SteeredWorker
 
 if TYPE_CHECKING:
     from tests.harness.observing import Sql

@@ -20,8 +20,8 @@ from hammerwork import (
     Worker,
 )
 from hammerwork.backends.upkeep import UNFINISHED_BATCHES
-from tests.database.steered import SteeredWorker, run_of
 from tests.harness.observing import all_jobs, finished, running
+from tests.harness.steered import SteeredWorker, run_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -22,8 +22,8 @@ from hammerwork import (
     RetryStrategy,
     Worker,
 )
-from tests.database.steered import SteeredWorker
 from tests.harness.observing import all_jobs, eventually, finished, happens, running
+from tests.harness.steered import SteeredWorker
 
 if TYPE_CHECKING:
     from uuid import UUID

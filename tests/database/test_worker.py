@@ -26,8 +26,8 @@ from hammerwork import (
     batch_handler,
 )
 from hammerwork.pump import FEW_JOBS
-from tests.database.steered import SteeredWorker
 from tests.harness.observing import DEADLINE_SECONDS, all_jobs, eventually, finished, happens, only_postgres, running
+from tests.harness.steered import SteeredWorker
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
