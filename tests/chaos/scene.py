@@ -76,7 +76,7 @@ class Scene:
 
     async def run(self, drain_seconds: float) -> Report:
         """Carry the plan out, wait until all batches have finished, and judge."""
-        async with sql(self._target.url(self._target.port)) as connection:
+        async with sql(self._target.url()) as connection:
             await connection.run(f"CREATE DATABASE {_DATABASE}")
         async with self._network, await JobQueue.connect(self._direct) as queue:
             await queue.create_tables()
@@ -114,11 +114,11 @@ class Scene:
 
     @property
     def _direct(self) -> str:
-        return self._target.url(self._target.port, _DATABASE)
+        return self._target.url(_DATABASE)
 
     @property
     def _proxied(self) -> str:
-        return self._target.url(self._network.port, _DATABASE)
+        return self._network.through(self._direct)
 
     async def _drama(self, queue: JobQueue) -> None:
         async with asyncio.TaskGroup() as group:
@@ -196,14 +196,14 @@ class Scene:
                 self._forgetting = True
                 await self._target.forget()
                 await asyncio.sleep(act.seconds)
-                await asyncio.to_thread(self._target.stop, crash=True)
+                await asyncio.to_thread(self._target.stop, "immediate")
                 self._crashed_forgetting += 1
                 await asyncio.to_thread(self._target.start)
                 await self._target.remember()
                 self._forgetting = False
         elif act.chaos in {Chaos.RESTART, Chaos.CRASH}:
             async with self._down:
-                await asyncio.to_thread(self._target.stop, crash=act.chaos is Chaos.CRASH)
+                await asyncio.to_thread(self._target.stop, "immediate" if act.chaos is Chaos.CRASH else "fast")
                 try:
                     await asyncio.sleep(act.seconds)
                 finally:

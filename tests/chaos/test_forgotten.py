@@ -42,7 +42,7 @@ async def forgetting(target: Server) -> AsyncIterator[None]:
     """Let a server lose at the end of the block what it has committed in it."""
     await target.forget()
     yield
-    await asyncio.to_thread(target.stop, crash=True)
+    await asyncio.to_thread(target.stop, "immediate")
     await asyncio.to_thread(target.start)
     await target.remember()
 

@@ -60,6 +60,12 @@ class Proxy:
             task.cancel()
         await asyncio.gather(*self._serving, return_exceptions=True)
 
+    def through(self, url: str) -> str:
+        """Return the URL that leads to the same database by way of this proxy."""
+        parts = urlsplit(url)
+        user, at, _ = parts.netloc.rpartition("@")
+        return parts._replace(netloc=f"{user}{at}127.0.0.1:{self.port}").geturl()
+
     def cut(self) -> None:
         """Break the present connections."""
         for link in tuple(self._links):
@@ -138,6 +144,5 @@ async def proxy(url: str) -> AsyncIterator[tuple[Proxy, str]]:
     parts = urlsplit(url)
     assert parts.hostname is not None
     assert parts.port is not None
-    user, at, _ = parts.netloc.rpartition("@")
     async with Proxy(parts.port, parts.hostname) as relay:
-        yield relay, parts._replace(netloc=f"{user}{at}127.0.0.1:{relay.port}").geturl()
+        yield relay, relay.through(url)
