@@ -19,11 +19,11 @@ from hammerwork import JobQueue, JobStatus
 from hammerwork.errors import BatchNotFoundError, DatabaseUnavailableError, HammerworkError
 from tests.chaos.enqueuer import enqueue, enqueue_killed, enqueue_twice, until_available
 from tests.chaos.evidence import Evidence, Halt, Sighting, Trouble
-from tests.chaos.ledger import read_ledger
 from tests.chaos.places import Place
 from tests.chaos.plan import Chaos, Enqueue
 from tests.chaos.servers import server
 from tests.chaos.verdict import judge
+from tests.harness.ledger import read_ledger
 from tests.harness.observing import all_jobs, sql
 from tests.harness.proxy import Proxy
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import re
 import subprocess
@@ -38,7 +39,8 @@ from hammerwork.backends.mysql.statements import literal
 from hammerwork.backends.mysql.storing import insert_texts
 from hammerwork.backends.protocol import Failure, Settled, Settlement
 from hammerwork.backends.slices import Slice
-from tests.harness import observing
+from tests.harness import batches, observing
+from tests.harness.batches import numbered
 from tests.harness.observing import all_jobs, eventually, finished, running
 from tests.harness.servers.mariadb import mariadb_server
 from tests.harness.steered import SteeredWorker, run_of
@@ -51,6 +53,7 @@ if TYPE_CHECKING:
     from tests.harness.servers import Server
     from tests.harness.servers.mariadb import MariadbServer
 
+batch = functools.partial(batches.batch, payload=numbered)
 NASTY = [
     "",
     "'",
@@ -95,10 +98,6 @@ async def transaction(url: str) -> AsyncIterator[Any]:
 def database_of(queue: JobQueue) -> Database:
     database: Database = queue.backend._database  # type: ignore[attr-defined]
     return database
-
-
-def batch(count: int, name: str = "mail") -> JobBatch:
-    return JobBatch(name).with_jobs(Job("q", {"n": n}) for n in range(count))
 
 
 async def status_of(sql: Sql, variable: str) -> int:

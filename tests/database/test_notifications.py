@@ -10,6 +10,7 @@ import pytest
 
 from hammerwork import Job, JobBatch, RetryPolicy, RetryStrategy
 from hammerwork.backends.upkeep import CLAIMS_PER_NOTICE
+from tests.harness.batches import AT_ONCE, batch
 from tests.harness.observing import happens, only_postgres
 from tests.harness.steered import SteeredWorker
 
@@ -22,12 +23,7 @@ if TYPE_CHECKING:
 
 pytestmark = [only_postgres, pytest.mark.usefixtures("notifications")]
 
-AT_ONCE = RetryPolicy(strategy=RetryStrategy.FIXED, initial_seconds=0, max_seconds=0)
 LATER = RetryPolicy(strategy=RetryStrategy.FIXED, initial_seconds=3_600, max_seconds=3_600)
-
-
-def batch(count: int = 4) -> JobBatch:
-    return JobBatch("mail").with_jobs(Job("q", n) for n in range(count))
 
 
 class Listener:
@@ -68,7 +64,7 @@ async def failed(queue: JobQueue, count: int = 4) -> UUID:
 
 
 async def test_outcomes_that_make_jobs_ready(queue: JobQueue) -> None:
-    await queue.enqueue_batch(batch().with_retry_policy(AT_ONCE))
+    await queue.enqueue_batch(batch(4).with_retry_policy(AT_ONCE))
     worker = SteeredWorker(queue)
     await worker.register()
     async with listening(queue) as listener:
@@ -80,7 +76,7 @@ async def test_outcomes_that_make_jobs_ready(queue: JobQueue) -> None:
 
 
 async def test_retries_that_are_due(queue: JobQueue, sql: Sql) -> None:
-    await queue.enqueue_batch(batch().with_retry_policy(LATER))
+    await queue.enqueue_batch(batch(4).with_retry_policy(LATER))
     worker = SteeredWorker(queue)
     await worker.register()
     await worker.end(await worker.take(), failing=[1])
@@ -91,7 +87,7 @@ async def test_retries_that_are_due(queue: JobQueue, sql: Sql) -> None:
 
 
 async def test_what_users_do(queue: JobQueue) -> None:
-    suspended = await queue.enqueue_batch(batch().with_suspended(suspended=True))
+    suspended = await queue.enqueue_batch(batch(4).with_suspended(suspended=True))
     ended = await failed(queue)
     await SteeredWorker(queue).register()
     await queue.pause_queue("q")
@@ -99,7 +95,7 @@ async def test_what_users_do(queue: JobQueue) -> None:
         await listener.hears(lambda: queue.resume_queue("q"))
         await listener.hears(lambda: queue.resume_batch(suspended))
         await listener.hears(lambda: queue.retry_failed(ended))
-        await listener.hears(lambda: queue.enqueue_batch(batch()))
+        await listener.hears(lambda: queue.enqueue_batch(batch(4)))
         await listener.hears(lambda: queue.enqueue_stream(JobBatch("big", queue="q"), [Job("q", 1)]))
 
 
@@ -125,7 +121,7 @@ async def test_many_claims_of_a_lost_worker_are_a_few_notifications(queue: JobQu
 
 
 async def test_claims_that_never_arrived(queue: JobQueue, sql: Sql) -> None:
-    await queue.enqueue_batch(batch())
+    await queue.enqueue_batch(batch(4))
     worker = SteeredWorker(queue)
     await worker.register()
     await worker.take()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import threading
 from collections import Counter
@@ -26,58 +27,20 @@ from hammerwork import (
     batch_handler,
 )
 from hammerwork.pump import FEW_JOBS
+from tests.harness import batches
+from tests.harness.batches import AT_ONCE
+from tests.harness.handlers import Runs, failing_at
 from tests.harness.observing import DEADLINE_SECONDS, all_jobs, eventually, finished, happens, only_postgres, running
 from tests.harness.steered import SteeredWorker
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
+    from collections.abc import Awaitable, Callable
 
     from hammerwork import BatchStatus
     from tests.harness.observing import Sql
 
-AT_ONCE = RetryPolicy(strategy=RetryStrategy.FIXED, initial_seconds=0, max_seconds=0)
+batch = functools.partial(batches.batch, retry=AT_ONCE)
 SOON = RetryPolicy(strategy=RetryStrategy.FIXED, initial_seconds=0.2, max_seconds=1, jitter=0)
-
-
-def batch(count: int, mode: PartialFailureMode = PartialFailureMode.CONTINUE_ON_ERROR) -> JobBatch:
-    return (
-        JobBatch("mail")
-        .with_jobs(Job("q", n) for n in range(count))
-        .with_partial_failure_handling(mode)
-        .with_retry_policy(AT_ONCE)
-    )
-
-
-class Runs:
-    """A handler that keeps a ledger of its runs."""
-
-    def __init__(self, then: Callable[[Job], Coroutine[Any, Any, None]] | None = None) -> None:
-        self.started: Counter[int] = Counter()
-        self.ended: Counter[int] = Counter()
-        self.order: list[int] = []
-        self.now = 0
-        self.most = 0
-        self._then = then
-
-    async def __call__(self, job: Job) -> None:
-        self.order.append(job.index)
-        self.started[job.index] += 1
-        self.now += 1
-        self.most = max(self.most, self.now)
-        try:
-            if self._then is not None:
-                await self._then(job)
-            self.ended[job.index] += 1
-        finally:
-            self.now -= 1
-
-
-def failing_at(*indexes: int, error: type[Exception] = ValueError) -> Runs:
-    async def then(job: Job) -> None:
-        if job.index in indexes:
-            raise error(f"job {job.index}, attempt {job.attempt}")
-
-    return Runs(then)
 
 
 # -- failure modes
