@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import random
 import time
 import uuid
@@ -12,8 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from hammerwork import BatchState, DatabaseUnavailableError, Job, JobBatch, JobQueue, Worker
-from tests.harness import batches, observing
-from tests.harness.batches import AT_ONCE
+from tests.harness import observing
+from tests.harness.batches import retried_at_once
 from tests.harness.handlers import Runs
 from tests.harness.observing import DEADLINE_SECONDS, all_jobs, eventually, finished, happens, running
 from tests.harness.proxy import proxy
@@ -26,9 +25,6 @@ if TYPE_CHECKING:
 
     from tests.harness.observing import Sql
     from tests.harness.servers import OwnServer
-
-
-batch = functools.partial(batches.batch, retry=AT_ONCE)
 
 
 def failing_some(seconds: float = 0.001) -> Runs:
@@ -69,7 +65,7 @@ async def restart(server: OwnServer) -> None:
 
 
 async def test_workers_outlast_crashes_of_the_database(own_server: OwnServer, own_queue: JobQueue) -> None:
-    batch_id = await own_queue.enqueue_batch(batch(4_000))
+    batch_id = await own_queue.enqueue_batch(retried_at_once(4_000))
     runs = failing_some()
     workers = [Worker(own_queue, "q", runs).with_concurrency(4) for _ in range(2)]
     async with running(*workers):
@@ -87,7 +83,7 @@ async def test_workers_outlast_crashes_of_the_database(own_server: OwnServer, ow
 
 
 async def test_a_worker_waits_for_a_database_that_is_not_there_yet(own_server: OwnServer, own_queue: JobQueue) -> None:
-    batch_id = await own_queue.enqueue_batch(batch(10))
+    batch_id = await own_queue.enqueue_batch(retried_at_once(10))
     await asyncio.to_thread(own_server.stop)
     runs = failing_some()
     worker = Worker(own_queue, "q", runs)
@@ -103,7 +99,7 @@ async def test_a_worker_waits_for_a_database_that_is_not_there_yet(own_server: O
 
 
 async def test_a_worker_can_be_stopped_while_the_database_is_away(own_server: OwnServer, own_queue: JobQueue) -> None:
-    batch_id = await own_queue.enqueue_batch(batch(10))
+    batch_id = await own_queue.enqueue_batch(retried_at_once(10))
     runs = failing_some(seconds=0.2)
     worker = Worker(own_queue, "q", runs).with_concurrency(2).with_shutdown_grace_period(1)
     task = asyncio.create_task(worker.run())
@@ -146,7 +142,7 @@ async def test_enqueueing_goes_on_after_a_crash_of_the_database(own_server: OwnS
 async def test_connections_and_statements_broken_at_random_cost_nothing(
     own_queue: JobQueue, own_server: OwnServer, how: str
 ) -> None:
-    batch_id = await own_queue.enqueue_batch(batch(3_000).with_batch_size(20))
+    batch_id = await own_queue.enqueue_batch(retried_at_once(3_000).with_batch_size(20))
     runs = failing_some()
     dice = random.Random(7)
     async with await JobQueue.connect(own_server.url()) as workers_queue:
@@ -168,7 +164,7 @@ async def test_connections_and_statements_broken_at_random_cost_nothing(
 
 
 async def test_a_claim_whose_answer_was_lost_is_free_again(queue: JobQueue, sql: Sql, database_url: str) -> None:
-    batch_id = await queue.enqueue_batch(batch(10))
+    batch_id = await queue.enqueue_batch(retried_at_once(10))
     async with proxy(database_url) as (relay, url), await JobQueue.connect(url) as own:
         worker = SteeredWorker(own)
         await worker.register()
@@ -201,7 +197,7 @@ async def test_a_claim_whose_answer_was_lost_is_free_again(queue: JobQueue, sql:
 
 
 async def test_connections_that_died_silently_are_replaced_within_a_lease(queue: JobQueue, database_url: str) -> None:
-    batch_id = await queue.enqueue_batch(batch(3_000).with_batch_size(20))
+    batch_id = await queue.enqueue_batch(retried_at_once(3_000).with_batch_size(20))
     runs = failing_some(seconds=0.002)
     async with proxy(database_url) as (relay, url), await JobQueue.connect(url) as own:
         worker = Worker(own, "q", runs).with_concurrency(4)

@@ -28,11 +28,20 @@ def batch(
     *,
     name: str = "mail",
     payload: Callable[[int], object] = number,
-    retry: RetryPolicy | None = None,
 ) -> JobBatch:
-    """Return a batch of so many jobs; default of `retry`: the library's."""
-    made = JobBatch(name).with_jobs(Job("q", payload(n)) for n in range(count)).with_partial_failure_handling(mode)
-    return made if retry is None else made.with_retry_policy(retry)
+    """Return a batch of so many jobs."""
+    return JobBatch(name).with_jobs(Job("q", payload(n)) for n in range(count)).with_partial_failure_handling(mode)
+
+
+def retried_at_once(count: int, mode: PartialFailureMode = PartialFailureMode.CONTINUE_ON_ERROR) -> JobBatch:
+    """Return a batch whose jobs are tried again without a pause."""
+    return batch(count, mode).with_retry_policy(AT_ONCE)
+
+
+def tried_once(count: int, timeout: float | None = None) -> JobBatch:
+    """Return a batch whose jobs have one attempt, of at most `timeout` seconds."""
+    made = batch(count).with_max_attempts(1)
+    return made if timeout is None else made.with_timeout(timeout)
 
 
 def stream(count: int) -> Iterator[Job]:
