@@ -18,9 +18,9 @@ from hammerwork import (
     JobQueue,
     Worker,
 )
-from tests.database.proxy import proxy
 from tests.harness import observing
 from tests.harness.observing import eventually, finished, happens, only_postgres, running
+from tests.harness.proxy import proxy
 from tests.harness.servers.postgres import postgres_server
 
 if TYPE_CHECKING:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from hammerwork import Job, JobBatch, JobQueue
-from tests.database.steered import SteeredWorker
 from tests.harness import observing
 from tests.harness.observing import Sql, eventually
 from tests.harness.servers.postgres import postgres_server
+from tests.harness.steered import SteeredWorker
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator

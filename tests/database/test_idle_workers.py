@@ -11,12 +11,12 @@ import pytest
 
 from hammerwork import Job, JobBatch, JobQueue, Worker
 from hammerwork.timing import IDLE_POLL_SECONDS
-from tests.database.proxy import proxy
 from tests.harness.observing import eventually, finished, happens, only_postgres, running
+from tests.harness.proxy import proxy
 
 if TYPE_CHECKING:
-    from tests.database.proxy import Proxy
     from tests.harness.observing import Sql
+    from tests.harness.proxy import Proxy
 
 pytestmark = pytest.mark.filterwarnings("ignore:'INFORMATION_SCHEMA.PROCESSLIST' is deprecated")
 

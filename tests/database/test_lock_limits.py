@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from hammerwork import DatabaseUnavailableError, Job, JobBatch
-from tests.database.steered import SteeredWorker
 from tests.harness import observing
 from tests.harness.observing import eventually, only_postgres
+from tests.harness.steered import SteeredWorker
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -12,8 +12,9 @@ import pytest
 from hammerwork import Job, JobBatch, JobQueue, RetryPolicy, RetryStrategy
 from hammerwork.backends.postgres import waking
 from hammerwork.backends.upkeep import CLAIMS_PER_NOTICE
-from tests.database.steered import SteeredWorker
+from tests.harness.batches import AT_ONCE, batch
 from tests.harness.observing import happens, only_postgres
+from tests.harness.steered import SteeredWorker
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -23,12 +24,7 @@ if TYPE_CHECKING:
 
 pytestmark = [only_postgres, pytest.mark.usefixtures("notifications")]
 
-AT_ONCE = RetryPolicy(strategy=RetryStrategy.FIXED, initial_seconds=0, max_seconds=0)
 LATER = RetryPolicy(strategy=RetryStrategy.FIXED, initial_seconds=3_600, max_seconds=3_600)
-
-
-def batch(count: int = 4) -> JobBatch:
-    return JobBatch("mail").with_jobs(Job("q", n) for n in range(count))
 
 
 class Listener:
@@ -69,7 +65,7 @@ async def failed(queue: JobQueue, count: int = 4) -> UUID:
 
 
 async def test_outcomes_that_make_jobs_ready(queue: JobQueue) -> None:
-    await queue.enqueue_batch(batch().with_retry_policy(AT_ONCE))
+    await queue.enqueue_batch(batch(4).with_retry_policy(AT_ONCE))
     worker = SteeredWorker(queue)
     await worker.register()
     async with listening(queue) as listener:
@@ -81,7 +77,7 @@ async def test_outcomes_that_make_jobs_ready(queue: JobQueue) -> None:
 
 
 async def test_retries_that_are_due(queue: JobQueue, sql: Sql) -> None:
-    await queue.enqueue_batch(batch().with_retry_policy(LATER))
+    await queue.enqueue_batch(batch(4).with_retry_policy(LATER))
     worker = SteeredWorker(queue)
     await worker.register()
     await worker.end(await worker.take(), failing=[1])
@@ -92,7 +88,7 @@ async def test_retries_that_are_due(queue: JobQueue, sql: Sql) -> None:
 
 
 async def test_what_users_do(queue: JobQueue) -> None:
-    suspended = await queue.enqueue_batch(batch().with_suspended(suspended=True))
+    suspended = await queue.enqueue_batch(batch(4).with_suspended(suspended=True))
     ended = await failed(queue)
     await SteeredWorker(queue).register()
     await queue.pause_queue("q")
@@ -100,7 +96,7 @@ async def test_what_users_do(queue: JobQueue) -> None:
         await listener.hears(lambda: queue.resume_queue("q"))
         await listener.hears(lambda: queue.resume_batch(suspended))
         await listener.hears(lambda: queue.retry_failed(ended))
-        await listener.hears(lambda: queue.enqueue_batch(batch()))
+        await listener.hears(lambda: queue.enqueue_batch(batch(4)))
         await listener.hears(lambda: queue.enqueue_stream(JobBatch("big", queue="q"), [Job("q", 1)]))
 
 
@@ -126,7 +122,7 @@ async def test_many_claims_of_a_lost_worker_are_a_few_notifications(queue: JobQu
 
 
 async def test_claims_that_never_arrived(queue: JobQueue, sql: Sql) -> None:
-    await queue.enqueue_batch(batch())
+    await queue.enqueue_batch(batch(4))
     worker = SteeredWorker(queue)
     await worker.register()
     await worker.take()
@@ -158,8 +154,8 @@ async def test_the_workers_of_other_queues_hear_nothing(queue: JobQueue) -> None
     async with listening(queue) as listener, listening(queue, "other") as other:
         await asyncio.sleep(0.05)  # their own have arrived
         other.heard = 0
-        await listener.hears(lambda: queue.enqueue_batch(batch()))
-        await listener.hears(lambda: queue.enqueue_batch(batch()))
+        await listener.hears(lambda: queue.enqueue_batch(batch(4)))
+        await listener.hears(lambda: queue.enqueue_batch(batch(4)))
         assert other.heard == 0
 
 
@@ -178,7 +174,7 @@ async def test_notifications_are_no_part_of_what_makes_jobs_ready(
     database = await sql.value("SELECT current_database()")
     await sql.run(f"ALTER DATABASE {database} SET search_path = public, pg_catalog")
     async with await JobQueue.connect(database_url) as own:
-        small = await own.enqueue_batch(batch())
+        small = await own.enqueue_batch(batch(4))
         large = await own.enqueue_stream(JobBatch("large", queue="q"), (Job("q", n) for n in range(3)))
     # Closing sends what is waiting to be sent.
     assert ("no notification" in caplog.text) is (waits == "q")

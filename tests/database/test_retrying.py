@@ -9,7 +9,7 @@ import pytest
 
 from hammerwork import BatchState, Job, JobBatch, PartialFailureMode, Priority, RetryPolicy, RetryStrategy
 from hammerwork.backends.upkeep import SLICES_PER_TURN
-from tests.database.steered import SteeredWorker, run_of
+from tests.harness.steered import SteeredWorker, run_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

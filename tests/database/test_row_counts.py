@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from hammerwork import BatchState, Job, JobBatch, PartialFailureMode
-from tests.database.steered import SteeredWorker
+from tests.harness.steered import SteeredWorker
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

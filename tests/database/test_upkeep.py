@@ -11,8 +11,8 @@ import pytest
 
 from hammerwork import Job, JobBatch, RetryPolicy, RetryStrategy, Worker
 from hammerwork.backends import upkeep
-from tests.database.steered import SteeredWorker
 from tests.harness.observing import eventually, happens, running
+from tests.harness.steered import SteeredWorker
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
