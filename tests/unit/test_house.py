@@ -14,9 +14,16 @@ TREE = (ROOT / "CONTRIBUTING.md").read_text().partition("## The house")[2].parti
 pytestmark = pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not a clone")
 
 
-def entries(indentation: int) -> list[str]:
-    """The first words of lines of the tree that are indented so far."""
-    return re.findall(rf"^ {{{indentation}}}(\S+?)/? ", TREE, re.MULTILINE)
+def entries(text: str, indentation: int) -> list[str]:
+    """The first words of lines that are indented so far."""
+    return re.findall(rf"^ {{{indentation}}}(\S+?)/? ", text, re.MULTILINE)
+
+
+def rooms(folder: str) -> list[str]:
+    """The folders that the tree has below one."""
+    below = TREE.partition(f"\n    {folder}/ ")[2]
+    of_it = re.split(r"^ {4}\S", below, maxsplit=1, flags=re.MULTILINE)[0]
+    return sorted(entry for entry in entries(of_it, 6) if "." not in entry)
 
 
 def folders(place: str = ".") -> list[str]:
@@ -29,9 +36,17 @@ def folders(place: str = ".") -> list[str]:
 
 
 def test_every_top_level_folder_is_in_the_tree_and_no_other() -> None:
-    assert sorted(entry.partition("/")[0] for entry in entries(4)) == folders()
+    assert sorted(entry.partition("/")[0] for entry in entries(TREE, 4)) == folders()
 
 
-def test_every_room_of_library_and_operator_is_in_the_tree_and_no_other() -> None:
-    rooms = [entry for entry in entries(6) if "." not in entry]
-    assert sorted(rooms) == sorted(folders("hammerwork") + folders("operator/hammerwork_operator"))
+def test_every_room_of_the_library_is_in_the_tree_and_no_other() -> None:
+    assert rooms("hammerwork") == folders("hammerwork")
+
+
+def test_every_room_of_the_operator_is_in_the_tree_and_no_other() -> None:
+    assert rooms("operator") == folders("operator/hammerwork_operator")
+
+
+def test_the_tree_has_what_tests_stand_on() -> None:
+    assert rooms("tests") == ["cluster", "harness"]
+    assert {*rooms("tests")} < {*folders("tests")}

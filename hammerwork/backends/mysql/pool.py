@@ -108,6 +108,8 @@ class Pool:
 
     async def close(self) -> None:
         """Close all connections, those in use after a few seconds by force."""
+        if self._closed:
+            return
         self._closed = True
         with contextlib.suppress(TimeoutError, OSError):
             async with asyncio.timeout(CLOSE_SECONDS):
