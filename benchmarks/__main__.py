@@ -17,7 +17,8 @@ from benchmarks.peers import peer_benchmarks
 from benchmarks.processes import ProgramError
 from benchmarks.report import write_report
 from benchmarks.results import RESULTS_FILE, read_results, write_results
-from benchmarks.servers import UnavailableServerError, started_mariadb, started_postgres
+from benchmarks.servers import started_mariadb, started_postgres
+from tests.harness.servers import UnavailableServerError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

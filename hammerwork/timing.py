@@ -7,6 +7,12 @@ LEASE_SECONDS = 30.0
 
 HEARTBEATS_PER_LEASE = 6
 
+READY_HEARTBEATS = 3
+"""A worker claims nothing more after so many heartbeats without an answer."""
+
+GIVE_BACK_SHARE = 0.8
+"""After this share of its lease without an answer, a worker gives back what has not started."""
+
 EXCHANGE_SECONDS = 10.0
 """A worker gives an exchange up after this, and uses no claim that it gets later."""
 
@@ -23,6 +29,12 @@ STATEMENT_SECONDS = 60.0
 STEERING_LOCK_SECONDS = 50.0
 """As `SERVER_LOCK_SECONDS`, for what is called with `STATEMENT_SECONDS`."""
 
+CANCEL_SECONDS = 3.0
+"""How long a server has to end a statement that is given up; then its connection is dropped all the same."""
+
+CLOSE_SECONDS = 5.0
+"""How long `JobQueue.close` waits for the connections."""
+
 UPKEEP_SECONDS = 1.0
 """Due retries, lost claims and the clock of the leases are looked after this often, by one process at a time."""
 
@@ -37,6 +49,20 @@ IDLE_POLL_SECONDS = 1.0
 
 GRACE_SECONDS = 30.0
 """Running jobs of a worker that is told to stop may go on this long; then they are given back."""
+LOOK_SECONDS = 0.25
+"""A worker looks this often whether its event loop turns."""
+
+HELD_SECONDS = 0.5
+"""No further job starts while the loop has not turned for this long."""
+
+NAMED_SECONDS = 1.0
+"""An async handler that keeps the loop from turning for this long is named in the log."""
+
+STUCK_SECONDS = 15.0
+"""A worker that runs no job has stopped working if its loop has not turned for this long."""
+
+STUCK_BUSY_SECONDS = 600.0
+"""The same while jobs run: handlers should not hold the loop, but to end the worker only repeats its jobs."""
 
 BACKOFF_SECONDS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 """Pauses of a worker after one, two, … failures in a row; the last one from then on."""
@@ -54,8 +80,16 @@ def broken_rules() -> list[str]:
         "the server gives up before the client": STEERING_LOCK_SECONDS < STATEMENT_SECONDS,
         "a claim on its way is not recovered": RECOVER_SECONDS >= 2 * EXCHANGE_SECONDS,
         "a dead connection costs no lease": 2 * EXCHANGE_SECONDS + LEASE_SECONDS / HEARTBEATS_PER_LEASE < LEASE_SECONDS,
+        "a worker without answers claims nothing, then gives back, then loses its lease": (
+            READY_HEARTBEATS / HEARTBEATS_PER_LEASE < GIVE_BACK_SHARE < 1
+        ),
+        "a statement that is given up ends sooner than an exchange": CANCEL_SECONDS < EXCHANGE_SECONDS,
         "the upkeep is taken over well within a lease": 4 * UPKEEP_ORPHANED_SECONDS < LEASE_SECONDS,
         "a pause of the upkeep is noticed": UPKEEP_ORPHANED_SECONDS > 2 * UPKEEP_SECONDS,
         "polling is bounded": POLL_SECONDS <= IDLE_POLL_SECONDS,
+        "whoever sees a held loop has looked in time": LOOK_SECONDS < HELD_SECONDS,
+        "a handler that holds the loop is named before the worker ends": HELD_SECONDS <= NAMED_SECONDS < STUCK_SECONDS,
+        "an idle worker that is stuck ends within its lease": STUCK_SECONDS < LEASE_SECONDS,
+        "a busy worker is not ended for what its heartbeats cover": STUCK_BUSY_SECONDS > LEASE_SECONDS,
     }
     return [rule for rule, holds in rules.items() if not holds]

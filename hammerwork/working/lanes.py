@@ -14,10 +14,11 @@ from hammerwork.batch import Job, PartialFailureMode
 from hammerwork.errors import HandlerError
 from hammerwork.handlers.functions import handler_name, is_async, is_batch_handler
 from hammerwork.reports import WorkerStats
+from hammerwork.timing import HELD_SECONDS, NAMED_SECONDS
 from hammerwork.working.calls import VALUES, in_context, timed, whole
 from hammerwork.working.seldom import Seldom
 from hammerwork.working.threads import HandlerThreads
-from hammerwork.working.turns import HELD_SECONDS, Turns
+from hammerwork.working.turns import Turns
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -30,8 +31,6 @@ logger = logging.getLogger("hammerwork.worker")
 
 SLICE_SECONDS = 0.001
 """Handlers that never wait must let the event loop turn this often, so that the next claim is fetched meanwhile."""
-TOLD_SECONDS = 1.0
-"""An async handler that keeps the event loop from turning for this long is named in the log."""
 
 
 class Lanes:
@@ -291,7 +290,7 @@ class Lanes:
         """Say so when the loop has not turned for long while jobs ran on it."""
         starts, running = self._ran
         self._ran = (self._starts, self.busy)
-        if held < TOLD_SECONDS or self._threads is not None or (not running and starts == self._starts):
+        if held < NAMED_SECONDS or self._threads is not None or (not running and starts == self._starts):
             return
         if self._seldom.due():
             logger.warning(

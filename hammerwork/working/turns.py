@@ -6,12 +6,11 @@ import asyncio
 import time
 from typing import TYPE_CHECKING
 
+from hammerwork.timing import HELD_SECONDS, LOOK_SECONDS
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-LOOK_SECONDS = 0.25
-HELD_SECONDS = 0.5
-"""No further job starts while the loop has not turned for this long. More than `LOOK_SECONDS`: a look is due then."""
 BREATH_SECONDS = 0.01
 """What the loop gets for everything else, heartbeats and probes, when it has been held."""
 

@@ -14,6 +14,7 @@ from hammerwork.backends.protocol import WorkerRecord
 from hammerwork.errors import HammerworkError, IncompatibleDatabaseError
 from hammerwork.handlers.functions import check_handler
 from hammerwork.reports import WorkerStats
+from hammerwork.timing import GIVE_BACK_SHARE, READY_HEARTBEATS, STUCK_BUSY_SECONDS, STUCK_SECONDS
 from hammerwork.working.holdings import CLAIM_AHEAD_SECONDS, Holdings
 from hammerwork.working.lanes import Lanes
 from hammerwork.working.pulse import Pulse
@@ -27,11 +28,6 @@ if TYPE_CHECKING:
     from hammerwork.working.settings import WorkerSettings
 
 logger = logging.getLogger("hammerwork.worker")
-
-TURN_SECONDS = 15.0
-"""A worker that runs no job has stopped working if its event loop has not turned for this long."""
-HELD_SECONDS = 600.0
-"""The same while jobs run: handlers should not hold the event loop, but to end the worker only repeats its jobs."""
 
 
 class Worker:
@@ -156,13 +152,13 @@ class Worker:
         """Whether the worker can go on: its loop turns (a handler may hold it for ten minutes) and threads are left."""
         if self._lanes is not None and self._lanes.stuck:
             return False
-        patience = HELD_SECONDS if self.busy_lanes else TURN_SECONDS
+        patience = STUCK_BUSY_SECONDS if self.busy_lanes else STUCK_SECONDS
         return time.monotonic() - self._moved_at < patience
 
     @property
     def ready(self) -> bool:
         """Whether the database answered the last heartbeats."""
-        return time.monotonic() - self._pulse.heard_at < 3 * self._pulse.interval
+        return time.monotonic() - self._pulse.heard_at < READY_HEARTBEATS * self._pulse.interval
 
     def stop(self) -> None:
         """Shut down: claim nothing more, give back what has not started, finish what runs. `run` returns then."""
@@ -275,7 +271,7 @@ class Worker:
             elif self._holdings.seconds_ahead(self._lane_count, lanes.average_seconds) > 2 * CLAIM_AHEAD_SECONDS:
                 self._holdings.give_back(None)
             processed = lanes.stats.jobs_processed
-            if now - self._pulse.heard_at > self._lease * 0.8:
+            if now - self._pulse.heard_at > self._lease * GIVE_BACK_SHARE:
                 # Others will soon take this worker for dead; what has not started here may start there.
                 self._holdings.give_back(None)
             waiting = {held.claim.batch_id for held in self._holdings.claims.values() if held.waiting}

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING
 import asyncpg
 import pytest
 
-from tests.apiserver.kubectl import Kubectl, KubectlError
-from tests.apiserver.operator_process import OperatorUnderTest, secret, service_account_kubeconfig, without_finalizers
+from tests.apiserver.kubectl import Kubectl
+from tests.apiserver.operator_process import OperatorUnderTest, service_account_kubeconfig, without_finalizers
 from tests.cluster.binaries import binaries_folder
 from tests.cluster.settings import control_plane
 from tests.harness import clusters
+from tests.harness.kubectl import CommandError as KubectlError
+from tests.harness.manifests import secret
 from tests.harness.servers.postgres import PostgresServer, postgres_server
 
 if TYPE_CHECKING:

@@ -8,16 +8,17 @@ import re
 import signal
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import yaml
 
+from tests.cluster.waiting import wait_until
+
 if TYPE_CHECKING:
-    from tests.apiserver.kubectl import Kubectl
+    from tests.harness.kubectl import Kubectl
 
 START_SECONDS = 60.0
 STOP_SECONDS = 20.0
@@ -68,11 +69,16 @@ class OperatorUnderTest:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "hammerwork_operator"], env=self._environment, stdout=log, stderr=log
             )
-        deadline = time.monotonic() + START_SECONDS
-        while self.probe(probe) != 200:
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"the operator did not get ready in {START_SECONDS:g} s:\n{self.log()}")
-            time.sleep(0.1)
+        process = self._process
+
+        def missing() -> str | None:
+            if self.probe(probe) == 200:
+                return None
+            if process.poll() is not None:
+                raise RuntimeError(f"the operator has ended:\n{self.log()}")
+            return self.log()
+
+        wait_until("the operator to get ready", missing, seconds=START_SECONDS)
 
     def stop(self) -> int:
         """Ask it to stop; return its exit code."""
@@ -92,11 +98,7 @@ class OperatorUnderTest:
 
     def wait_log(self, words: str) -> None:
         """Return once the log has these words."""
-        deadline = time.monotonic() + START_SECONDS
-        while words not in self.log():
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"waited {START_SECONDS:g} s for {words!r} in the log:\n{self.log()}")
-            time.sleep(0.1)
+        wait_until(f"{words!r} in the log", lambda: None if words in self.log() else self.log(), seconds=START_SECONDS)
 
     def probe(self, path: str) -> int:
         """Return the HTTP status of a path, 0 while there is no answer."""
@@ -127,24 +129,6 @@ class OperatorUnderTest:
             self._process.kill()
             self._process.wait()
             raise RuntimeError(f"the operator did not stop in {STOP_SECONDS:g} s:\n{self.log()}") from None
-
-
-def secret(url: str, name: str = "hammerwork-database", key: str = "url") -> dict[str, Any]:
-    """Return a Secret with a database URL."""
-    return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": {key: url}}
-
-
-def jobbatch(name: str, **spec: Any) -> dict[str, Any]:
-    """Return a JobBatch of the queue `work`."""
-    kind = {"apiVersion": "hammerwork.io/v1alpha1", "kind": "JobBatch", "metadata": {"name": name}}
-    return {**kind, "spec": {"queue": "work", **spec}}
-
-
-def workerpool(name: str, **spec: Any) -> dict[str, Any]:
-    """Return a WorkerPool of the queue `work`."""
-    kind = {"apiVersion": "hammerwork.io/v1alpha1", "kind": "WorkerPool", "metadata": {"name": name}}
-    handler = {"python": {"function": "handlers:run"}}
-    return {**kind, "spec": {"queue": "work", "handler": handler, **spec}}
 
 
 def without_finalizers(kubectl: Kubectl) -> None:

@@ -12,15 +12,17 @@ import asyncpg
 from hammerwork import Job, JobQueue
 from hammerwork.backends.migrating import VERSION
 from tests.apiserver.barrier import loading_stops_at
-from tests.apiserver.kubectl import condition
-from tests.apiserver.operator_process import OperatorUnderTest, jobbatch, secret
+from tests.apiserver.operator_process import OperatorUnderTest
 from tests.apiserver.workers import worker
+from tests.harness.kubectl import condition
+from tests.harness.manifests import jobbatch, secret
 from tests.harness.servers.postgres import postgres_server
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.apiserver.kubectl import Kubectl, Manifest
+    from tests.harness.kubectl import Kubectl
+    from tests.harness.manifests import Manifest
 
 THREE = [{"payload": n} for n in range(3)]
 
@@ -122,7 +124,7 @@ async def test_a_namespace_that_goes_away_is_not_held_up(
 ) -> None:
     """With rights from outside the namespace, as in cluster-wide mode: a Role inside goes away with it."""
     config = tmp_path / "admin.kubeconfig"
-    shutil.copy(kubectl.kubeconfig, config)
+    shutil.copy(kubectl.environment["KUBECONFIG"], config)
     operator = OperatorUnderTest(config, kubectl.namespace, tmp_path / "operator.log")
     operator.start()
     try:

@@ -10,15 +10,16 @@ import pytest
 
 from hammerwork import Job, JobQueue
 from tests.apiserver.barrier import loading_stops_at
-from tests.apiserver.kubectl import condition
-from tests.apiserver.operator_process import jobbatch, secret
 from tests.apiserver.workers import worker
+from tests.harness.kubectl import condition
+from tests.harness.manifests import jobbatch, secret
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.apiserver.kubectl import Kubectl, Manifest
     from tests.apiserver.operator_process import OperatorUnderTest
+    from tests.harness.kubectl import Kubectl
+    from tests.harness.manifests import Manifest
 
 THREE = [{"payload": {"to": "a"}}, {"payload": {"to": "b"}, "priority": "Critical"}, {"payload": None}]
 

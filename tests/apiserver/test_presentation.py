@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.apiserver.operator_process import jobbatch, workerpool
+from tests.harness.manifests import jobbatch, workerpool
 
 if TYPE_CHECKING:
-    from tests.apiserver.kubectl import Kubectl, Manifest
+    from tests.harness.kubectl import Kubectl
+    from tests.harness.manifests import Manifest
 
 STATUS: Manifest = {
     "observedGeneration": 1,
@@ -77,7 +78,7 @@ def test_explain_tells_what_the_fields_mean(kubectl: Kubectl) -> None:
 @pytest.mark.parametrize("how", [(), ("--server-side",)], ids=["client-side", "server-side"])
 def test_applying_the_same_manifest_again_changes_nothing(kubectl: Kubectl, how: tuple[str, ...]) -> None:
     text = json.dumps(jobbatch("welcome", jobs=[{"payload": {"a": 1}, "priority": "High"}, {"payload": [1, 2]}]))
-    kubectl("apply", *how, "-f", "-", given=text)
+    kubectl("apply", *how, "-f", "-", stdin=text)
     before = kubectl.get("jobbatch", "welcome")["metadata"]["generation"]
-    kubectl("apply", *how, "-f", "-", given=text)
+    kubectl("apply", *how, "-f", "-", stdin=text)
     assert kubectl.get("jobbatch", "welcome")["metadata"]["generation"] == before

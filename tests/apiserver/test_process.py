@@ -8,13 +8,14 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-from tests.apiserver.kubectl import condition
-from tests.apiserver.operator_process import OperatorUnderTest, jobbatch
+from tests.apiserver.operator_process import OperatorUnderTest
+from tests.harness.kubectl import condition
+from tests.harness.manifests import jobbatch
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.apiserver.kubectl import Kubectl
+    from tests.harness.kubectl import Kubectl
 
 
 def test_it_is_ready_without_a_database(operator: OperatorUnderTest) -> None:

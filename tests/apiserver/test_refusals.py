@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.apiserver.kubectl import KubectlError
-from tests.apiserver.operator_process import jobbatch, workerpool
+from tests.harness.kubectl import CommandError
+from tests.harness.manifests import jobbatch, workerpool
 
 if TYPE_CHECKING:
-    from tests.apiserver.kubectl import Kubectl, Manifest
+    from tests.harness.kubectl import Kubectl
+    from tests.harness.manifests import Manifest
 
 ONE = [{"payload": 1}]
 
@@ -113,9 +114,9 @@ REFUSED: dict[str, tuple[Manifest, str]] = {
 
 @pytest.mark.parametrize(("manifest", "message"), REFUSED.values(), ids=REFUSED)
 def test_a_bad_manifest_is_refused_with_a_clear_message(kubectl: Kubectl, manifest: Manifest, message: str) -> None:
-    with pytest.raises(KubectlError) as caught:
+    with pytest.raises(CommandError) as caught:
         kubectl.create(manifest)
-    assert message in str(caught.value)
+    assert message in caught.value.said
 
 
 CHANGES: list[dict[str, Any]] = [
@@ -138,9 +139,9 @@ CHANGES: list[dict[str, Any]] = [
 def test_what_defines_the_jobs_cannot_be_changed(kubectl: Kubectl, change: dict[str, Any]) -> None:
     kubectl.create(jobbatch("fixed", jobs=ONE))
     (field,) = change
-    with pytest.raises(KubectlError) as caught:
+    with pytest.raises(CommandError) as caught:
         kubectl.patch("jobbatch", "fixed", {"spec": change})
-    assert str(caught.value) == (
+    assert caught.value.said == (
         f'The JobBatch "fixed" is invalid: spec.{field}: Forbidden: {field} cannot be changed after creation; '
         "delete the JobBatch and create it again, or create one with another name"
     )
@@ -148,7 +149,7 @@ def test_what_defines_the_jobs_cannot_be_changed(kubectl: Kubectl, change: dict[
 
 def test_one_source_cannot_be_exchanged_for_the_other(kubectl: Kubectl) -> None:
     kubectl.create(jobbatch("fixed", jobs=ONE))
-    with pytest.raises(KubectlError, match="jobs cannot be changed after creation"):
+    with pytest.raises(CommandError, match="jobs cannot be changed after creation"):
         kubectl.patch("jobbatch", "fixed", {"spec": {"jobs": None, "generate": {"count": 1, "payload": 1}}})
 
 
@@ -172,7 +173,7 @@ def test_ten_thousand_jobs_of_a_mebibyte_are_taken(kubectl: Kubectl) -> None:
     assert found["spec"]["jobs"] == jobs
     kept = json.dumps(json.loads(kubectl("get", "jobbatch", "full", "-o", "json", "--show-managed-fields"))["metadata"])
     assert len(kept) < 4_000
-    with pytest.raises(KubectlError, match="jobs cannot be changed after creation"):
+    with pytest.raises(CommandError, match="jobs cannot be changed after creation"):
         kubectl("patch", "jobbatch", "full", "--type=json", "-p", json.dumps(LAST_PAYLOAD))
 
 

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.apiserver.kubectl import condition
-from tests.apiserver.operator_process import secret, workerpool
+from tests.harness.kubectl import condition
+from tests.harness.manifests import secret, workerpool
 
 if TYPE_CHECKING:
-    from tests.apiserver.kubectl import Kubectl, Manifest
+    from tests.harness.kubectl import Kubectl
+    from tests.harness.manifests import Manifest
 
 pytestmark = pytest.mark.usefixtures("operator")
 

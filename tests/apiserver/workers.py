@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from hammerwork import JobQueue, Worker
+from tests.harness.handlers import nothing
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -16,13 +17,9 @@ if TYPE_CHECKING:
 STOP_SECONDS = 30.0
 
 
-async def succeed(_: Job) -> None:
-    """Do nothing, successfully."""
-
-
 @asynccontextmanager
 async def worker(
-    url: str, handler: Callable[[Job], Awaitable[None]] = succeed, *, queue: str = "work"
+    url: str, handler: Callable[[Job], Awaitable[None]] = nothing, *, queue: str = "work"
 ) -> AsyncIterator[Worker]:
     """Run a worker for the duration of the block."""
     async with await JobQueue.connect(url) as connected:

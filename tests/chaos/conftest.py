@@ -26,6 +26,6 @@ def target(request: pytest.FixtureRequest) -> Iterator[Server]:
 @pytest.fixture
 async def database_url(target: Server) -> str:
     name = f"test_{uuid.uuid4().hex}"
-    async with sql(target.url(target.port)) as connection:
+    async with sql(target.url()) as connection:
         await connection.run(f"CREATE DATABASE {name}")
-    return target.url(target.port, name)
+    return target.url(name)

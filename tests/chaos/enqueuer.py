@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import sys
 from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
@@ -12,6 +11,7 @@ import msgspec
 from hammerwork import JobQueue
 from hammerwork.errors import DatabaseUnavailableError
 from tests.chaos.plan import BatchPlan
+from tests.harness.processes import next_line, started, told
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -25,7 +25,7 @@ _FIRST_SLICE_SECONDS = 15.0
 
 
 class EnqueueOrder(msgspec.Struct):
-    """What a process is told, as a line of JSON on its standard input."""
+    """What a process is told."""
 
     database_url: str
     batch: BatchPlan
@@ -69,28 +69,13 @@ async def enqueue_twice(database_url: str, batch: BatchPlan) -> None:
 
 async def enqueue_killed(database_url: str, batch: BatchPlan) -> None:
     """Enqueue from a process that is killed as soon as something of the batch is stored, or after a while anyway."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.chaos.enqueuer"),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        start_new_session=True,
-    )
-    try:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        with contextlib.suppress(ConnectionError):
-            process.stdin.write(msgspec.json.encode(EnqueueOrder(database_url, batch)) + b"\n")
-            await process.stdin.drain()
+    async with started("tests.chaos.enqueuer", EnqueueOrder(database_url, batch)) as process:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(process.stdout.readline(), _FIRST_SLICE_SECONDS)
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
+            await next_line(process, within=_FIRST_SLICE_SECONDS)
 
 
 def _main() -> None:
-    order = msgspec.json.decode(sys.stdin.buffer.readline(), type=EnqueueOrder)
+    order = told(EnqueueOrder)
 
     async def tell(stored: int) -> None:
         print(stored, flush=True)

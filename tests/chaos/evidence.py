@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from hammerwork import BatchStatus, JobRecord
-    from tests.chaos.ledger import JobKey, Ledger, Run
     from tests.chaos.places import Exit
     from tests.chaos.plan import Plan
+    from tests.harness.ledger import JobKey, Ledger, Run
 
 RECOVERY_SECONDS = 6.0
 """After trouble with the database, a worker's pause before it tries again can be 5 s long."""

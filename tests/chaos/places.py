@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-import sys
 import time
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from tests.chaos.worker import WorkerOrder
+from tests.harness.processes import started
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,16 +53,11 @@ class Place:
     async def run(self) -> None:
         """Keep a process here until `close`."""
         generation = 0
-        try:
-            while not self._closing.is_set():
-                await self._run_once(f"{self.plan.number}.{generation}")
-                generation += 1
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._closing.wait(), _PAUSE_SECONDS)
-        finally:
-            if self._process is not None:
-                self._process.kill()
-                await self._process.wait()
+        while not self._closing.is_set():
+            await self._run_once(f"{self.plan.number}.{generation}")
+            generation += 1
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._closing.wait(), _PAUSE_SECONDS)
 
     async def _run_once(self, name: str) -> None:
         self._killed_at = self._terminated_at = None
@@ -73,21 +68,12 @@ class Place:
             lease_seconds=self._lease_seconds,
             plan=self.plan,
         )
-        with self.log.open("ab") as log:
-            process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "tests.chaos.worker"),
-                stdin=asyncio.subprocess.PIPE,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-        self._process = process
-        assert process.stdin is not None
-        with contextlib.suppress(ConnectionError):
-            process.stdin.write(msgspec.json.encode(order) + b"\n")
-            await process.stdin.drain()  # and stays open: its end tells the worker that this process is gone
-        code = await process.wait()
-        self._process = None
+        async with started("tests.chaos.worker", order, log=self.log) as process:
+            self._process = process
+            try:
+                code = await process.wait()
+            finally:
+                self._process = None
         self.exits.append(
             Exit(
                 process=name,

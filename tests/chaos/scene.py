@@ -19,13 +19,13 @@ from hammerwork import JobQueue, JobStatus
 from hammerwork.errors import BatchNotFoundError, DatabaseUnavailableError, HammerworkError
 from tests.chaos.enqueuer import enqueue, enqueue_killed, enqueue_twice, until_available
 from tests.chaos.evidence import Evidence, Halt, Sighting, Trouble
-from tests.chaos.ledger import read_ledger
-from tests.chaos.network import Network
 from tests.chaos.places import Place
 from tests.chaos.plan import Chaos, Enqueue
 from tests.chaos.servers import server
 from tests.chaos.verdict import judge
+from tests.harness.ledger import read_ledger
 from tests.harness.observing import all_jobs, sql
+from tests.harness.proxy import Proxy
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -65,7 +65,7 @@ class Scene:
         self._troubles: list[Trouble] = []
         self._halts: list[Halt] = []
         self._places: list[Place] = []
-        self._network = Network(target.port)
+        self._network = Proxy(target.port)
         self._down = asyncio.Lock()
         """Held while the server is not up, or forgets."""
         self._forgetting = False
@@ -76,7 +76,7 @@ class Scene:
 
     async def run(self, drain_seconds: float) -> Report:
         """Carry the plan out, wait until all batches have finished, and judge."""
-        async with sql(self._target.url(self._target.port)) as connection:
+        async with sql(self._target.url()) as connection:
             await connection.run(f"CREATE DATABASE {_DATABASE}")
         async with self._network, await JobQueue.connect(self._direct) as queue:
             await queue.create_tables()
@@ -114,11 +114,11 @@ class Scene:
 
     @property
     def _direct(self) -> str:
-        return self._target.url(self._target.port, _DATABASE)
+        return self._target.url(_DATABASE)
 
     @property
     def _proxied(self) -> str:
-        return self._target.url(self._network.port, _DATABASE)
+        return self._network.through(self._direct)
 
     async def _drama(self, queue: JobQueue) -> None:
         async with asyncio.TaskGroup() as group:
@@ -196,14 +196,14 @@ class Scene:
                 self._forgetting = True
                 await self._target.forget()
                 await asyncio.sleep(act.seconds)
-                await asyncio.to_thread(self._target.stop, crash=True)
+                await asyncio.to_thread(self._target.stop, "immediate")
                 self._crashed_forgetting += 1
                 await asyncio.to_thread(self._target.start)
                 await self._target.remember()
                 self._forgetting = False
         elif act.chaos in {Chaos.RESTART, Chaos.CRASH}:
             async with self._down:
-                await asyncio.to_thread(self._target.stop, crash=act.chaos is Chaos.CRASH)
+                await asyncio.to_thread(self._target.stop, "immediate" if act.chaos is Chaos.CRASH else "fast")
                 try:
                     await asyncio.sleep(act.seconds)
                 finally:
@@ -217,7 +217,7 @@ class Scene:
             finally:
                 self._network.deliver()
         else:
-            self._network.silence()
+            self._network.strand()
 
     async def _hold_snapshot(self, seconds: float) -> None:
         begin = (

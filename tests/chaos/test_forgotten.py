@@ -14,10 +14,10 @@ from hammerwork import BatchState, DatabaseUnavailableError, Job, JobBatch, JobQ
 from hammerwork.backends.protocol import Settled
 from hammerwork.ids import new_batch_id
 from tests.chaos.enqueuer import until_available
-from tests.chaos.network import Network
-from tests.database.steered import SteeredWorker, run_of
 from tests.harness.observing import all_jobs, eventually, happens, running, sql
+from tests.harness.proxy import Proxy
 from tests.harness.servers.postgres import postgres_replica, postgres_server
+from tests.harness.steered import SteeredWorker, run_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -42,7 +42,7 @@ async def forgetting(target: Server) -> AsyncIterator[None]:
     """Let a server lose at the end of the block what it has committed in it."""
     await target.forget()
     yield
-    await asyncio.to_thread(target.stop, crash=True)
+    await asyncio.to_thread(target.stop, "immediate")
     await asyncio.to_thread(target.start)
     await target.remember()
 
@@ -179,7 +179,7 @@ async def test_workers_go_on_at_a_replica_that_lags_behind() -> None:
         primary = await in_thread(stack, postgres_server())
         async with sql(primary.url()) as connection:
             await connection.run("CREATE DATABASE jobs")
-        network = await stack.enter_async_context(Network(primary.port))
+        network = await stack.enter_async_context(Proxy(primary.port))
         replica = await in_thread(stack, postgres_replica(network.port))
         both = f"127.0.0.1:{primary.port},127.0.0.1:{replica.port}"
         url = f"postgresql://postgres@{both}/jobs?target_session_attrs=read-write"
@@ -189,7 +189,7 @@ async def test_workers_go_on_at_a_replica_that_lags_behind() -> None:
 
 
 @contextlib.asynccontextmanager
-async def lagging(primary: PostgresServer, replica: PostgresServer, network: Network) -> AsyncIterator[None]:
+async def lagging(primary: PostgresServer, replica: PostgresServer, network: Proxy) -> AsyncIterator[None]:
     """Let a replica get nothing within the block; at its end the primary dies, and the replica takes its place."""
     async with sql(primary.url()) as here, sql(replica.url()) as there:
         position = await here.value("SELECT pg_current_wal_lsn()::text")

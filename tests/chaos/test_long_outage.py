@@ -5,14 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
-from typing import TYPE_CHECKING
 
 from hammerwork import Job, JobBatch, JobQueue, Worker
-from tests.chaos.network import Network
 from tests.harness.observing import finished, happens, running
-
-if TYPE_CHECKING:
-    from tests.chaos.servers import Server
+from tests.harness.proxy import proxy
 
 WORKERS = 20
 LANES = 4
@@ -21,7 +17,7 @@ OUTAGE_SECONDS = 8.0
 QUICK_JOBS = 2_000
 
 
-async def test_an_outage_beyond_the_lease_repeats_nothing(target: Server, database_url: str) -> None:
+async def test_an_outage_beyond_the_lease_repeats_nothing(database_url: str) -> None:
     ran: Counter[int] = Counter()
     over = asyncio.Event()
 
@@ -37,8 +33,7 @@ async def test_an_outage_beyond_the_lease_repeats_nothing(target: Server, databa
     async with contextlib.AsyncExitStack() as stack:
         queue = await stack.enter_async_context(await JobQueue.connect(database_url))
         await queue.create_tables()
-        network = await stack.enter_async_context(Network(target.port))
-        url = database_url.replace(f":{target.port}/", f":{network.port}/")
+        network, url = await stack.enter_async_context(proxy(database_url))
         queues = [await stack.enter_async_context(await JobQueue.connect(url)) for _ in range(2)]
         workers = [
             Worker(queues[n % 2], "q", handler, lease_seconds=LEASE_SECONDS).with_concurrency(LANES)

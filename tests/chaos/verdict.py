@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING
 from hammerwork import BatchState, JobStatus, PartialFailureMode
 from hammerwork.timing import RECOVER_SECONDS
 from tests.chaos.evidence import NOTICE_SECONDS
-from tests.chaos.ledger import JobKey
 from tests.chaos.plan import Deed
 from tests.chaos.worker import NO_DATABASE
+from tests.harness.ledger import JobKey
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from hammerwork import JobRecord
     from tests.chaos.evidence import Evidence
-    from tests.chaos.ledger import Run
     from tests.chaos.places import Exit
     from tests.chaos.plan import BatchPlan
+    from tests.harness.ledger import Run
 
 _FAILED_OUTCOMES = {"fail", "cut"}
 """Of an attempt that may be followed by the next; a handler is cut at its timeout too."""

@@ -17,8 +17,9 @@ import msgspec
 from hammerwork import Job, JobFailedError, JobQueue, Worker
 from hammerwork.errors import DatabaseUnavailableError
 from tests.chaos.clock import derange
-from tests.chaos.ledger import LedgerWriter
 from tests.chaos.plan import QUEUE, Deed, WorkerPlan
+from tests.harness.ledger import LedgerWriter
+from tests.harness.processes import told
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -34,7 +35,7 @@ _STANDSTILL_SECONDS = 0.25
 
 
 class WorkerOrder(msgspec.Struct, kw_only=True):
-    """What a process is told, as a line of JSON on its standard input."""
+    """What a process is told."""
 
     database_url: str
     ledger: str
@@ -151,7 +152,7 @@ async def _run(order: WorkerOrder) -> int:
 
 
 def _main() -> int:
-    order = msgspec.json.decode(sys.stdin.buffer.readline(), type=WorkerOrder)
+    order = told(WorkerOrder)
     logging.basicConfig(level=logging.WARNING, format=f"%(asctime)s {order.process} %(name)s %(levelname)s %(message)s")
     if order.plan.clock_hours:
         derange(order.plan.clock_hours)

@@ -18,9 +18,9 @@ from hammerwork import (
     JobQueue,
     Worker,
 )
-from tests.database.proxy import proxy
 from tests.harness import observing
 from tests.harness.observing import eventually, finished, happens, only_postgres, running
+from tests.harness.proxy import proxy
 from tests.harness.servers.postgres import postgres_server
 
 if TYPE_CHECKING:
@@ -137,6 +137,13 @@ async def test_a_server_that_answers_no_more_does_not_hold_up_the_end(database_u
         await other.close()
         assert time.monotonic() - started < 15
         assert [task.get_name() for task in asyncio.all_tasks() if "abandoned" in task.get_name()] == []
+
+
+async def test_closing_again_takes_no_time(database_url: str) -> None:
+    queue = await JobQueue.connect(database_url)
+    await queue.close()
+    async with asyncio.timeout(4):  # less than is waited for connections that are in use
+        await queue.close()
 
 
 @only_mariadb

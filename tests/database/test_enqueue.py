@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
-import sys
 import uuid
 from collections import Counter
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,11 @@ from hammerwork import (
     Priority,
     Worker,
 )
+from tests.database.hanging_enqueuer import Order
+from tests.harness import batches
+from tests.harness.batches import numbered, stream
 from tests.harness.observing import all_jobs, finished, running
+from tests.harness.processes import next_line, started
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -31,13 +35,7 @@ if TYPE_CHECKING:
     from tests.harness.observing import Sql
 
 
-def batch(count: int, name: str = "mail") -> JobBatch:
-    return JobBatch(name).with_jobs(Job("q", {"n": n}) for n in range(count))
-
-
-def stream(count: int) -> Iterator[Job]:
-    """Jobs of mixed priorities."""
-    return (Job("q", {"n": n}, Priority(n % 5)) for n in range(count))
+batch = functools.partial(batches.batch, payload=numbered)
 
 
 async def claimable(queue: JobQueue) -> int:
@@ -67,7 +65,7 @@ async def test_jobs_are_numbered_in_the_order_in_which_they_run(queue: JobQueue,
 
 async def test_a_batch_keeps_its_settings(queue: JobQueue) -> None:
     batch_id = await queue.enqueue_batch(
-        batch(3, "summer").with_metadata("campaign", "süß 🍉").with_suspended(), fingerprint="f1"
+        batch(3, name="summer").with_metadata("campaign", "süß 🍉").with_suspended(), fingerprint="f1"
     )
     status = await queue.get_batch_status(batch_id)
     assert (status.name, status.queue, status.metadata) == ("summer", "q", {"campaign": "süß 🍉"})
@@ -209,49 +207,14 @@ async def test_a_fingerprint_has_at_most_128_characters_without_nul(queue: JobQu
         await queue.enqueue_stream(JobBatch("mail", queue="q"), stream(1), fingerprint=fingerprint)
 
 
-_ENQUEUER = """
-import asyncio, sys, time, uuid
-from hammerwork import Job, JobBatch, JobQueue, Priority
-
-url, batch_id, hang_in = sys.argv[1:]
-
-def stream():
-    for n in range(50_000):
-        if hang_in == "slice" and n == 25_000:
-            print("hanging", flush=True)
-            time.sleep(3600)
-        yield Job("q", {"n": n}, Priority(n % 5))
-
-async def progress(stored):
-    if hang_in == "progress" and stored == 20_000:
-        print("hanging", flush=True)
-        time.sleep(3600)
-
-async def main():
-    async with await JobQueue.connect(url) as queue:
-        batch = JobBatch("big", queue="q")
-        await queue.enqueue_stream(batch, stream(), batch_id=uuid.UUID(batch_id), progress=progress)
-
-asyncio.run(main())
-"""
-
-
 @pytest.mark.parametrize("hang_in", ["slice", "progress"])
 @pytest.mark.every_server
 async def test_what_a_killed_enqueuer_began_is_completed_by_the_next(
     queue: JobQueue, database_url: str, hang_in: str
 ) -> None:
     batch_id = uuid.uuid4()
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", _ENQUEUER, database_url, str(batch_id), hang_in, stdout=asyncio.subprocess.PIPE
-    )
-    assert process.stdout is not None
-    try:
-        async with asyncio.timeout(60):
-            assert await process.stdout.readline() == b"hanging\n"
-    finally:
-        process.kill()
-        await process.communicate()
+    async with started("tests.database.hanging_enqueuer", Order(database_url, batch_id, hang_in)) as process:
+        assert await next_line(process, within=60) == "hanging"
     status = await queue.get_batch_status(batch_id)
     assert status.state is BatchState.LOADING
     assert await claimable(queue) == 0

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from hammerwork import Job, JobBatch, JobQueue, PartialFailureMode, Worker
-from tests.database.proxy import proxy
 from tests.harness.observing import all_jobs, finished, running
+from tests.harness.proxy import proxy
 from tests.harness.servers.mariadb import mariadb_server
 
 if TYPE_CHECKING:

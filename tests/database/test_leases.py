@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
-import sys
 import uuid
 from collections import Counter
 from pathlib import Path
@@ -13,27 +11,22 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from hammerwork import BatchState, Job, JobBatch, JobQueue, JobStatus, PartialFailureMode, Worker
+from hammerwork import BatchState, Job, JobQueue, JobStatus, PartialFailureMode, Worker
 from hammerwork.backends import upkeep
 from hammerwork.backends.protocol import Settled
-from tests.database.steered import SteeredWorker, run_of
+from tests.database.vanishing_worker import Order
+from tests.harness.batches import batch
+from tests.harness.handlers import nothing
+from tests.harness.ledger import read_ledger
 from tests.harness.observing import DEADLINE_SECONDS, all_jobs, eventually, finished, happens, running
+from tests.harness.processes import next_line, started
+from tests.harness.steered import SteeredWorker, run_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
     from hammerwork.working.claims import HeldClaim
     from tests.harness.observing import Sql
-
-PROGRAM = Path(__file__).with_name("vanishing_worker.py")
-
-
-def batch(count: int, mode: PartialFailureMode = PartialFailureMode.CONTINUE_ON_ERROR) -> JobBatch:
-    return JobBatch("mail").with_jobs(Job("q", n) for n in range(count)).with_partial_failure_handling(mode)
-
-
-async def nothing(_job: Job) -> None:
-    pass
 
 
 class VanishingWorker:
@@ -53,64 +46,41 @@ class VanishingWorker:
 
 
 @contextlib.asynccontextmanager
-async def vanishing(
-    url: str, *, instance: str = "", kills: tuple[int, ...] = (), hangs: tuple[int, ...] = ()
-) -> AsyncIterator[VanishingWorker]:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        str(PROGRAM),
-        url,
-        instance,
-        json.dumps(kills),
-        json.dumps(hangs),
-        stdout=asyncio.subprocess.PIPE,
-        cwd=PROGRAM.parents[2],
-        env={"PYTHONPATH": str(PROGRAM.parents[2]), "PYTHONDONTWRITEBYTECODE": "1"},
-    )
-    try:
-        assert process.stdout is not None
-        async with asyncio.timeout(DEADLINE_SECONDS):
-            line = await process.stdout.readline()
-        yield VanishingWorker(process, uuid.UUID(line.decode().strip()))
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        await process.communicate()
+async def vanishing(order: Order) -> AsyncIterator[VanishingWorker]:
+    async with started("tests.database.vanishing_worker", order) as process:
+        yield VanishingWorker(process, uuid.UUID(await next_line(process)))
 
 
 @pytest.fixture
-async def ledger(sql: Sql) -> Sql:
+def ledger(tmp_path: Path) -> str:
     """Runs of jobs, noted by their handlers where the queue has no hand in it."""
-    await sql.run("CREATE TABLE ledger (idx int NOT NULL, worker varchar(36) NOT NULL, what varchar(5) NOT NULL)")
-    return sql
+    return str(tmp_path / "ledger")
 
 
-async def runs(ledger: Sql) -> Counter[int]:
-    return Counter(row[0] for row in await ledger.rows("SELECT idx FROM ledger WHERE what = 'start'"))
+def runs(ledger: str, outcome: str | None = None) -> Counter[int]:
+    """Count the runs of each job; with an outcome, those that ended so."""
+    seen = read_ledger(Path(ledger)).runs
+    return Counter(run.job.index for run in seen if outcome in {None, run.outcome})
 
 
 async def test_only_the_jobs_in_a_killed_workers_hands_run_again(
-    queue: JobQueue, ledger: Sql, database_url: str
+    queue: JobQueue, sql: Sql, ledger: str, database_url: str
 ) -> None:
     batch_id = await queue.enqueue_batch(batch(400).with_batch_size(50))
-    async with vanishing(database_url, hangs=(130, 131, 132, 133)) as worker:
-
-        async def ended() -> int:
-            return int(await ledger.value("SELECT count(*) FROM ledger WHERE what = 'end'"))
-
-        await eventually(ended, lambda jobs: jobs >= 130)
+    async with vanishing(Order(database_url, ledger, hangs=(130, 131, 132, 133))) as worker:
+        await happens(lambda: runs(ledger, "done").total() >= 130)
         await worker.kill()
     held = {job.index for job in await all_jobs(queue, batch_id, JobStatus.RUNNING)}
     before = await queue.get_batch_status(batch_id)
     assert held >= {130, 131, 132, 133}
     assert before.running_jobs == len(held)
     assert await queue.release_lost_claims() == 0, "its lease is not over yet"
-    await ledger.age_worker(worker.id)
+    await sql.age_worker(worker.id)
     assert await queue.release_lost_claims() == len(held)
     after = await queue.get_batch_status(batch_id)
     assert (after.running_jobs, after.completed_jobs) == (0, before.completed_jobs)
 
-    first = await runs(ledger)
+    first = runs(ledger)
     second: Counter[int] = Counter()
 
     async def handler(job: Job) -> None:
@@ -126,15 +96,11 @@ async def test_only_the_jobs_in_a_killed_workers_hands_run_again(
 
 
 async def test_a_new_process_in_the_same_place_frees_what_the_old_one_held(
-    queue: JobQueue, ledger: Sql, database_url: str
+    queue: JobQueue, ledger: str, database_url: str
 ) -> None:
     batch_id = await queue.enqueue_batch(batch(4))
-    async with vanishing(database_url, instance="pod-1", hangs=(0, 1, 2, 3)) as worker:
-
-        async def started() -> int:
-            return (await runs(ledger)).total()
-
-        await eventually(started, lambda jobs: jobs == 4)
+    async with vanishing(Order(database_url, ledger, instance="pod-1", hangs=(0, 1, 2, 3))) as worker:
+        await happens(lambda: runs(ledger).total() == 4)
         await worker.kill()
     elsewhere = Worker(queue, "q", nothing, instance="pod-2")
     async with running(elsewhere):
@@ -189,13 +155,13 @@ async def test_a_report_that_arrives_twice_counts_once(queue: JobQueue) -> None:
 
 
 async def test_a_job_that_kills_its_worker_each_time_fails_alone(
-    queue: JobQueue, ledger: Sql, database_url: str
+    queue: JobQueue, sql: Sql, ledger: str, database_url: str
 ) -> None:
     batch_id = await queue.enqueue_batch(batch(60))
     deaths = 0
     while not (await queue.get_batch_status(batch_id)).finished:
         assert deaths < 12, await queue.get_batch_status(batch_id)
-        async with vanishing(database_url, kills=(33,)) as worker:
+        async with vanishing(Order(database_url, ledger, kills=(33,))) as worker:
 
             async def over(worker: VanishingWorker = worker) -> bool:
                 status = await queue.get_batch_status(batch_id)
@@ -206,7 +172,7 @@ async def test_a_job_that_kills_its_worker_each_time_fails_alone(
                 break
             await worker.ended()
         deaths += 1
-        await ledger.age_worker(worker.id)
+        await sql.age_worker(worker.id)
         await queue.release_lost_claims()
     status = await finished(queue, batch_id)
     assert (status.state, status.completed_jobs, status.failed_jobs) == (BatchState.COMPLETED_WITH_ERRORS, 59, 1)
@@ -214,8 +180,7 @@ async def test_a_job_that_kills_its_worker_each_time_fails_alone(
     assert failed.error is not None
     assert (failed.index, failed.error.type) == (33, "WorkerLost")
     assert 3 <= deaths <= 8
-    started = await runs(ledger)
-    assert started[33] == deaths
+    assert runs(ledger)[33] == deaths
 
 
 async def test_a_job_fails_with_the_third_worker_that_vanishes_while_it_runs_alone(queue: JobQueue, sql: Sql) -> None:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 import time
 from collections import Counter
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from hammerwork import BatchState, Job, JobBatch, Worker
 from hammerwork.backends.protocol import Settled, WorkerRecord
-from tests.database.steered import SteeredWorker, run_of
+from tests.harness.batches import batch
+from tests.harness.handlers import nothing
 from tests.harness.observing import DEADLINE_SECONDS, eventually, finished, happens, running
+from tests.harness.processes import started
+from tests.harness.steered import SteeredWorker, run_of
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -22,17 +23,6 @@ if TYPE_CHECKING:
     from hammerwork import JobQueue
     from hammerwork.working.claims import HeldClaim
     from tests.harness.observing import Sql
-
-
-UPKEEPING = Path(__file__).with_name("upkeeping.py")
-
-
-def batch(count: int) -> JobBatch:
-    return JobBatch("mail").with_jobs(Job("q", n) for n in range(count))
-
-
-async def nothing(_job: Job) -> None:
-    pass
 
 
 async def losses(sql: Sql) -> int:
@@ -209,13 +199,11 @@ async def test_a_handler_that_holds_the_event_loop_costs_no_lease(queue: JobQueu
         time.sleep(3.0)  # noqa: ASYNC251 (the point)
 
     batch_id = await queue.enqueue_batch(batch(2).with_max_attempts(1))
-    other = await asyncio.create_subprocess_exec(sys.executable, UPKEEPING, database_url, cwd=UPKEEPING.parents[2])
-    try:
-        async with running(Worker(queue, "q", holds, lease_seconds=1.0).with_concurrency(1)):
-            status = await finished(queue, batch_id)
-    finally:
-        other.terminate()
-        await other.wait()
+    async with (
+        started("tests.database.upkeeping", database_url),
+        running(Worker(queue, "q", holds, lease_seconds=1.0).with_concurrency(1)),
+    ):
+        status = await finished(queue, batch_id)
     assert (status.state, status.completed_jobs) == (BatchState.COMPLETED, 2)
     assert all(count == 1 for count in runs.values())
 

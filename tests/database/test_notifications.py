@@ -4,30 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 
-from hammerwork import Job, JobBatch, RetryPolicy, RetryStrategy
+from hammerwork import Job, JobBatch, JobQueue, RetryPolicy, RetryStrategy
+from hammerwork.backends.postgres import waking
 from hammerwork.backends.upkeep import CLAIMS_PER_NOTICE
-from tests.database.steered import SteeredWorker
+from tests.harness.batches import AT_ONCE, batch
 from tests.harness.observing import happens, only_postgres
+from tests.harness.steered import SteeredWorker
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from uuid import UUID
 
-    from hammerwork import JobQueue
     from tests.harness.observing import Sql
 
 pytestmark = [only_postgres, pytest.mark.usefixtures("notifications")]
 
-AT_ONCE = RetryPolicy(strategy=RetryStrategy.FIXED, initial_seconds=0, max_seconds=0)
 LATER = RetryPolicy(strategy=RetryStrategy.FIXED, initial_seconds=3_600, max_seconds=3_600)
-
-
-def batch(count: int = 4) -> JobBatch:
-    return JobBatch("mail").with_jobs(Job("q", n) for n in range(count))
 
 
 class Listener:
@@ -68,7 +65,7 @@ async def failed(queue: JobQueue, count: int = 4) -> UUID:
 
 
 async def test_outcomes_that_make_jobs_ready(queue: JobQueue) -> None:
-    await queue.enqueue_batch(batch().with_retry_policy(AT_ONCE))
+    await queue.enqueue_batch(batch(4).with_retry_policy(AT_ONCE))
     worker = SteeredWorker(queue)
     await worker.register()
     async with listening(queue) as listener:
@@ -80,7 +77,7 @@ async def test_outcomes_that_make_jobs_ready(queue: JobQueue) -> None:
 
 
 async def test_retries_that_are_due(queue: JobQueue, sql: Sql) -> None:
-    await queue.enqueue_batch(batch().with_retry_policy(LATER))
+    await queue.enqueue_batch(batch(4).with_retry_policy(LATER))
     worker = SteeredWorker(queue)
     await worker.register()
     await worker.end(await worker.take(), failing=[1])
@@ -91,7 +88,7 @@ async def test_retries_that_are_due(queue: JobQueue, sql: Sql) -> None:
 
 
 async def test_what_users_do(queue: JobQueue) -> None:
-    suspended = await queue.enqueue_batch(batch().with_suspended(suspended=True))
+    suspended = await queue.enqueue_batch(batch(4).with_suspended(suspended=True))
     ended = await failed(queue)
     await SteeredWorker(queue).register()
     await queue.pause_queue("q")
@@ -99,7 +96,7 @@ async def test_what_users_do(queue: JobQueue) -> None:
         await listener.hears(lambda: queue.resume_queue("q"))
         await listener.hears(lambda: queue.resume_batch(suspended))
         await listener.hears(lambda: queue.retry_failed(ended))
-        await listener.hears(lambda: queue.enqueue_batch(batch()))
+        await listener.hears(lambda: queue.enqueue_batch(batch(4)))
         await listener.hears(lambda: queue.enqueue_stream(JobBatch("big", queue="q"), [Job("q", 1)]))
 
 
@@ -125,10 +122,61 @@ async def test_many_claims_of_a_lost_worker_are_a_few_notifications(queue: JobQu
 
 
 async def test_claims_that_never_arrived(queue: JobQueue, sql: Sql) -> None:
-    await queue.enqueue_batch(batch())
+    await queue.enqueue_batch(batch(4))
     worker = SteeredWorker(queue)
     await worker.register()
     await worker.take()
     await sql.age_claims()
     async with listening(queue) as listener:
         await listener.hears(lambda: worker.recover([]))
+
+
+async def test_a_queue_is_notified_at_most_once_per_pause(queue: JobQueue, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many batches come; and once more after the last one."""
+    pause = 0.2
+    monkeypatch.setattr(waking, "_PAUSE_SECONDS", pause)
+    await SteeredWorker(queue).register()
+    async with listening(queue) as listener:
+        await listener.hears(lambda: queue.enqueue_batch(batch(1)))
+        since, count = time.monotonic(), 0
+        listener.heard = 0
+        while time.monotonic() < since + 3 * pause:
+            await queue.enqueue_batch(batch(1))
+            count += 1
+        elapsed = time.monotonic() - since
+        await asyncio.sleep(2 * pause)
+        assert count > 10
+        assert 2 <= listener.heard <= elapsed / pause + 2, f"{listener.heard} notifications in {elapsed:.2f} s"
+
+
+async def test_the_workers_of_other_queues_hear_nothing(queue: JobQueue) -> None:
+    await SteeredWorker(queue).register()
+    async with listening(queue) as listener, listening(queue, "other") as other:
+        await asyncio.sleep(0.05)  # their own have arrived
+        other.heard = 0
+        await listener.hears(lambda: queue.enqueue_batch(batch(4)))
+        await listener.hears(lambda: queue.enqueue_batch(batch(4)))
+        assert other.heard == 0
+
+
+@pytest.mark.parametrize("waits", ["q", "other", None])
+async def test_notifications_are_no_part_of_what_makes_jobs_ready(
+    queue: JobQueue, sql: Sql, database_url: str, caplog: pytest.LogCaptureFixture, waits: str | None
+) -> None:
+    """A notification that cannot be sent undoes nothing; and none is sent where no worker is."""
+    caplog.set_level("DEBUG", "hammerwork.queue")
+    if waits is not None:
+        await SteeredWorker(queue, waits).register()
+    await sql.run(
+        "CREATE FUNCTION pg_notify(text, text) RETURNS void LANGUAGE plpgsql AS "
+        "$$ BEGIN RAISE EXCEPTION 'no notification'; END $$"
+    )
+    database = await sql.value("SELECT current_database()")
+    await sql.run(f"ALTER DATABASE {database} SET search_path = public, pg_catalog")
+    async with await JobQueue.connect(database_url) as own:
+        small = await own.enqueue_batch(batch(4))
+        large = await own.enqueue_stream(JobBatch("large", queue="q"), (Job("q", n) for n in range(3)))
+    # Closing sends what is waiting to be sent.
+    assert ("no notification" in caplog.text) is (waits == "q")
+    statuses = await queue.get_batch_statuses([small, large])
+    assert [statuses[batch_id].pending_jobs for batch_id in (small, large)] == [4, 3]

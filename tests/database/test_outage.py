@@ -6,18 +6,19 @@ import asyncio
 import random
 import time
 import uuid
-from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
 
-from hammerwork import BatchState, DatabaseUnavailableError, Job, JobBatch, JobQueue, RetryPolicy, RetryStrategy, Worker
-from tests.database.proxy import proxy
-from tests.database.steered import SteeredWorker, run_of
+from hammerwork import BatchState, DatabaseUnavailableError, Job, JobBatch, JobQueue, Worker
 from tests.harness import observing
+from tests.harness.batches import retried_at_once
+from tests.harness.handlers import Runs
 from tests.harness.observing import DEADLINE_SECONDS, all_jobs, eventually, finished, happens, running
+from tests.harness.proxy import proxy
 from tests.harness.servers.mariadb import mariadb_server
 from tests.harness.servers.postgres import postgres_server
+from tests.harness.steered import SteeredWorker, run_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -25,31 +26,23 @@ if TYPE_CHECKING:
     from tests.harness.observing import Sql
     from tests.harness.servers import OwnServer
 
-AT_ONCE = RetryPolicy(strategy=RetryStrategy.FIXED, initial_seconds=0, max_seconds=0)
 
+def failing_some(seconds: float = 0.001) -> Runs:
+    """Return a handler of which every hundredth job fails at first, every thousandth for good."""
 
-def batch(count: int) -> JobBatch:
-    return JobBatch("mail").with_jobs(Job("q", n) for n in range(count)).with_retry_policy(AT_ONCE)
-
-
-class Runs:
-    """A handler that keeps a ledger; every hundredth job fails at first, every thousandth for good."""
-
-    def __init__(self, seconds: float = 0.001) -> None:
-        self.runs: Counter[tuple[int, int]] = Counter()
-        self._seconds = seconds
-
-    async def __call__(self, job: Job) -> None:
-        self.runs[job.index, job.attempt] += 1
-        await asyncio.sleep(self._seconds)
+    async def then(job: Job) -> None:
+        await asyncio.sleep(seconds)
         if job.index % 1_000 == 999 or (job.index % 100 == 50 and job.attempt == 1):
             raise ValueError("no")
 
-    def check(self, jobs: int) -> None:
-        expected = {(n, 1) for n in range(jobs)}
-        expected |= {(n, 2) for n in range(jobs) if n % 100 == 50 or n % 1_000 == 999}
-        expected |= {(n, attempt) for n in range(jobs) if n % 1_000 == 999 for attempt in (3, 4)}
-        assert self.runs == dict.fromkeys(expected, 1)
+    return Runs(then)
+
+
+def check(runs: Runs, jobs: int) -> None:
+    expected = {(n, 1) for n in range(jobs)}
+    expected |= {(n, 2) for n in range(jobs) if n % 100 == 50 or n % 1_000 == 999}
+    expected |= {(n, attempt) for n in range(jobs) if n % 1_000 == 999 for attempt in (3, 4)}
+    assert runs.attempts == dict.fromkeys(expected, 1)
 
 
 @pytest.fixture(params=[postgres_server, mariadb_server])
@@ -72,27 +65,27 @@ async def restart(server: OwnServer) -> None:
 
 
 async def test_workers_outlast_crashes_of_the_database(own_server: OwnServer, own_queue: JobQueue) -> None:
-    batch_id = await own_queue.enqueue_batch(batch(4_000))
-    runs = Runs()
+    batch_id = await own_queue.enqueue_batch(retried_at_once(4_000))
+    runs = failing_some()
     workers = [Worker(own_queue, "q", runs).with_concurrency(4) for _ in range(2)]
     async with running(*workers):
         for part in (500, 1_500, 2_500):
 
             async def look(part: int = part) -> bool:
-                return runs.runs.total() >= part
+                return runs.attempts.total() >= part
 
             await eventually(look, bool)
             await restart(own_server)
-        await happens(lambda: runs.runs.total() >= 4_000 + 40 + 4 * 3)
+        await happens(lambda: runs.attempts.total() >= 4_000 + 40 + 4 * 3)
         status = await finished(own_queue, batch_id)
     assert (status.state, status.completed_jobs, status.failed_jobs) == (BatchState.COMPLETED_WITH_ERRORS, 3_996, 4)
-    runs.check(4_000)
+    check(runs, 4_000)
 
 
 async def test_a_worker_waits_for_a_database_that_is_not_there_yet(own_server: OwnServer, own_queue: JobQueue) -> None:
-    batch_id = await own_queue.enqueue_batch(batch(10))
+    batch_id = await own_queue.enqueue_batch(retried_at_once(10))
     await asyncio.to_thread(own_server.stop)
-    runs = Runs()
+    runs = failing_some()
     worker = Worker(own_queue, "q", runs)
     async with running(worker):
         with pytest.raises(DatabaseUnavailableError, match=r"database (postgresql|mysql)://127\.0\.0\.1:\d+/\w+: "):
@@ -106,8 +99,8 @@ async def test_a_worker_waits_for_a_database_that_is_not_there_yet(own_server: O
 
 
 async def test_a_worker_can_be_stopped_while_the_database_is_away(own_server: OwnServer, own_queue: JobQueue) -> None:
-    batch_id = await own_queue.enqueue_batch(batch(10))
-    runs = Runs(seconds=0.2)
+    batch_id = await own_queue.enqueue_batch(retried_at_once(10))
+    runs = failing_some(seconds=0.2)
     worker = Worker(own_queue, "q", runs).with_concurrency(2).with_shutdown_grace_period(1)
     task = asyncio.create_task(worker.run())
     await happens(lambda: worker.busy_lanes == 2)
@@ -149,16 +142,16 @@ async def test_enqueueing_goes_on_after_a_crash_of_the_database(own_server: OwnS
 async def test_connections_and_statements_broken_at_random_cost_nothing(
     own_queue: JobQueue, own_server: OwnServer, how: str
 ) -> None:
-    batch_id = await own_queue.enqueue_batch(batch(3_000).with_batch_size(20))
-    runs = Runs()
+    batch_id = await own_queue.enqueue_batch(retried_at_once(3_000).with_batch_size(20))
+    runs = failing_some()
     dice = random.Random(7)
     async with await JobQueue.connect(own_server.url()) as workers_queue:
         workers = [Worker(workers_queue, "q", runs).with_concurrency(4) for _ in range(3)]
         async with running(*workers), observing.sql(own_server.url()) as sql:
             broken = 0
             until = time.monotonic() + 3 * DEADLINE_SECONDS
-            while runs.runs.total() < 2_900:
-                assert time.monotonic() < until, f"{runs.runs.total()} runs after {broken} breaks"
+            while runs.attempts.total() < 2_900:
+                assert time.monotonic() < until, f"{runs.attempts.total()} runs after {broken} breaks"
                 if connections := await sql.connections():
                     await getattr(sql, how)(dice.choice(connections))
                     broken += 1
@@ -167,11 +160,11 @@ async def test_connections_and_statements_broken_at_random_cost_nothing(
             async with await JobQueue.connect(own_server.url()) as quiet:
                 status = await finished(quiet, batch_id)
     assert (status.state, status.completed_jobs, status.failed_jobs) == (BatchState.COMPLETED_WITH_ERRORS, 2_997, 3)
-    runs.check(3_000)
+    check(runs, 3_000)
 
 
 async def test_a_claim_whose_answer_was_lost_is_free_again(queue: JobQueue, sql: Sql, database_url: str) -> None:
-    batch_id = await queue.enqueue_batch(batch(10))
+    batch_id = await queue.enqueue_batch(retried_at_once(10))
     async with proxy(database_url) as (relay, url), await JobQueue.connect(url) as own:
         worker = SteeredWorker(own)
         await worker.register()
@@ -204,14 +197,14 @@ async def test_a_claim_whose_answer_was_lost_is_free_again(queue: JobQueue, sql:
 
 
 async def test_connections_that_died_silently_are_replaced_within_a_lease(queue: JobQueue, database_url: str) -> None:
-    batch_id = await queue.enqueue_batch(batch(3_000).with_batch_size(20))
-    runs = Runs(seconds=0.002)
+    batch_id = await queue.enqueue_batch(retried_at_once(3_000).with_batch_size(20))
+    runs = failing_some(seconds=0.002)
     async with proxy(database_url) as (relay, url), await JobQueue.connect(url) as own:
         worker = Worker(own, "q", runs).with_concurrency(4)
         async with running(worker):
-            await happens(lambda: runs.runs.total() > 500)
+            await happens(lambda: runs.attempts.total() > 500)
             relay.strand()
             status = await finished(queue, batch_id)
             assert worker.healthy
     assert (status.completed_jobs, status.failed_jobs) == (2_997, 3)
-    runs.check(3_000)
+    check(runs, 3_000)

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from hammerwork import DatabaseUnavailableError, IncompatibleDatabaseError, Job, JobBatch, JobQueue, Worker, WorkerPool
+from hammerwork import DatabaseUnavailableError, IncompatibleDatabaseError, Job, JobQueue, Worker, WorkerPool
 from hammerwork_operator.databases.followed import FollowedQueue
+from tests.harness.batches import batch
 from tests.harness.observing import DEADLINE_SECONDS, eventually, happens, running
 
 if TYPE_CHECKING:
@@ -22,10 +23,6 @@ if TYPE_CHECKING:
 
 SENTENCE = "of version 99, which version 98 or later can work with"
 HANDLER = "async def run(job):\n    pass\n"
-
-
-def batch(count: int) -> JobBatch:
-    return JobBatch("mail").with_jobs(Job("q", n) for n in range(count))
 
 
 async def outdate(sql: Sql) -> None:

@@ -17,12 +17,11 @@ from hammerwork import (
     JobStatus,
     PartialFailureMode,
     Priority,
-    RetryPolicy,
-    RetryStrategy,
 )
 from hammerwork.backends.protocol import Settled
-from tests.database.steered import SteeredWorker, run_of
+from tests.harness.batches import AT_ONCE
 from tests.harness.observing import all_jobs
+from tests.harness.steered import SteeredWorker, run_of
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
     from hammerwork.working.claims import HeldClaim
     from tests.harness.observing import Sql
 
-AT_ONCE = RetryPolicy(strategy=RetryStrategy.FIXED, initial_seconds=0, max_seconds=0)
 STEPS = 400
 SECONDS = 4.0
 """One seed ends after this time even if it has not made all its steps; each step is checked anyway."""

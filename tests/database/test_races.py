@@ -5,17 +5,14 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from hammerwork import BatchState, Job, JobBatch, Worker
-from tests.database.steered import SteeredWorker
+from hammerwork import BatchState, Job, Worker
+from tests.harness.batches import batch
 from tests.harness.observing import DEADLINE_SECONDS, finished, running
+from tests.harness.steered import SteeredWorker
 
 if TYPE_CHECKING:
     from hammerwork import JobQueue
     from tests.harness.observing import Sql
-
-
-def batch(count: int) -> JobBatch:
-    return JobBatch("mail").with_jobs(Job("q", n) for n in range(count))
 
 
 async def test_resuming_misses_no_chunk_that_a_worker_is_reporting_from(queue: JobQueue, sql: Sql) -> None:

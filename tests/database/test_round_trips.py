@@ -6,21 +6,26 @@ resetting a session) costs the user the same as what the library does, and a cou
 
 from __future__ import annotations
 
+import functools
 import uuid
 from typing import TYPE_CHECKING
 
 import pytest
 
-from hammerwork import Job, JobBatch, JobQueue
-from tests.database.proxy import proxy
-from tests.database.steered import SteeredWorker
+from hammerwork import JobBatch, JobQueue
+from tests.harness import batches
+from tests.harness.proxy import proxy
+from tests.harness.steered import SteeredWorker
 
 if TYPE_CHECKING:
     from tests.harness.observing import Sql
 
 
-def batch(count: int) -> JobBatch:
-    return JobBatch("mail").with_jobs(Job("q", {"to": f"user{n}@example.com"}) for n in range(count))
+def to_users(n: int) -> object:
+    return {"to": f"user{n}@example.com"}
+
+
+batch = functools.partial(batches.batch, payload=to_users)
 
 
 @pytest.mark.parametrize("warm", [False, True], ids=["first batch", "next batch"])

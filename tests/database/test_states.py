@@ -20,20 +20,15 @@ from hammerwork import (
     Worker,
 )
 from hammerwork.backends.upkeep import UNFINISHED_BATCHES
-from tests.database.steered import SteeredWorker, run_of
+from tests.harness.batches import AT_ONCE, batch
 from tests.harness.observing import all_jobs, finished, running
+from tests.harness.steered import SteeredWorker, run_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from hammerwork import JobQueue
     from tests.harness.observing import Sql
-
-AT_ONCE = RetryPolicy(strategy=RetryStrategy.FIXED, initial_seconds=0, max_seconds=0)
-
-
-def batch(count: int) -> JobBatch:
-    return JobBatch("mail").with_jobs(Job("q", n) for n in range(count))
 
 
 class BrokenStreamError(Exception):

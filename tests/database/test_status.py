@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import uuid
 from collections import Counter
 from typing import TYPE_CHECKING
@@ -22,8 +23,10 @@ from hammerwork import (
     RetryStrategy,
     Worker,
 )
-from tests.database.steered import SteeredWorker
+from tests.harness import batches
+from tests.harness.batches import AT_ONCE, numbered
 from tests.harness.observing import all_jobs, eventually, finished, happens, running
+from tests.harness.steered import SteeredWorker
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -31,14 +34,10 @@ if TYPE_CHECKING:
     from hammerwork import BatchStatus, JobQueue
     from tests.harness.observing import Sql
 
+batch = functools.partial(batches.batch, payload=numbered)
 pytestmark = pytest.mark.every_server
 
-AT_ONCE = RetryPolicy(strategy=RetryStrategy.FIXED, initial_seconds=0, max_seconds=0)
 MUCH_LATER = RetryPolicy(strategy=RetryStrategy.FIXED, initial_seconds=3_600, max_seconds=3_600)
-
-
-def batch(count: int) -> JobBatch:
-    return JobBatch("mail").with_jobs(Job("q", {"n": n}) for n in range(count))
 
 
 def counts(status: BatchStatus) -> tuple[int, int, int, int, int]:

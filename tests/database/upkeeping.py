@@ -1,11 +1,11 @@
-"""Does the upkeep of a database ten times a second, as an operator does once: ``upkeeping.py URL``."""
+"""A process that does the upkeep of a database ten times a second, as an operator does once. It is told its URL."""
 
 from __future__ import annotations
 
 import asyncio
-import sys
 
 from hammerwork import JobQueue
+from tests.harness.processes import told
 
 
 async def main(url: str) -> None:
@@ -17,4 +17,4 @@ async def main(url: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1]))
+    asyncio.run(main(told(str)))

@@ -1,42 +1,47 @@
-"""A worker process for tests that kill it. Its handler writes a ledger: a row before and a row after each run.
-
-    python vanishing_worker.py URL INSTANCE KILLS HANGS
-
-Jobs whose payload is in KILLS (a JSON list) end the process at once; those in HANGS never end.
-"""
+"""A worker process for tests that kill it. Its handler keeps the ledger; some jobs end the process, some never end."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import signal
-import sys
+from pathlib import Path
+
+import msgspec
 
 from hammerwork import Job, JobQueue, Worker
-from tests.harness import observing
+from tests.harness.ledger import LedgerWriter
+from tests.harness.processes import told
 
 
-async def main(url: str, instance: str, kills: list[int], hangs: list[int]) -> None:
-    async with await JobQueue.connect(url) as queue, observing.sql(url) as sql:
-        lock = asyncio.Lock()
+class Order(msgspec.Struct):
+    """What the process is told."""
 
-        async def note(job: Job, what: str) -> None:
-            async with lock:  # one statement at a time on a connection
-                await sql.run(f"INSERT INTO ledger (idx, worker, what) VALUES ({job.index}, '{worker.id}', '{what}')")
+    database_url: str
+    ledger: str
+    instance: str = ""
+    kills: tuple[int, ...] = ()
+    """Payloads of the jobs that end the process at once."""
+    hangs: tuple[int, ...] = ()
+    """Payloads of those that never end."""
+
+
+async def main(order: Order) -> None:
+    async with await JobQueue.connect(order.database_url) as queue:
 
         async def handler(job: Job) -> None:
-            await note(job, "start")
-            if job.payload in kills:
+            run = ledger.start(job)
+            if job.payload in order.kills:
                 os.kill(os.getpid(), signal.SIGKILL)
-            if job.payload in hangs:
+            if job.payload in order.hangs:
                 await asyncio.sleep(3_600)
-            await note(job, "end")
+            ledger.end(run, "done")
 
-        worker = Worker(queue, "q", handler, instance=instance).with_concurrency(4)
+        worker = Worker(queue, "q", handler, instance=order.instance).with_concurrency(4)
+        ledger = LedgerWriter(Path(order.ledger), str(worker.id))
         print(worker.id, flush=True)
         await worker.run()
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], sys.argv[2], json.loads(sys.argv[3]), json.loads(sys.argv[4])))
+    asyncio.run(main(told(Order)))

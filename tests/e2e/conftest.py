@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.e2e import manifests
-from tests.e2e.kubectl import CommandError, Kubectl
 from tests.e2e.ledger import Database
 from tests.e2e.release import Release, chosen_images, cluster_environment, other_operators, provide_images
 from tests.harness.clusters import full_cluster
+from tests.harness.kubectl import CommandError, Kubectl
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tests.e2e.kubectl import Kubectl
+    from tests.harness.kubectl import Kubectl
 
 _SCHEMA = """
 CREATE SCHEMA IF NOT EXISTS ledger;

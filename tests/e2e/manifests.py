@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from tests.e2e.kubectl import Manifest
+from tests.harness.manifests import jobbatch, workerpool
 
-API_VERSION = "hammerwork.io/v1alpha1"
+if TYPE_CHECKING:
+    from tests.harness.manifests import Manifest
+
 HANDLERS = "e2e-handlers"
 
 
@@ -30,21 +31,16 @@ def pool(name: str, function: str, *, replicas: int = 1, concurrency: int = 10) 
             "containers": [{"name": "worker", "volumeMounts": [mount]}],
         }
     }
-    spec = {
-        "queue": name,
-        "replicas": replicas,
-        "concurrency": concurrency,
-        "handler": {"python": {"function": f"handlers:{function}"}},
-        "template": template,
-    }
-    return {"apiVersion": API_VERSION, "kind": "WorkerPool", "metadata": {"name": name}, "spec": spec}
+    function = f"handlers:{function}"
+    return workerpool(
+        name, queue=name, function=function, replicas=replicas, concurrency=concurrency, template=template
+    )
 
 
 def batch(name: str, count: int, *, queue: str = "", payload: dict[str, Any] | None = None, **spec: Any) -> Manifest:
     """A JobBatch of generated jobs, for the queue of its own name where no other is given."""
     payload = {"index": "{{ index }}", **(payload or {})}
-    content = {"queue": queue or name, "generate": {"count": count, "payload": payload}, **spec}
-    return {"apiVersion": API_VERSION, "kind": "JobBatch", "metadata": {"name": name}, "spec": content}
+    return jobbatch(name, queue=queue or name, generate={"count": count, "payload": payload}, **spec)
 
 
 def worker_pods(pool_name: str) -> str:

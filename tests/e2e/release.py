@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.cluster.settings import Kind, chosen_kind
-from tests.e2e.kubectl import CommandError, Kubectl, run
+from tests.harness.kubectl import CommandError, Kubectl, run
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from tests.e2e.kubectl import lacks_condition
 from tests.e2e.release import ROOT
+from tests.harness.kubectl import lacks_condition
 
 if TYPE_CHECKING:
-    from tests.e2e.kubectl import Kubectl
+    from tests.harness.kubectl import Kubectl
 
 
 def test_every_welcome_mail_is_delivered_exactly_once(kubectl: Kubectl) -> None:

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.e2e import manifests
-from tests.e2e.kubectl import conditions, lacks_condition
+from tests.harness.kubectl import conditions, lacks_condition
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.e2e.kubectl import Kubectl, Manifest
     from tests.e2e.ledger import Database
+    from tests.harness.kubectl import Kubectl
+    from tests.harness.manifests import Manifest
 
 NO_PAUSE = {"strategy": "Fixed", "initialSeconds": 0, "maxSeconds": 0}
 

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.e2e import manifests
-from tests.e2e.kubectl import CommandError, lacks_condition
+from tests.harness.kubectl import CommandError, lacks_condition
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.e2e.kubectl import Kubectl
     from tests.e2e.ledger import Database
+    from tests.harness.kubectl import Kubectl
 
 
 @pytest.fixture(scope="module")

@@ -7,13 +7,13 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from tests.e2e import manifests
-from tests.e2e.kubectl import completed_fewer_than, conditions, lacks_condition
 from tests.e2e.release import OPERATOR_SELECTOR
+from tests.harness.kubectl import completed_fewer_than, conditions, lacks_condition
 
 if TYPE_CHECKING:
-    from tests.e2e.kubectl import Kubectl
     from tests.e2e.ledger import Database, Run
     from tests.e2e.release import Release
+    from tests.harness.kubectl import Kubectl
 
 JOBS = 10_000
 LANES = 10

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.e2e import manifests
-from tests.e2e.kubectl import CommandError, Kubectl, lacks_condition
 from tests.e2e.release import Release
+from tests.harness.kubectl import CommandError, Kubectl, lacks_condition
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

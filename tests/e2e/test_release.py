@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tests.e2e.kubectl import Kubectl
     from tests.e2e.release import Release
+    from tests.harness.kubectl import Kubectl
 
 
 def test_an_upgrade_keeps_password_and_database(release: Release, kubectl: Kubectl) -> None:

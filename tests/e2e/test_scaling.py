@@ -6,11 +6,12 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from tests.e2e import manifests
-from tests.e2e.kubectl import completed_fewer_than, lacks_condition
+from tests.harness.kubectl import completed_fewer_than, lacks_condition
 
 if TYPE_CHECKING:
-    from tests.e2e.kubectl import Kubectl, Manifest
     from tests.e2e.ledger import Database
+    from tests.harness.kubectl import Kubectl
+    from tests.harness.manifests import Manifest
 
 JOBS = 4_000
 

@@ -1,12 +1,11 @@
-"""How tests watch and wait: every wait has a deadline and tells what it saw last."""
+"""How tests watch a queue and its database, and wait for what they see there."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import re
-import time
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import aiomysql
 import asyncpg
@@ -15,40 +14,29 @@ import pytest
 from hammerwork.backends.mysql.options import connection_options, open_connection
 from hammerwork.backends.mysql.pool import say_good_bye
 from hammerwork.backends.mysql.statements import literal
+from tests.harness.waiting import DEADLINE_SECONDS, eventually, happens
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator
     from uuid import UUID
 
     from hammerwork import BatchStatus, JobQueue, JobRecord, JobStatus, Worker
 
-T = TypeVar("T")
+__all__ = [
+    "DEADLINE_SECONDS",
+    "MysqlSql",
+    "Sql",
+    "all_jobs",
+    "eventually",
+    "finished",
+    "happens",
+    "only_postgres",
+    "running",
+    "sql",
+]
 
 only_postgres = pytest.mark.only("postgresql")
 """Marks tests of what the other databases do not have, or that do not depend on the kind of database."""
-
-DEADLINE_SECONDS = 40.0
-"""Far beyond what anything here takes, on the slowest machine: it only bounds a test that has failed already."""
-
-
-async def eventually(
-    look: Callable[[], Awaitable[T]], until: Callable[[T], object], *, within: float = DEADLINE_SECONDS
-) -> T:
-    """Look again and again until what is seen is as it should be; return it."""
-    deadline = time.monotonic() + within
-    while not until(seen := await look()):
-        assert time.monotonic() < deadline, f"after {within} s still: {seen!r}"
-        await asyncio.sleep(0.02)
-    return seen
-
-
-async def happens(condition: Callable[[], object], *, within: float = DEADLINE_SECONDS) -> None:
-    """Return once a condition in this process holds."""
-
-    async def look() -> object:
-        return condition()
-
-    await eventually(look, bool, within=within)
 
 
 async def finished(queue: JobQueue, batch_id: UUID, *, within: float = DEADLINE_SECONDS) -> BatchStatus:

@@ -7,11 +7,13 @@ import os
 import pwd
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
+
+from tests.cluster.waiting import wait_until
+from tests.harness.manifests import jobbatch, workerpool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -73,23 +75,23 @@ class Place:
     def errors(self) -> str:
         return (self.temporary.parent / "stderr").read_text()
 
+    def wait_until(self, done: Callable[[], bool], what: str, process: subprocess.Popen[str]) -> None:
+        """Return once something holds that a started run brings about."""
+
+        def missing() -> str | None:
+            if done():
+                return None
+            assert process.poll() is None, f"{what}: the process has ended; seen: {self.errors()}"
+            return self.errors()
+
+        wait_until(what, missing, seconds=DEADLINE_SECONDS, interval=0.02)
+
     def add(self, code: str, *, count: int = 3, pool: dict[str, Any] | None = None, **batch: Any) -> Path:
         """Write a batch, a pool and the file of its function `run`."""
-        head = {"apiVersion": "hammerwork.io/v1alpha1"}
         generate = {"count": count, "payload": {"n": "{{ index }}"}}
         documents = [
-            {
-                **head,
-                "kind": "JobBatch",
-                "metadata": {"name": "work"},
-                "spec": {"queue": "q", "generate": generate, **batch},
-            },
-            {
-                **head,
-                "kind": "WorkerPool",
-                "metadata": {"name": "workers"},
-                "spec": {"queue": "q", "handler": {"python": {"function": "work:run"}}, **(pool or {})},
-            },
+            jobbatch("work", queue="q", generate=generate, **batch),
+            workerpool("workers", queue="q", function="work:run", **(pool or {})),
         ]
         (self.manifests / "work.yaml").write_text(yaml.safe_dump_all(documents))
         (self.manifests / "work.py").write_text(code)
@@ -106,13 +108,3 @@ def command_lines() -> Iterator[str]:
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
             yield path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
-
-
-def wait_until(
-    done: Callable[[], bool], what: str, tell: Callable[[], str], process: subprocess.Popen[str] | None = None
-) -> None:
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while not done():
-        assert process is None or process.poll() is None, f"{what}: the process has ended; seen: {tell()}"
-        assert time.monotonic() < deadline, f"{what}: not within {DEADLINE_SECONDS:g} s; seen: {tell()}"
-        time.sleep(0.02)

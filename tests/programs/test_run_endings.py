@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.programs.place import DEADLINE_SECONDS, command_lines, wait_until
+from tests.cluster.waiting import wait_until
+from tests.programs.place import DEADLINE_SECONDS, command_lines
 
 if TYPE_CHECKING:
     from tests.programs.place import Place
@@ -37,7 +38,7 @@ def test_ctrl_c_finishes_what_runs_and_leaves_nothing_behind(
     marks.mkdir()
     folder = place.add(TELLING_SLOW_HANDLER.format(folder=str(marks)), count=10_000, pool={"concurrency": 4})
     with place.started("run", folder, "--output", "json") as process:
-        wait_until(lambda: any(marks.iterdir()), "a job has started", place.errors, process)
+        place.wait_until(lambda: any(marks.iterdir()), "a job has started", process)
         if number is signal.SIGINT:
             os.killpg(process.pid, number)  # as a terminal does
         else:
@@ -59,9 +60,9 @@ def test_a_second_ctrl_c_does_not_wait_for_a_handler_that_hangs(place: Place, at
     code = f"import pathlib, time\ndef run(job):\n    pathlib.Path({str(mark)!r}).touch()\n    time.sleep(3600)\n"
     folder = place.add(code, pool={"shutdownGracePeriodSeconds": 3600})
     with place.started("run", folder) as process:
-        wait_until(mark.exists, "the job has started", place.errors, process)
+        place.wait_until(mark.exists, "the job has started", process)
         os.killpg(process.pid, signal.SIGINT)
-        wait_until(lambda: "Stopping" in place.errors(), "the first Ctrl-C is answered", place.errors, process)
+        place.wait_until(lambda: "Stopping" in place.errors(), "the first Ctrl-C is answered", process)
         time.sleep(attempt * 0.2)
         os.killpg(process.pid, signal.SIGINT)
         process.communicate(timeout=DEADLINE_SECONDS)
@@ -74,15 +75,15 @@ def test_a_killed_run_takes_its_database_along(place: Place) -> None:
     touch = f"pathlib.Path({str(mark)!r}).touch()"
     folder = place.add(f"import asyncio, pathlib\nasync def run(job):\n    {touch}\n    await asyncio.sleep(60)\n")
     with place.started("run", folder) as process:
-        wait_until(mark.exists, "the job has started", place.errors, process)
+        place.wait_until(mark.exists, "the job has started", process)
         [data] = place.temporary.glob("hammerwork-*/data")
         process.kill()
         process.communicate(timeout=DEADLINE_SECONDS)
-    wait_until(
-        lambda: not any(str(data) in line for line in command_lines()),
-        "PostgreSQL has ended",
-        lambda: str([line for line in command_lines() if str(data) in line]),
-    )
+
+    def left() -> str | None:
+        return "\n".join(line for line in command_lines() if str(data) in line) or None
+
+    wait_until("the end of PostgreSQL", left, seconds=DEADLINE_SECONDS)
 
 
 def test_when_the_time_runs_out_the_rest_is_cancelled(place: Place) -> None:

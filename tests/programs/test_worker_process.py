@@ -23,6 +23,7 @@ from hammerwork.handlers import python
 from hammerwork.working import variables
 from tests.harness.observing import only_postgres
 from tests.harness.servers.postgres import PostgresServer
+from tests.harness.waiting import eventually, happens
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -116,6 +117,10 @@ class WorkerProcess:
         except aiohttp.ClientError as error:
             return 0, str(error)
 
+    async def until(self, look: Callable[[], Awaitable[bool]], what: str) -> None:
+        """Return once something holds that the worker brings about."""
+        await eventually(look, bool, within=DEADLINE_SECONDS, tell=lambda _: f"not that {what}; seen: {self.log()}")
+
     async def metrics(self) -> dict[str, float]:
         """The samples by name, without labels (there is one queue and one pool); none while nothing answers."""
         status, text = await self.get("/metrics")
@@ -123,15 +128,6 @@ class WorkerProcess:
             return {}
         samples = (line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
         return {name.partition("{")[0]: float(value) for name, value in samples}
-
-
-async def eventually(look: Callable[[], Awaitable[bool]], what: str, tell: Callable[[], object]) -> None:
-    try:
-        async with asyncio.timeout(DEADLINE_SECONDS):
-            while not await look():
-                await asyncio.sleep(0.05)
-    except TimeoutError:
-        pytest.fail(f"{what}: not within {DEADLINE_SECONDS:g} s; seen: {tell()}")
 
 
 async def ended(process: subprocess.Popen[bytes]) -> int:
@@ -160,7 +156,7 @@ async def test_jobs_are_run_and_probes_and_metrics_tell(folder: Path, queue: Job
         async def ready() -> bool:
             return (await worker.get("/readyz"))[0] == 200
 
-        await eventually(ready, "the worker is ready", worker.log)
+        await worker.until(ready, "the worker is ready")
         assert await worker.get("/healthz") == (200, "ok\n")
         zero = await worker.metrics()
         assert zero["hammerwork_worker_jobs_processed_total"] == 0
@@ -194,7 +190,7 @@ async def test_a_signal_finishes_what_runs_and_gives_back_the_rest(
         async def all_lanes_busy() -> bool:
             return (await worker.metrics()).get("hammerwork_worker_busy_lanes") == 3
 
-        await eventually(all_lanes_busy, "three lanes run a job", worker.log)
+        await worker.until(all_lanes_busy, "three lanes run a job")
         process.send_signal(number)
         assert await ended(process) == 0, worker.log()
     finished = marks(folder, "finished")
@@ -215,7 +211,7 @@ async def test_a_handler_that_hangs_does_not_hold_the_process_beyond_the_grace_p
         async def started() -> bool:
             return marks(folder, "started") == 3
 
-        await eventually(started, "the jobs have started", worker.log)
+        await worker.until(started, "the jobs have started")
         process.send_signal(signal.SIGTERM)
         assert await ended(process) == 0, worker.log()
     status = await queue.get_batch_status(batch_id)
@@ -233,7 +229,7 @@ async def test_probes_and_metrics_answer_while_a_handler_blocks_the_event_loop(
         async def blocked() -> bool:
             return marks(folder, "started") == 1
 
-        await eventually(blocked, "the handler blocks the loop", worker.log)
+        await worker.until(blocked, "the handler blocks the loop")
         assert await worker.get("/healthz") == (200, "ok\n")
         assert (await worker.metrics())["hammerwork_worker_busy_lanes"] == 1
         assert (await worker.get("/readyz"))[0] in {200, 503}
@@ -263,11 +259,8 @@ async def test_process_1_reaps_orphans_and_takes_no_exit_status_from_handlers(
                 f"{child.name()} {child.status()}" for child in psutil.Process(process.pid).children(recursive=True)
             ]
 
-        async def alone() -> bool:
-            # The first process and the worker.
-            return len(all_below()) == 2
-
-        await eventually(alone, "no orphan is left", all_below)
+        # The first process and the worker; no orphan.
+        await happens(lambda: len(all_below()) == 2, within=DEADLINE_SECONDS)
         (first,) = psutil.Process(process.pid).children()
         first.send_signal(signal.SIGTERM)
         assert await ended(process) == 0, worker.log()
@@ -286,7 +279,7 @@ async def test_process_1_ends_with_a_code_that_tells_what_killed_the_worker(
         async def started() -> bool:
             return marks(folder, "started") == 1
 
-        await eventually(started, "the job has started", worker.log)
+        await worker.until(started, "the job has started")
         (first,) = psutil.Process(process.pid).children()
         (itself,) = first.children()
         itself.kill()
@@ -304,7 +297,7 @@ async def test_a_database_that_is_away_is_waited_for_while_the_probes_answer(fol
             async def tried() -> bool:
                 return any("cannot be reached" in record["message"] for record in worker.log())
 
-            await eventually(tried, "the worker has tried to connect", worker.log)
+            await worker.until(tried, "the worker has tried to connect")
             assert (await worker.get("/healthz"))[0] == 200
             assert await worker.get("/readyz") == (503, "the database has not been reached yet\n")
             assert (await worker.metrics())["hammerwork_worker_ready"] == 0
@@ -314,7 +307,7 @@ async def test_a_database_that_is_away_is_waited_for_while_the_probes_answer(fol
             async def ready() -> bool:
                 return (await worker.get("/readyz"))[0] == 200
 
-            await eventually(ready, "the worker is ready, in a database without tables", worker.log)
+            await worker.until(ready, "the worker is ready, in a database without tables")
             async with await JobQueue.connect(server.url()) as queue:
                 status = await queue.wait(await queue.enqueue_batch(jobs(8)), timeout=DEADLINE_SECONDS)
                 assert status.state is BatchState.COMPLETED
@@ -333,7 +326,7 @@ async def test_a_signal_ends_the_waiting_for_a_database_at_once(folder: Path) ->
         async def tried() -> bool:
             return any("cannot be reached" in record["message"] for record in worker.log())
 
-        await eventually(tried, "the worker has tried to connect", worker.log)
+        await worker.until(tried, "the worker has tried to connect")
         process.send_signal(signal.SIGTERM)
         assert await ended(process) == 0
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
+from hammerwork.timing import STUCK_SECONDS
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -27,7 +29,7 @@ class WorkerState:
         """Return that the worker's loop does not move, or None; that this is called shows that the process lives."""
         if self.worker is None or self.worker.healthy:
             return None
-        return "the worker's loop has not moved for 15 s"
+        return f"the worker's loop has not moved for {STUCK_SECONDS:.0f} s"
 
     def not_ready(self) -> str | None:
         """Return that the database cannot be reached, or None."""

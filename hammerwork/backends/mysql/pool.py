@@ -8,15 +8,13 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from hammerwork.backends.mysql.options import open_connection
+from hammerwork.timing import CANCEL_SECONDS, CLOSE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 _RECYCLE_SECONDS = 120
 """A connection that was idle for longer is replaced; servers and what is in between forget them."""
-_CLOSE_SECONDS = 5.0
-CANCEL_SECONDS = 3.0
-"""How long it may take to have a server end a statement that nobody waits for any more."""
 
 
 _WHOSE = "SELECT host FROM information_schema.processlist WHERE id = %d"
@@ -110,9 +108,11 @@ class Pool:
 
     async def close(self) -> None:
         """Close all connections, those in use after a few seconds by force."""
+        if self._closed:
+            return
         self._closed = True
         with contextlib.suppress(TimeoutError, OSError):
-            async with asyncio.timeout(_CLOSE_SECONDS):
+            async with asyncio.timeout(CLOSE_SECONDS):
                 while self._free:
                     await say_good_bye(self._free.pop()[0])
                 for _ in range(self._size):

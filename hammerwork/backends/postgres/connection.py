@@ -16,7 +16,7 @@ from hammerwork.backends.postgres.options import Options, connection_options
 from hammerwork.backends.postgres.refusals import OUTDATED, is_read_only, translated
 from hammerwork.backends.urls import parse_url
 from hammerwork.errors import DatabaseUnavailableError, UnsupportedDatabaseError
-from hammerwork.timing import STATEMENT_SECONDS
+from hammerwork.timing import CANCEL_SECONDS, CLOSE_SECONDS, STATEMENT_SECONDS, STEERING_LOCK_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -28,16 +28,12 @@ _LOGGER = logging.getLogger(__name__)
 ABANDONED_SECONDS = 30.0
 """The server rolls a transaction back whose client has been silent for this long between two statements."""
 
-CANCEL_SECONDS = 3.0
-"""How long a server has to confirm that it has ended a statement; then the connection is dropped all the same."""
-
-_CLOSE_SECONDS = 5.0
-
 _TRANSACTION = """
-SET LOCAL idle_in_transaction_session_timeout = {milliseconds:d};
+SET LOCAL lock_timeout = {lock_ms:d}; SET LOCAL idle_in_transaction_session_timeout = {idle_ms:d};
 SET LOCAL tcp_keepalives_idle = 30; SET LOCAL tcp_keepalives_interval = 10; SET LOCAL tcp_keepalives_count = 3
 """
-"""A client that vanished would keep what it has locked for hours, by the defaults of servers and of TCP."""
+"""The server gives up waiting for locks before the client does. And a client that vanished would keep what it has
+locked for hours, by the defaults of servers and of TCP."""
 
 
 async def _keep_session(_connection: object) -> None:
@@ -105,7 +101,7 @@ class Database:
     async def close(self) -> None:
         """Close all connections, those in use after a few seconds by force."""
         try:
-            async with asyncio.timeout(_CLOSE_SECONDS):
+            async with asyncio.timeout(CLOSE_SECONDS):
                 await self._pool.close()
         except Exception:  # noqa: BLE001 (whatever the driver says: nobody needs the connections any more)
             self._pool.terminate()
@@ -162,7 +158,8 @@ class Database:
             transaction = connection.transaction()
             await transaction.start()
             try:
-                await connection.execute(_TRANSACTION.format(milliseconds=round(ABANDONED_SECONDS * 1000)))
+                lock_ms, idle_ms = round(STEERING_LOCK_SECONDS * 1000), round(ABANDONED_SECONDS * 1000)
+                await connection.execute(_TRANSACTION.format(lock_ms=lock_ms, idle_ms=idle_ms))
                 yield connection
             except (asyncio.CancelledError, TimeoutError):
                 raise  # the connection ends, and the transaction with it; no answer of the server is waited for

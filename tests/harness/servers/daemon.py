@@ -10,9 +10,10 @@ import socket
 import stat
 import subprocess
 import tempfile
-import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from tests.cluster.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -64,14 +65,36 @@ def reachable(installation: Path, parts: Iterable[str], folder: Path) -> Path:
     return copy
 
 
-class Daemon:
-    """One process of a server, with a log."""
+class DaemonServer:
+    """A server of one process, with a log; `stop` and `start` may be called in turn, the data stay.
 
-    def __init__(self, name: str, log: Path, user: str) -> None:
-        self._name = name
-        self._log = log
-        self._user = user
+    `program` is the name of what runs, `user` the account it runs as. Subclasses say how it is made, and the command.
+    """
+
+    program: str
+    user: str
+    scheme: str
+    """Of its URLs."""
+    family: str
+    administrator: str
+    first_database: str
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
+
+    def create(self) -> None:
+        """Make what the server needs in its folder."""
+        raise NotImplementedError
+
+    def command(self) -> Sequence[str | Path]:
+        """Return the command that runs it in the foreground."""
+        raise NotImplementedError
+
+    def answers(self) -> bool:
+        """Whether it takes connections."""
+        return greets(self.port)
 
     @property
     def pid(self) -> int:
@@ -79,20 +102,24 @@ class Daemon:
         assert self._process is not None, "the server does not run"
         return self._process.pid
 
-    def start(self, command: Sequence[str | Path], answers: Callable[[], bool]) -> None:
+    def start(self) -> None:
         """Start the server and wait until it answers."""
-        with self._log.open("ab") as log:
-            self._process = subprocess.Popen(
-                command, stdout=log, stderr=log, start_new_session=True, **identity(self._user)
+        with (self.folder / "log").open("ab") as log:
+            process = self._process = subprocess.Popen(
+                self.command(), stdout=log, stderr=log, start_new_session=True, **identity(self.user)
             )
-        deadline = time.monotonic() + START_SECONDS
-        while not answers():
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"{self._name} does not answer: {self.log()[-2000:]}")
-            time.sleep(0.02)
 
-    def stop(self, mode: str) -> None:
-        """End the server, with SIGKILL if the mode is ``immediate``; nothing happens if it does not run."""
+        def missing() -> str | None:
+            if self.answers():
+                return None
+            if process.poll() is not None:
+                raise RuntimeError(f"{self.program} has ended: {self.log()[-2000:]}")
+            return self.log()[-2000:]
+
+        wait_until(f"an answer of {self.program}", missing, seconds=START_SECONDS, interval=0.02)
+
+    def stop(self, mode: str = "fast") -> None:
+        """End the server; mode ``immediate`` is a crash. Nothing happens if it does not run."""
         if self._process is not None:
             if mode == "immediate":
                 self._process.kill()
@@ -101,9 +128,39 @@ class Daemon:
             self._process.wait(STOP_SECONDS)
             self._process = None
 
+    def url(self, database: str | None = None, *, user: str | None = None) -> str:
+        """Return the URL of a database; default: the one that is there from the start."""
+        path = self.first_database if database is None else database
+        return f"{self.scheme}://{user or self.administrator}@127.0.0.1:{self.port}/{path}"
+
     def log(self) -> str:
         """Return what the server has logged."""
-        return self._log.read_text(errors="replace")
+        return (self.folder / "log").read_text(errors="replace")
+
+
+class Startable(Protocol):
+    """What `running` needs of a server."""
+
+    def start(self) -> None: ...
+
+    def stop(self, mode: str) -> None: ...
+
+
+S = TypeVar("S", bound=Startable)
+
+
+@contextlib.contextmanager
+def running(name: str, make: Callable[[Path], S], create: Callable[[S], None]) -> Iterator[S]:
+    """Run a server for the duration of a block, in a folder of its own that has `name` in its name."""
+    with temporary_folder(name) as folder:
+        server = make(folder)
+        create(server)
+        server.start()
+        try:
+            yield server
+        finally:
+            with contextlib.suppress(RuntimeError):  # a test may have stopped it
+                server.stop("immediate")
 
 
 def greets(port: int) -> bool:

@@ -7,7 +7,8 @@ import os
 import shutil
 from typing import TYPE_CHECKING
 
-from tests.harness.servers.daemon import Daemon, free_port, give, greets, run, temporary_folder
+from tests.harness.servers import UnavailableServerError
+from tests.harness.servers.daemon import DaemonServer, give, run, running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,17 +31,20 @@ SETTINGS = {
     "sql_mode": "NO_BACKSLASH_ESCAPES",
 }
 """Of MariaDB and MySQL."""
-_USER = "mysql"
 
 
-class MariadbServer:
-    """One server process; `stop` and `start` may be called in turn, the data stay."""
+class MariadbServer(DaemonServer):
+    """A MariaDB of Debian's package; its data folder has an empty database called test."""
 
+    program = "mariadbd"
+    user = "mysql"
+    scheme = "mariadb"
     family = "mysql"
+    administrator = "root"
+    first_database = "test"
 
     def __init__(self, folder: Path, settings: dict[str, str] | None = None) -> None:
-        self.folder = folder
-        self.port = free_port()
+        super().__init__(folder)
         self._settings = {
             **SETTINGS,
             "innodb_log_file_size": "256M",
@@ -53,16 +57,9 @@ class MariadbServer:
             "bind_address": "127.0.0.1",
             "port": str(self.port),
         }
-        self._daemon = Daemon("mariadbd", folder / "log", _USER)
-
-    @property
-    def pid(self) -> int:
-        """Process id of the running server."""
-        return self._daemon.pid
 
     def create(self) -> None:
-        """Create the data folder, with an empty database called test."""
-        give(self.folder, _USER)
+        give(self.folder, self.user)
         conf = self.folder / "my.cnf"
         conf.write_text("[mariadbd]\n" + "".join(f"{name} = {value}\n" for name, value in self._settings.items()))
         run(
@@ -71,43 +68,26 @@ class MariadbServer:
                 f"--defaults-file={conf}",
                 "--auth-root-authentication-method=normal",
             ],
-            _USER,
+            self.user,
         )
 
-    def start(self) -> None:
-        """Start the server and wait until it answers."""
-        self._daemon.start(
-            [_program("mariadbd"), f"--defaults-file={self.folder / 'my.cnf'}"], lambda: greets(self.port)
-        )
-
-    def stop(self, mode: str = "fast") -> None:
-        """Stop the server; mode ``immediate`` is a crash."""
-        self._daemon.stop(mode)
-
-    def url(self, database: str = "test", *, user: str | None = None) -> str:
-        """Return the URL of a database."""
-        return f"mariadb://{user or 'root'}@127.0.0.1:{self.port}/{database}"
-
-    def log(self) -> str:
-        """Return what the server has logged."""
-        return self._daemon.log()
+    def command(self) -> list[str]:
+        return [_program("mariadbd"), f"--defaults-file={self.folder / 'my.cnf'}"]
 
 
 @contextlib.contextmanager
 def mariadb_server(settings: dict[str, str] | None = None) -> Iterator[MariadbServer]:
-    """Run a server for the duration of a block."""
-    with temporary_folder("mariadb") as folder:
-        server = MariadbServer(folder, settings)
-        server.create()
-        server.start()
-        try:
-            yield server
-        finally:
-            server.stop("immediate")
+    """Run a server for the duration of a block.
+
+    Raises:
+        UnavailableServerError: It is not installed.
+    """
+    with running("mariadb", lambda folder: MariadbServer(folder, settings), MariadbServer.create) as server:
+        yield server
 
 
 def _program(name: str) -> str:
     found = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
     if found is None:
-        raise RuntimeError(f"no MariaDB server program {name}: install the package mariadb-server (make packages)")
+        raise UnavailableServerError(f"MariaDB: no program {name}; install the package mariadb-server (make packages)")
     return found

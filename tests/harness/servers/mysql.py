@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from tests.cluster.locking import exclusive, lock_path
 from tests.cluster.settings import cache_folder
 from tests.harness.servers import debian
-from tests.harness.servers.daemon import Daemon, free_port, give, greets, reachable, run, temporary_folder
+from tests.harness.servers.daemon import DaemonServer, give, reachable, run, running, temporary_folder
 from tests.harness.servers.mariadb import SETTINGS
 
 if TYPE_CHECKING:
@@ -25,17 +25,21 @@ _PARTS = ("usr/lib/*/*.so*", "usr/lib/mysql", "usr/sbin/mysqld", "usr/share/mysq
 _INITIALIZE_SECONDS = 300
 
 
-class MysqlServer:
-    """One server process; `stop` and `start` may be called in turn, the data stay.
+class MysqlServer(DaemonServer):
+    """A MySQL that comes unpacked; its data folder has an empty database called test.
 
     The administrator has no password; his account is of the kind that is usual for the server (caching_sha2_password).
     """
 
+    program = "mysqld"
+    user = _USER
+    scheme = "mysql"
     family = "mysql"
+    administrator = "root"
+    first_database = "test"
 
     def __init__(self, folder: Path, settings: dict[str, str] | None = None) -> None:
-        self.folder = folder
-        self.port = free_port()
+        super().__init__(folder)
         self._package = debian.unpacked(SUITE, PACKAGE, SERIES)
         self._installation = reachable(self._package, _PARTS, folder)
         self._settings = {
@@ -46,38 +50,15 @@ class MysqlServer:
             "bind_address": "127.0.0.1",
             "port": str(self.port),
         }
-        self._daemon = Daemon("mysqld", folder / "log", _USER)
-
-    @property
-    def pid(self) -> int:
-        """Process id of the running server."""
-        return self._daemon.pid
 
     def create(self) -> None:
-        """Create the data folder, with an empty database called test."""
         shutil.copytree(_initialized(self._package), self.folder / "data")
         _write(self.folder / "my.cnf", self._settings)
         (self.folder / "create.sql").write_text("CREATE DATABASE IF NOT EXISTS test;\n")
         give(self.folder, _USER)
 
-    def start(self) -> None:
-        """Start the server and wait until it answers."""
-        self._daemon.start(
-            _mysqld(self._installation, self.folder, f"--init-file={self.folder / 'create.sql'}"),
-            lambda: greets(self.port),
-        )
-
-    def stop(self, mode: str = "fast") -> None:
-        """Stop the server; mode ``immediate`` is a crash."""
-        self._daemon.stop(mode)
-
-    def url(self, database: str = "test", *, user: str | None = None) -> str:
-        """Return the URL of a database."""
-        return f"mysql://{user or 'root'}@127.0.0.1:{self.port}/{database}"
-
-    def log(self) -> str:
-        """Return what the server has logged."""
-        return self._daemon.log()
+    def command(self) -> list[str | Path]:
+        return _mysqld(self._installation, self.folder, f"--init-file={self.folder / 'create.sql'}")
 
 
 @contextlib.contextmanager
@@ -87,14 +68,8 @@ def mysql_server(settings: dict[str, str] | None = None) -> Iterator[MysqlServer
     Raises:
         UnavailableServerError: It cannot be had on this machine.
     """
-    with temporary_folder("mysql") as folder:
-        server = MysqlServer(folder, settings)
-        server.create()
-        server.start()
-        try:
-            yield server
-        finally:
-            server.stop("immediate")
+    with running("mysql", lambda folder: MysqlServer(folder, settings), MysqlServer.create) as server:
+        yield server
 
 
 def _initialized(package: Path) -> Path:

@@ -6,7 +6,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from tests.harness.servers import debian
-from tests.harness.servers.daemon import Daemon, free_port, give, listens, reachable, temporary_folder
+from tests.harness.servers.daemon import DaemonServer, give, listens, reachable, running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 SUITE = "trixie"
 PACKAGE = "pgbouncer"
 SERIES = "1.24"
-_USER = "nobody"
 _PARTS = ("usr/lib/*/*.so*", "usr/sbin/pgbouncer")
 _SETTINGS = {
     "listen_addr": "127.0.0.1",
@@ -32,54 +31,48 @@ _SETTINGS = {
 }
 
 
-class PgbouncerServer:
-    """One process, in front of a server; it takes connections to every database of it."""
+class PgbouncerServer(DaemonServer):
+    """A pool in front of a server; it takes connections to every database of it."""
 
+    program = "pgbouncer"
+    user = "nobody"
+    scheme = "postgresql"
     family = "postgresql"
+    administrator = "postgres"
+    first_database = "postgres"
 
-    def __init__(self, folder: Path, behind: PostgresServer) -> None:
-        self.folder = folder
-        self.port = free_port()
+    def __init__(self, folder: Path, behind: PostgresServer, settings: dict[str, str] | None = None) -> None:
+        super().__init__(folder)
+        self._settings = {**_SETTINGS, **(settings or {})}
         self._behind = behind
         self._installation = reachable(debian.unpacked(SUITE, PACKAGE, SERIES), _PARTS, folder)
-        self._daemon = Daemon("pgbouncer", folder / "log", _USER)
 
     def create(self) -> None:
-        """Write the configuration."""
         (self.folder / "users").write_text('"postgres" ""\n')
-        settings = {**_SETTINGS, "listen_port": str(self.port), "auth_file": f"{self.folder}/users"}
+        settings = {**self._settings, "listen_port": str(self.port), "auth_file": f"{self.folder}/users"}
         (self.folder / "pgbouncer.ini").write_text(
             f"[databases]\n* = host=127.0.0.1 port={self._behind.port}\n"
             "[pgbouncer]\n" + "".join(f"{name} = {value}\n" for name, value in settings.items())
         )
-        give(self.folder, _USER)
+        give(self.folder, self.user)
 
-    def start(self) -> None:
-        """Start the server and wait until it answers."""
-        command = debian.command(self._installation, "usr/sbin/pgbouncer", str(self.folder / "pgbouncer.ini"))
-        self._daemon.start(command, lambda: listens(self.port))
+    def command(self) -> list[str | Path]:
+        return debian.command(self._installation, "usr/sbin/pgbouncer", str(self.folder / "pgbouncer.ini"))
 
-    def stop(self, mode: str = "fast") -> None:
-        """Stop the server; mode ``immediate`` is a crash."""
-        self._daemon.stop(mode)
-
-    def url(self, database: str = "postgres", *, user: str | None = None) -> str:
-        """Return the URL of a database."""
-        return f"postgresql://{user or 'postgres'}@127.0.0.1:{self.port}/{database}"
+    def answers(self) -> bool:
+        return listens(self.port)
 
 
 @contextlib.contextmanager
-def pgbouncer_server(behind: PostgresServer) -> Iterator[PgbouncerServer]:
+def pgbouncer_server(behind: PostgresServer, settings: dict[str, str] | None = None) -> Iterator[PgbouncerServer]:
     """Run PgBouncer for the duration of a block.
 
     Raises:
         UnavailableServerError: It cannot be had on this machine.
     """
-    with temporary_folder("pgbouncer") as folder:
-        server = PgbouncerServer(folder, behind)
-        server.create()
-        server.start()
-        try:
-            yield server
-        finally:
-            server.stop("immediate")
+
+    def server(folder: Path) -> PgbouncerServer:
+        return PgbouncerServer(folder, behind, settings)
+
+    with running("pgbouncer", server, PgbouncerServer.create) as started:
+        yield started

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from hammerwork.embedded import PACKAGE
 from tests.harness.servers import UnavailableServerError
-from tests.harness.servers.daemon import free_port, give, reachable, run, temporary_folder
+from tests.harness.servers.daemon import free_port, give, reachable, run, running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -77,6 +77,10 @@ class PostgresServer:
         """Stop the server; mode ``immediate`` is a crash."""
         self._run("pg_ctl", "stop", "-w", "-t", "60", "-m", mode, "-D", str(self.folder / "data"))
 
+    def log(self) -> str:
+        """Return what the server has logged."""
+        return (self.folder / "log").read_text(errors="replace")
+
     def url(self, database: str = "postgres", *, user: str | None = None) -> str:
         """Return the URL of a database."""
         return f"postgresql://{user or 'postgres'}@127.0.0.1:{self.port}/{database}"
@@ -88,7 +92,7 @@ class PostgresServer:
 @contextlib.contextmanager
 def postgres_server(settings: dict[str, str] | None = None) -> Iterator[PostgresServer]:
     """Run the system's newest PostgreSQL for the duration of a block."""
-    with temporary_folder("postgres") as folder, _running(PostgresServer(folder, settings)) as server:
+    with running("postgres", lambda folder: PostgresServer(folder, settings), PostgresServer.create) as server:
         yield server
 
 
@@ -103,32 +107,20 @@ def postgres18_server(settings: dict[str, str] | None = None) -> Iterator[Postgr
     installation = Path(spec.origin).parent / "pginstall18" if spec and spec.origin else None
     if installation is None or not (installation / "bin" / "pg_ctl").exists():
         raise UnavailableServerError(f"PostgreSQL 18: not in {installation or f'the package {PACKAGE}: not installed'}")
-    with temporary_folder("postgres18") as folder:
+
+    def make(folder: Path) -> PostgresServer:
         # Its programs look for their libraries and files beside themselves.
-        installed = reachable(installation, ("bin", "lib", "share"), folder)
-        with _running(PostgresServer(folder, settings, installation=installed)) as server:
-            yield server
+        return PostgresServer(folder, settings, installation=reachable(installation, ("bin", "lib", "share"), folder))
+
+    with running("postgres18", make, PostgresServer.create) as server:
+        yield server
 
 
 @contextlib.contextmanager
 def postgres_replica(port: int) -> Iterator[PostgresServer]:
     """Run an asynchronous replica of the system's PostgreSQL at `port` for the duration of a block."""
-    with temporary_folder("replica") as folder, _running(PostgresServer(folder), follows=port) as server:
+    with running("replica", PostgresServer, lambda server: server.follow(port)) as server:
         yield server
-
-
-@contextlib.contextmanager
-def _running(server: PostgresServer, *, follows: int | None = None) -> Iterator[PostgresServer]:
-    if follows is None:
-        server.create()
-    else:
-        server.follow(follows)
-    server.start()
-    try:
-        yield server
-    finally:
-        with contextlib.suppress(RuntimeError):  # a test may have stopped it
-            server.stop("immediate")
 
 
 def _system_installation() -> Path:

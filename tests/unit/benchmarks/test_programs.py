@@ -11,7 +11,7 @@ import pytest
 from benchmarks.memory import forget_peak, peak_resident_bytes, resident_bytes
 from benchmarks.peers.installing import Installation, NotInstallableError
 from benchmarks.processes import ProgramError, running
-from benchmarks.round_trips import counted
+from tests.harness.proxy import proxy
 
 
 def program(code: str) -> list[str]:
@@ -64,7 +64,7 @@ async def test_round_trips_are_turns_of_the_client_over_all_connections() -> Non
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    async with server, counted(f"postgresql://me@127.0.0.1:{port}/db?a=b") as (url, tally):
+    async with server, proxy(f"postgresql://me@127.0.0.1:{port}/db?a=b") as (relay, url):
         address, _, rest = url.partition("/db")
         assert (address.rpartition(":")[0], rest) == ("postgresql://me@127.0.0.1", "?a=b")
         for connections in (1, 2):
@@ -75,7 +75,7 @@ async def test_round_trips_are_turns_of_the_client_over_all_connections() -> Non
                 await writer.drain()
                 writer.write(f" {number}\n".encode())
                 assert await reader.readline() == f"one {number}\n".encode()
-            assert tally.count == 5 * connections
+            assert relay.bursts == 5 * connections
             writer.close()
             await writer.wait_closed()
 

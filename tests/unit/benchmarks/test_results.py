@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from benchmarks import servers
 from benchmarks.measuring import Benchmark, Load, measure, percentile
 from benchmarks.payload import payload
 from benchmarks.results import Result, read_results, summarise, write_results
@@ -14,9 +15,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-class Server:
+class Server(servers.Server):
     system = "a system"
-    version = "a server 1.0"
+
+    def __init__(self) -> None:
+        self.version = "a server 1.0"
 
     async def fresh_database(self) -> str:
         raise AssertionError("not used here")

@@ -10,21 +10,12 @@ import yaml
 
 from hammerwork_cli.running.decoding import ManifestError
 from hammerwork_cli.running.manifests import check_runnable, read_manifests
+from tests.harness.manifests import jobbatch, workerpool
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 
-BATCH: dict[str, Any] = {
-    "apiVersion": "hammerwork.io/v1alpha1",
-    "kind": "JobBatch",
-    "metadata": {"name": "x"},
-    "spec": {"queue": "q", "generate": {"count": 3, "payload": {"n": "{{ index }}"}}},
-}
-POOL: dict[str, Any] = {
-    "apiVersion": "hammerwork.io/v1alpha1",
-    "kind": "WorkerPool",
-    "metadata": {"name": "p"},
-    "spec": {"queue": "q", "handler": {"python": {"function": "handlers:run"}}},
-}
+BATCH = jobbatch("x", queue="q", generate={"count": 3, "payload": {"n": "{{ index }}"}})
+POOL = workerpool("p", queue="q")
 
 
 def batch(**spec: Any) -> dict[str, Any]:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+
+import pytest
 
 from hammerwork import timing
+from hammerwork.backends.mysql import connection, pool
 from hammerwork.backends.sql import list_sql, read_sql
-
-if TYPE_CHECKING:
-    import pytest
 
 
 def test_the_rules_hold() -> None:
@@ -19,6 +18,29 @@ def test_the_rules_hold() -> None:
 def test_a_broken_rule_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(timing, "EXCHANGE_SECONDS", timing.SERVER_LOCK_SECONDS)
     assert timing.broken_rules() == ["the server gives up before the worker"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "rule"),
+    [
+        ("READY_HEARTBEATS", 5, "a worker without answers claims nothing, then gives back, then loses its lease"),
+        ("GIVE_BACK_SHARE", 1.0, "a worker without answers claims nothing, then gives back, then loses its lease"),
+        ("CANCEL_SECONDS", 10.0, "a statement that is given up ends sooner than an exchange"),
+        ("LOOK_SECONDS", 0.5, "whoever sees a held loop has looked in time"),
+        ("NAMED_SECONDS", 15.0, "a handler that holds the loop is named before the worker ends"),
+        ("STUCK_SECONDS", 30.0, "an idle worker that is stuck ends within its lease"),
+        ("STUCK_BUSY_SECONDS", 30.0, "a busy worker is not ended for what its heartbeats cover"),
+    ],
+)
+def test_what_breaks_a_rule_of_workers_is_named(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: float, rule: str
+) -> None:
+    monkeypatch.setattr(timing, name, value)
+    assert timing.broken_rules() == [rule]
+
+
+def test_clients_of_mysql_forget_a_connection_before_the_server_does() -> None:
+    assert pool._RECYCLE_SECONDS < connection._IDLE_SECONDS
 
 
 def test_the_functions_of_postgresql_wait_for_locks_as_long_as_timing_says() -> None:
@@ -31,4 +53,4 @@ def test_whatever_clients_call_gives_up_waiting_for_locks() -> None:
     for path in list_sql("hammerwork.backends.postgres", "sql"):
         text = read_sql("hammerwork.backends.postgres", path)
         for name, head in re.findall(r"FUNCTION (hammerwork_\w+_\d+)\(.*?\)(.*?)AS \$\$", text, re.DOTALL):
-            assert "lock_timeout" in head or name == "hammerwork_unfinished_2", name
+            assert "lock_timeout" in head, name

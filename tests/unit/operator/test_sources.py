@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hammerwork import PartialFailureMode, Priority
+from hammerwork import JobBatch, PartialFailureMode, Priority
 from hammerwork_operator import sources
 from hammerwork_operator.api.jobbatch import MAX_GENERATED_JOBS, GenerateSpec, JobBatchSpec, JobSpec
 from hammerwork_operator.sources import generate, inline
@@ -108,6 +108,13 @@ def test_every_setting_reaches_the_batch() -> None:
     assert batch.retry_policy.delay(3) == pytest.approx(6.0, rel=0.11)
     assert batch.timeout_seconds == 60.0
     assert (batch.metadata, batch.suspended) == ({"campaign": "summer"}, True)
+
+
+def test_a_batch_that_sets_nothing_has_the_librarys_defaults() -> None:
+    batch = empty_batch("n", "b", msgspec.convert({"queue": "q", "retryPolicy": {}}, JobBatchSpec))
+    plain = JobBatch("n/b", queue="q")
+    assert batch.retry_policy == plain.retry_policy
+    assert (batch.batch_size, batch.failure_mode) == (plain.batch_size, plain.failure_mode)
 
 
 @pytest.mark.parametrize(("mode", "attempts"), [("ContinueOnError", 4), ("FailFast", 1)])

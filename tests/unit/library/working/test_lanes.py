@@ -4,24 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from typing import TYPE_CHECKING
 
 from hammerwork.working.holdings import Holdings
 from hammerwork.working.lanes import Lanes
+from tests.harness.waiting import happens
 from tests.unit.library.working.holding import held
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from hammerwork import Job
-
-
-async def happens(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 40
-    while not condition():
-        assert time.monotonic() < deadline, "not within 40 s"
-        await asyncio.sleep(0.01)
 
 
 async def test_lanes_tell_how_many_threads_hang_and_when_no_job_can_start() -> None:

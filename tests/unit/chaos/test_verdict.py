@@ -10,10 +10,10 @@ import msgspec
 
 from hammerwork import BatchState, BatchStatus, Job, JobError, JobRecord, JobStatus, PartialFailureMode, Priority
 from tests.chaos.evidence import Evidence, Halt, Sighting, Trouble
-from tests.chaos.ledger import Heartbeat, JobKey, Ledger, LedgerWriter, Run, read_ledger
 from tests.chaos.places import Exit
 from tests.chaos.plan import BatchPlan, Chaos, Deed, Plan
 from tests.chaos.verdict import judge
+from tests.harness.ledger import Heartbeat, JobKey, Ledger, LedgerWriter, Run, read_ledger
 
 if TYPE_CHECKING:
     from pathlib import Path

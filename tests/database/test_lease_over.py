@@ -1,4 +1,4 @@
-"""A worker whose lease may be over takes no jobs: they would be taken away again while it runs them."""
+"""A worker whose lease may be over takes no jobs, as they would be given to others; who is to blame when one is."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ import threading
 from typing import TYPE_CHECKING
 
 from hammerwork import Job, JobBatch, JobQueue, Worker
-from tests.database.steered import SteeredWorker
-from tests.harness.observing import finished, happens, running, sql
+from tests.harness.observing import finished, happens, running
+from tests.harness.steered import SteeredWorker
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from hammerwork.backends.protocol import Heard, Lifeline, WorkerRecord
+    from tests.harness.observing import Sql
 
 
-async def test_a_worker_that_is_not_heard_of_claims_nothing(database_url: str) -> None:
+async def test_a_worker_that_is_not_heard_of_claims_nothing(queue: JobQueue, database_url: str) -> None:
     ran: list[str] = []
 
     def handler(name: str) -> Callable[[Job], Awaitable[None]]:
@@ -24,8 +25,7 @@ async def test_a_worker_that_is_not_heard_of_claims_nothing(database_url: str) -
 
         return handle
 
-    async with await JobQueue.connect(database_url) as queue, await JobQueue.connect(database_url) as own:
-        await queue.create_tables()
+    async with await JobQueue.connect(database_url) as own:
         open_lifeline, may_beat = own.backend.lifeline, threading.Event()
         may_beat.set()
 
@@ -56,34 +56,32 @@ async def test_a_worker_that_is_not_heard_of_claims_nothing(database_url: str) -
             assert ran[5:] == ["unheard"] * 5
 
 
-async def test_a_suspect_that_was_still_waiting_is_not_to_blame(database_url: str) -> None:
+async def test_a_suspect_that_was_still_waiting_is_not_to_blame(queue: JobQueue, sql: Sql) -> None:
     """A worker runs a suspect after everything else that it holds; what kills it before that was something else."""
-    async with await JobQueue.connect(database_url) as queue, sql(database_url) as connection:
-        await queue.create_tables()
-        suspect = await queue.enqueue_batch(JobBatch("suspect").with_jobs([Job("q", None)]))
+    suspect = await queue.enqueue_batch(JobBatch("suspect").with_jobs([Job("q", None)]))
 
-        async def vanish_with_suspect(*, waiting: bool) -> None:
-            worker = SteeredWorker(queue)
-            await worker.register()
-            if waiting:
-                other = await queue.enqueue_batch(JobBatch("other").with_jobs([Job("q", None).as_critical()]))
-                assert (await worker.take()).claim.batch_id == other
-            held = await worker.take()
-            assert held.claim.batch_id == suspect
-            if held.claim.alone and not waiting:
-                await worker.begin(held)
-            await worker.vanish(connection)
-            await queue.release_lost_claims()
-            if waiting:
-                await queue.delete_batch(other)
+    async def vanish_with_suspect(*, waiting: bool) -> None:
+        worker = SteeredWorker(queue)
+        await worker.register()
+        if waiting:
+            other = await queue.enqueue_batch(JobBatch("other").with_jobs([Job("q", None).as_critical()]))
+            assert (await worker.take()).claim.batch_id == other
+        held = await worker.take()
+        assert held.claim.batch_id == suspect
+        if held.claim.alone and not waiting:
+            await worker.begin(held)
+        await worker.vanish(sql)
+        await queue.release_lost_claims()
+        if waiting:
+            await queue.delete_batch(other)
 
-        await vanish_with_suspect(waiting=False)  # from now on it is handed out alone
-        for _ in range(4):
-            await vanish_with_suspect(waiting=True)
-        for _ in range(2):
-            await vanish_with_suspect(waiting=False)
-        status = await queue.get_batch_status(suspect)
-        assert (status.failed_jobs, status.pending_jobs) == (0, 1)
+    await vanish_with_suspect(waiting=False)  # from now on it is handed out alone
+    for _ in range(4):
+        await vanish_with_suspect(waiting=True)
+    for _ in range(2):
         await vanish_with_suspect(waiting=False)
-        (error,) = await queue.get_batch_errors(suspect)
-        assert error.type == "WorkerLost"
+    status = await queue.get_batch_status(suspect)
+    assert (status.failed_jobs, status.pending_jobs) == (0, 1)
+    await vanish_with_suspect(waiting=False)
+    (error,) = await queue.get_batch_errors(suspect)
+    assert error.type == "WorkerLost"

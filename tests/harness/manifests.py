@@ -1,0 +1,28 @@
+"""Kubernetes objects as users write them."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+Manifest: TypeAlias = dict[str, Any]
+
+API_VERSION = "hammerwork.io/v1alpha1"
+
+
+def jobbatch(name: str, *, queue: str = "work", **spec: Any) -> Manifest:
+    """Return a JobBatch."""
+    return _ours("JobBatch", name, {"queue": queue, **spec})
+
+
+def workerpool(name: str, *, queue: str = "work", function: str = "handlers:run", **spec: Any) -> Manifest:
+    """Return a WorkerPool whose handler is a Python function."""
+    return _ours("WorkerPool", name, {"queue": queue, "handler": {"python": {"function": function}}, **spec})
+
+
+def secret(url: str, name: str = "hammerwork-database", key: str = "url") -> Manifest:
+    """Return a Secret with a database URL."""
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": {key: url}}
+
+
+def _ours(kind: str, name: str, spec: dict[str, Any]) -> Manifest:
+    return {"apiVersion": API_VERSION, "kind": kind, "metadata": {"name": name}, "spec": spec}
