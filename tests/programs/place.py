@@ -88,9 +88,9 @@ class Place:
 
     def add(self, code: str, *, count: int = 3, pool: dict[str, Any] | None = None, **batch: Any) -> Path:
         """Write a batch, a pool and the file of its function `run`."""
-        generate = {"count": count, "payload": {"n": "{{ index }}"}}
+        spec = {"queue": "q", "generate": {"count": count, "payload": {"n": "{{ index }}"}}, **batch}
         documents = [
-            jobbatch("work", queue="q", generate=generate, **batch),
+            jobbatch("work", **spec),
             workerpool("workers", queue="q", function="work:run", **(pool or {})),
         ]
         (self.manifests / "work.yaml").write_text(yaml.safe_dump_all(documents))
