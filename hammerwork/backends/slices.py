@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import enum
+import itertools
 import math
+from collections.abc import AsyncIterable
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -14,7 +16,7 @@ from hammerwork.batch import MAX_PAYLOAD_BYTES, MAX_PAYLOAD_DEPTH, Priority
 from hammerwork.errors import InvalidBatchError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Iterator, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Sequence
 
     from hammerwork.batch import Job, JobBatch
 
@@ -24,6 +26,8 @@ CHUNKS_PER_BATCH = 32
 """A small batch is cut into about as many chunks, so that as many workers can claim and report side by side."""
 PAGE_JOBS = 100
 PAGE_BYTES = 128 * 1024
+PORTION_JOBS = 100
+"""Jobs of a stream that are taken and encoded at a time."""
 SLICE_JOBS = 10_000
 SLICE_BYTES = 8 * 1024 * 1024
 
@@ -61,7 +65,7 @@ def encode_slice(batch: JobBatch, jobs: Sequence[Job], lo: int) -> Slice:
             its position in `jobs`, counted from `lo`.
     """
     payloads = [job.payload for job in jobs]
-    texts = [_encode_payload(batch, payload, position) for position, payload in enumerate(payloads, lo)]
+    texts = _encode_payloads(batch, payloads, lo)
     _check(batch, payloads, texts, lo)
     return _arrange(batch, [job.priority for job in jobs], texts, lo, whole=lo == 0)
 
@@ -123,14 +127,27 @@ def _check(batch: JobBatch, payloads: Sequence[Any], texts: Sequence[bytes], lo:
     What comes back from the text as it was is right; only the rest is looked at in Python.
     """
     for start in range(0, len(texts), PAGE_JOBS):
-        some = texts[start : start + PAGE_JOBS]
-        text = b"[%b]" % b",".join(some)
-        flat = text.count(b"[") + text.count(b"{") < MAX_PAYLOAD_DEPTH
-        if not flat or _decode(text) != payloads[start : start + PAGE_JOBS]:
-            for position, payload in enumerate(payloads[start : start + PAGE_JOBS], start):
+        some = payloads[start : start + PAGE_JOBS]
+        text = b"[%b]" % b",".join(texts[start : start + PAGE_JOBS])
+        objects, arrays = text.count(b"{"), text.count(b"[") - 1
+        if objects == len(some) and not arrays and _are_plain(some, text):
+            continue
+        if objects + arrays >= MAX_PAYLOAD_DEPTH or _decode(text) != some:
+            for position, payload in enumerate(some, start):
                 wrong = _fault(payload, "payload", 1)
                 if wrong:
                     raise InvalidBatchError(f"batch {batch.name!r}: jobs[{lo + position}].{wrong}")
+
+
+def _are_plain(payloads: Sequence[Any], text: bytes) -> bool:
+    """Whether flat objects have texts as keys, and no value that was written as null."""
+    if b"null" in text:
+        return False
+    try:
+        "".join(itertools.chain.from_iterable(payloads))
+    except TypeError:
+        return False
+    return True
 
 
 def _fault(value: Any, where: str, depth: int) -> str | None:
@@ -179,6 +196,17 @@ def _members(value: Any) -> Iterable[tuple[str, Any]] | None:
     return ((f".{name}", getattr(value, name, None)) for name in names)
 
 
+def _encode_payloads(batch: JobBatch, payloads: Sequence[Any], lo: int) -> list[bytes]:
+    """Return the payloads of jobs lo, lo + 1, … as JSON texts."""
+    try:
+        texts = [_encode(payload) for payload in payloads]
+    except (TypeError, ValueError, RecursionError):
+        texts = []
+    if len(texts) == len(payloads) and max(map(len, texts), default=0) <= MAX_PAYLOAD_BYTES:
+        return texts
+    return [_encode_payload(batch, payload, index) for index, payload in enumerate(payloads, lo)]
+
+
 def _encode_payload(batch: JobBatch, payload: Any, index: int) -> bytes:
     try:
         text = _encode(payload)
@@ -224,33 +252,59 @@ async def _cut(batch: JobBatch, jobs: Iterable[Job] | AsyncIterable[Job], skip: 
         _check(batch, payloads, texts, lo)
         return _arrange(batch, priorities, texts, lo, whole=last and lo == 0)
 
-    async for position, job in _numbered(jobs):
-        if position < skip:
+    async for first, some in _portions(jobs, skip):
+        if [job.queue for job in some].count(queue) < len(some):
+            for position, job in enumerate(some, first):
+                batch.check_queue_of(job, position)
+        new = [job.payload for job in some]
+        new_texts = _encode_payloads(batch, new, first)
+        bytes_more = sum(map(len, new_texts))
+        if len(texts) + len(some) <= SLICE_JOBS and size + bytes_more <= SLICE_BYTES:
+            size += bytes_more
+            priorities += [job.priority for job in some]
+            payloads += new
+            texts += new_texts
             continue
-        if job.queue != queue:
-            batch.check_queue_of(job, position)
-        payload = job.payload
-        text = _encode_payload(batch, payload, position)
-        size += len(text)
-        if len(texts) == SLICE_JOBS or (size > SLICE_BYTES and texts):
-            yield part(last=False)
-            lo = position
-            priorities, payloads, texts, size = [], [], [], len(text)
-        priorities.append(job.priority)
-        payloads.append(payload)
-        texts.append(text)
+        for position, (job, text) in enumerate(zip(some, new_texts, strict=True), first):
+            size += len(text)
+            if len(texts) == SLICE_JOBS or (size > SLICE_BYTES and texts):
+                yield part(last=False)
+                lo = position
+                priorities, payloads, texts, size = [], [], [], len(text)
+            priorities.append(job.priority)
+            payloads.append(job.payload)
+            texts.append(text)
     if texts:
         yield part(last=True)
 
 
-async def _numbered(jobs: Iterable[Job] | AsyncIterable[Job]) -> AsyncIterator[tuple[int, Job]]:
-    position = -1
-    if hasattr(jobs, "__aiter__"):
-        async for job in jobs:
-            position += 1
-            yield position, job
-    else:
-        for position, job in enumerate(jobs):
-            if position % 1_000 == 999:
-                await asyncio.sleep(0)  # a long stream must not keep the event loop from its other work
-            yield position, job
+async def _portions(jobs: Iterable[Job] | AsyncIterable[Job], skip: int) -> AsyncIterator[tuple[int, list[Job]]]:
+    """Yield the position of a job, and the jobs from there on, a few at a time; without the first `skip` ones."""
+    position = 0
+    async for some in _gathered(jobs) if isinstance(jobs, AsyncIterable) else _cut_off(jobs):
+        if position + len(some) > skip:
+            late = max(0, skip - position)
+            yield position + late, some[late:]
+        position += len(some)
+
+
+async def _gathered(jobs: AsyncIterable[Job]) -> AsyncIterator[list[Job]]:
+    some: list[Job] = []
+    async for job in jobs:
+        some.append(job)
+        if len(some) == PORTION_JOBS:
+            yield some
+            some = []
+    if some:
+        yield some
+
+
+async def _cut_off(jobs: Iterable[Job]) -> AsyncIterator[list[Job]]:
+    stream = iter(jobs)
+    for number in itertools.count(1):
+        some = list(itertools.islice(stream, PORTION_JOBS))
+        if not some:
+            return
+        yield some
+        if number % 10 == 0:
+            await asyncio.sleep(0)  # a long stream must not keep the event loop from its other work

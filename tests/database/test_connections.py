@@ -139,6 +139,13 @@ async def test_a_server_that_answers_no_more_does_not_hold_up_the_end(database_u
         assert [task.get_name() for task in asyncio.all_tasks() if "abandoned" in task.get_name()] == []
 
 
+async def test_closing_again_takes_no_time(database_url: str) -> None:
+    queue = await JobQueue.connect(database_url)
+    await queue.close()
+    async with asyncio.timeout(4):  # less than is waited for connections that are in use
+        await queue.close()
+
+
 @only_mariadb
 async def test_a_session_with_the_same_number_elsewhere_is_spared(
     database_url: str, queue: JobQueue, monkeypatch: pytest.MonkeyPatch

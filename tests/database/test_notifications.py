@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 
-from hammerwork import Job, JobBatch, RetryPolicy, RetryStrategy
+from hammerwork import Job, JobBatch, JobQueue, RetryPolicy, RetryStrategy
+from hammerwork.backends.postgres import waking
 from hammerwork.backends.upkeep import CLAIMS_PER_NOTICE
 from tests.harness.batches import AT_ONCE, batch
 from tests.harness.observing import happens, only_postgres
@@ -18,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from uuid import UUID
 
-    from hammerwork import JobQueue
     from tests.harness.observing import Sql
 
 pytestmark = [only_postgres, pytest.mark.usefixtures("notifications")]
@@ -128,3 +129,54 @@ async def test_claims_that_never_arrived(queue: JobQueue, sql: Sql) -> None:
     await sql.age_claims()
     async with listening(queue) as listener:
         await listener.hears(lambda: worker.recover([]))
+
+
+async def test_a_queue_is_notified_at_most_once_per_pause(queue: JobQueue, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many batches come; and once more after the last one."""
+    pause = 0.2
+    monkeypatch.setattr(waking, "_PAUSE_SECONDS", pause)
+    await SteeredWorker(queue).register()
+    async with listening(queue) as listener:
+        await listener.hears(lambda: queue.enqueue_batch(batch(1)))
+        since, count = time.monotonic(), 0
+        listener.heard = 0
+        while time.monotonic() < since + 3 * pause:
+            await queue.enqueue_batch(batch(1))
+            count += 1
+        elapsed = time.monotonic() - since
+        await asyncio.sleep(2 * pause)
+        assert count > 10
+        assert 2 <= listener.heard <= elapsed / pause + 2, f"{listener.heard} notifications in {elapsed:.2f} s"
+
+
+async def test_the_workers_of_other_queues_hear_nothing(queue: JobQueue) -> None:
+    await SteeredWorker(queue).register()
+    async with listening(queue) as listener, listening(queue, "other") as other:
+        await asyncio.sleep(0.05)  # their own have arrived
+        other.heard = 0
+        await listener.hears(lambda: queue.enqueue_batch(batch(4)))
+        await listener.hears(lambda: queue.enqueue_batch(batch(4)))
+        assert other.heard == 0
+
+
+@pytest.mark.parametrize("waits", ["q", "other", None])
+async def test_notifications_are_no_part_of_what_makes_jobs_ready(
+    queue: JobQueue, sql: Sql, database_url: str, caplog: pytest.LogCaptureFixture, waits: str | None
+) -> None:
+    """A notification that cannot be sent undoes nothing; and none is sent where no worker is."""
+    caplog.set_level("DEBUG", "hammerwork.queue")
+    if waits is not None:
+        await SteeredWorker(queue, waits).register()
+    await sql.run(
+        "CREATE FUNCTION pg_notify(text, text) RETURNS void LANGUAGE plpgsql AS "
+        "$$ BEGIN RAISE EXCEPTION 'no notification'; END $$"
+    )
+    database = await sql.value("SELECT current_database()")
+    await sql.run(f"ALTER DATABASE {database} SET search_path = public, pg_catalog")
+    async with await JobQueue.connect(database_url) as own:
+        small = await own.enqueue_batch(batch(4))
+        large = await own.enqueue_stream(JobBatch("large", queue="q"), (Job("q", n) for n in range(3)))
+    # Closing sends what is waiting to be sent.
+    assert ("no notification" in caplog.text) is (waits == "q")
+    statuses = await queue.get_batch_statuses([small, large])
+    assert [statuses[batch_id].pending_jobs for batch_id in (small, large)] == [4, 3]

@@ -110,6 +110,8 @@ class Pool:
 
     async def close(self) -> None:
         """Close all connections, those in use after a few seconds by force."""
+        if self._closed:
+            return
         self._closed = True
         with contextlib.suppress(TimeoutError, OSError):
             async with asyncio.timeout(_CLOSE_SECONDS):

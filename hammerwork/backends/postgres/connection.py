@@ -16,7 +16,7 @@ from hammerwork.backends.postgres.options import Options, connection_options
 from hammerwork.backends.postgres.refusals import OUTDATED, is_read_only, translated
 from hammerwork.backends.urls import parse_url
 from hammerwork.errors import DatabaseUnavailableError, UnsupportedDatabaseError
-from hammerwork.timing import STATEMENT_SECONDS
+from hammerwork.timing import STATEMENT_SECONDS, STEERING_LOCK_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -34,10 +34,11 @@ CANCEL_SECONDS = 3.0
 _CLOSE_SECONDS = 5.0
 
 _TRANSACTION = """
-SET LOCAL idle_in_transaction_session_timeout = {milliseconds:d};
+SET LOCAL lock_timeout = {lock_ms:d}; SET LOCAL idle_in_transaction_session_timeout = {idle_ms:d};
 SET LOCAL tcp_keepalives_idle = 30; SET LOCAL tcp_keepalives_interval = 10; SET LOCAL tcp_keepalives_count = 3
 """
-"""A client that vanished would keep what it has locked for hours, by the defaults of servers and of TCP."""
+"""The server gives up waiting for locks before the client does. And a client that vanished would keep what it has
+locked for hours, by the defaults of servers and of TCP."""
 
 
 async def _keep_session(_connection: object) -> None:
@@ -162,7 +163,8 @@ class Database:
             transaction = connection.transaction()
             await transaction.start()
             try:
-                await connection.execute(_TRANSACTION.format(milliseconds=round(ABANDONED_SECONDS * 1000)))
+                lock_ms, idle_ms = round(STEERING_LOCK_SECONDS * 1000), round(ABANDONED_SECONDS * 1000)
+                await connection.execute(_TRANSACTION.format(lock_ms=lock_ms, idle_ms=idle_ms))
                 yield connection
             except (asyncio.CancelledError, TimeoutError):
                 raise  # the connection ends, and the transaction with it; no answer of the server is waited for

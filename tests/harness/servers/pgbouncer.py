@@ -41,14 +41,15 @@ class PgbouncerServer(DaemonServer):
     administrator = "postgres"
     first_database = "postgres"
 
-    def __init__(self, folder: Path, behind: PostgresServer) -> None:
+    def __init__(self, folder: Path, behind: PostgresServer, settings: dict[str, str] | None = None) -> None:
         super().__init__(folder)
+        self._settings = {**_SETTINGS, **(settings or {})}
         self._behind = behind
         self._installation = reachable(debian.unpacked(SUITE, PACKAGE, SERIES), _PARTS, folder)
 
     def create(self) -> None:
         (self.folder / "users").write_text('"postgres" ""\n')
-        settings = {**_SETTINGS, "listen_port": str(self.port), "auth_file": f"{self.folder}/users"}
+        settings = {**self._settings, "listen_port": str(self.port), "auth_file": f"{self.folder}/users"}
         (self.folder / "pgbouncer.ini").write_text(
             f"[databases]\n* = host=127.0.0.1 port={self._behind.port}\n"
             "[pgbouncer]\n" + "".join(f"{name} = {value}\n" for name, value in settings.items())
@@ -63,11 +64,15 @@ class PgbouncerServer(DaemonServer):
 
 
 @contextlib.contextmanager
-def pgbouncer_server(behind: PostgresServer) -> Iterator[PgbouncerServer]:
+def pgbouncer_server(behind: PostgresServer, settings: dict[str, str] | None = None) -> Iterator[PgbouncerServer]:
     """Run PgBouncer for the duration of a block.
 
     Raises:
         UnavailableServerError: It cannot be had on this machine.
     """
-    with running("pgbouncer", lambda folder: PgbouncerServer(folder, behind), PgbouncerServer.create) as server:
-        yield server
+
+    def server(folder: Path) -> PgbouncerServer:
+        return PgbouncerServer(folder, behind, settings)
+
+    with running("pgbouncer", server, PgbouncerServer.create) as started:
+        yield started

@@ -105,12 +105,13 @@ INSERT INTO hammerwork_claims (id, worker_id, chunk_id, batch_id, lo, hi, `open`
     FROM {taken} LEFT JOIN {cut} ON s.number = t.number;
 /*M! END IF; */
 -- Priorities of batches of which nothing is ready any more go out of the claimers' sight, unless others are at them: whoever
--- adds a ready chunk holds the row, or waits for it and then makes it anew (see offer).
+-- adds a ready chunk holds the row, or waits for it and then makes it anew (see offer). With NOT EXISTS, the optimizer may read
+-- the ready chunks of all batches.
 SELECT CONCAT('[', GROUP_CONCAT(JSON_ARRAY(y.precedence, y.`rank`, y.batch)), ']')
     INTO @empty
     FROM {rows_seen}
-    WHERE NOT EXISTS (SELECT 1 FROM hammerwork_chunks c
-                      WHERE c.batch_id = UNHEX(y.batch) AND c.precedence = y.precedence AND c.state = 'ready');
+    WHERE (SELECT 1 FROM hammerwork_chunks c FORCE INDEX (hammerwork_chunks_ready)
+           WHERE c.batch_id = UNHEX(y.batch) AND c.precedence = y.precedence AND c.state = 'ready' LIMIT 1) IS NULL;
 /*M! END IF; */
 
 -- name: withdraw
@@ -125,8 +126,8 @@ SELECT CONCAT('[', GROUP_CONCAT(JSON_ARRAY(q.precedence, q.`rank`, HEX(q.batch_i
             ON c.queue = :queue AND c.precedence = e.precedence AND c.`rank` = e.`rank` AND c.batch_id = UNHEX(e.batch)
         LIMIT 1000 /*M! FOR UPDATE SKIP LOCKED */ /*!80000 FOR UPDATE OF c SKIP LOCKED */
     ) q
-    WHERE NOT EXISTS (SELECT 1 FROM hammerwork_chunks c
-                      WHERE c.batch_id = q.batch_id AND c.precedence = q.precedence AND c.state = 'ready');
+    WHERE (SELECT 1 FROM hammerwork_chunks c FORCE INDEX (hammerwork_chunks_ready)
+           WHERE c.batch_id = q.batch_id AND c.precedence = q.precedence AND c.state = 'ready' LIMIT 1) IS NULL;
 DELETE y FROM JSON_TABLE(@gone, '$[*]' COLUMNS (
         precedence INT PATH '$[0]', `rank` BIGINT PATH '$[1]', batch CHAR(32) PATH '$[2]')) e
     STRAIGHT_JOIN hammerwork_ready y FORCE INDEX (PRIMARY)

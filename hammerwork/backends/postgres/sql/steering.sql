@@ -189,7 +189,7 @@ END $$;
 -- Batches that somebody has to bring to an end: those whose deletion, abandonment or retry was cut off, and stopped ones
 -- that no worker works on any more.
 CREATE OR REPLACE FUNCTION hammerwork_unfinished_2(p_limit int) RETURNS TABLE (id uuid, state text, queue text)
-LANGUAGE plpgsql SET enable_seqscan = off AS $$
+LANGUAGE plpgsql SET enable_seqscan = off SET lock_timeout = '8s' AS $$
 #variable_conflict use_column
 BEGIN
     RETURN QUERY SELECT b.id, b.state, b.queue FROM hammerwork_batches b
