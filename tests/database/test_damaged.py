@@ -19,10 +19,6 @@ if TYPE_CHECKING:
     from tests.harness.observing import Sql
 
 
-async def nothing(_job: Job) -> None:
-    pass
-
-
 @pytest.mark.parametrize("missing", [0, 2, 4])
 async def test_one_page_of_several_that_is_missing_costs_the_claims_with_its_jobs(
     queue: JobQueue, sql: Sql, missing: int

@@ -20,11 +20,10 @@ from hammerwork import (
 )
 from tests.harness.batches import retried_at_once
 from tests.harness.handlers import Runs, failing_at
-from tests.harness.observing import all_jobs, eventually, finished, happens, running
+from tests.harness.observing import all_jobs, comes_to, finished, happens, running
 from tests.harness.steered import SteeredWorker
 
 if TYPE_CHECKING:
-    from hammerwork import BatchStatus
     from tests.harness.observing import Sql
 
 SOON = RetryPolicy(strategy=RetryStrategy.FIXED, initial_seconds=0.2, max_seconds=1, jitter=0)
@@ -83,11 +82,7 @@ async def test_fail_fast_lets_running_jobs_finish_and_counts_them(queue: JobQueu
 
     runs = Runs(then)
     async with running(Worker(queue, "q", runs).with_concurrency(5)):
-
-        async def look() -> BatchStatus:
-            return await queue.get_batch_status(batch_id)
-
-        status = await eventually(look, lambda status: status.state is BatchState.FAILED)
+        status = await comes_to(queue, batch_id, lambda status: status.state is BatchState.FAILED)
         assert not status.finished
         assert (status.failed_jobs, status.running_jobs, status.cancelled_jobs) == (1, 4, 45)
         gate.set()

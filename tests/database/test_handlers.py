@@ -19,12 +19,10 @@ from hammerwork import (
 )
 from tests.harness.batches import retried_at_once
 from tests.harness.handlers import Runs
-from tests.harness.observing import DEADLINE_SECONDS, all_jobs, eventually, finished, running
+from tests.harness.observing import DEADLINE_SECONDS, all_jobs, comes_to, finished, running
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
-
-    from hammerwork import BatchStatus
 
 
 @pytest.mark.parametrize("error", [SystemExit, asyncio.CancelledError, TimeoutError, OSError, RecursionError])
@@ -138,11 +136,7 @@ async def test_a_thread_that_hangs_fails_its_job_and_no_other(queue: JobQueue) -
             running_now -= 1
 
     async with running(Worker(queue, "q", handler).with_concurrency(1)):
-
-        async def look() -> BatchStatus:
-            return await queue.get_batch_status(batch_id)
-
-        await eventually(look, lambda status: status.failed_jobs == 1)
+        await comes_to(queue, batch_id, lambda status: status.failed_jobs == 1)
         status = await finished(queue, batch_id)
         release.set()
     assert (status.completed_jobs, status.failed_jobs) == (9, 1)

@@ -11,6 +11,7 @@ import pytest
 
 from hammerwork import Job, JobBatch, JobQueue, Worker
 from hammerwork.timing import IDLE_POLL_SECONDS
+from tests.harness.handlers import nothing
 from tests.harness.observing import eventually, finished, happens, only_postgres, running
 from tests.harness.proxy import proxy
 
@@ -19,10 +20,6 @@ if TYPE_CHECKING:
     from tests.harness.proxy import Proxy
 
 pytestmark = pytest.mark.filterwarnings("ignore:'INFORMATION_SCHEMA.PROCESSLIST' is deprecated")
-
-
-async def nothing(_job: Job) -> None:
-    pass
 
 
 async def test_a_worker_process_has_two_sessions_idle_or_busy(queue: JobQueue, sql: Sql, database_url: str) -> None:  # noqa: ARG001 (its tables)

@@ -1,4 +1,4 @@
-"""The server gives up waiting for a lock before its client does, and says so (MySQL: see test_mysql_servers.py)."""
+"""The server gives up waiting for a lock before its client does, and says so (MySQL: see mysql/test_servers.py)."""
 
 from __future__ import annotations
 

@@ -71,10 +71,10 @@ async def test_workers_outlast_crashes_of_the_database(own_server: OwnServer, ow
     async with running(*workers):
         for part in (500, 1_500, 2_500):
 
-            async def look(part: int = part) -> bool:
+            def so_far(part: int = part) -> bool:
                 return runs.attempts.total() >= part
 
-            await eventually(look, bool)
+            await happens(so_far)
             await restart(own_server)
         await happens(lambda: runs.attempts.total() >= 4_000 + 40 + 4 * 3)
         status = await finished(own_queue, batch_id)

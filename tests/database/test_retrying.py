@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from hammerwork import BatchState, Job, JobBatch, PartialFailureMode, Priority, RetryPolicy, RetryStrategy
+from hammerwork import BatchState, Job, JobBatch, PartialFailureMode, Priority
 from hammerwork.backends.upkeep import SLICES_PER_TURN
+from tests.harness.batches import AT_ONCE
 from tests.harness.steered import SteeredWorker, run_of
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from hammerwork import JobQueue
     from tests.harness.observing import Sql
 
-AT_ONCE = RetryPolicy(strategy=RetryStrategy.FIXED, initial_seconds=0, max_seconds=0)
+
 JOBS = 20_000
 SLICE_JOBS = 200
 """Of a stream: each slice is sorted by priority, so 20,000 jobs have 500 runs of one priority, of 40 jobs each."""

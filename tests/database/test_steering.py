@@ -15,10 +15,9 @@ from hammerwork import (
 )
 from tests.harness.batches import retried_at_once
 from tests.harness.handlers import Runs
-from tests.harness.observing import DEADLINE_SECONDS, eventually, finished, happens, running
+from tests.harness.observing import DEADLINE_SECONDS, comes_to, finished, happens, running
 
 if TYPE_CHECKING:
-    from hammerwork import BatchStatus
     from tests.harness.observing import Sql
 
 
@@ -39,12 +38,9 @@ async def test_a_suspended_batch_starts_nothing_until_it_is_resumed(queue: JobQu
         other = await queue.enqueue_batch(retried_at_once(1))
         gate.set()
 
-        async def look() -> BatchStatus:
-            return await queue.get_batch_status(batch_id)
-
-        await eventually(look, lambda status: status.running_jobs == 0)
+        await comes_to(queue, batch_id, lambda status: status.running_jobs == 0)
         await finished(queue, other)
-        status = await look()
+        status = await queue.get_batch_status(batch_id)
         assert status.suspended
         assert not status.finished
         assert status.completed_jobs < 500
@@ -101,10 +97,7 @@ async def test_cancelling_lets_running_jobs_finish_and_starts_nothing_more(queue
         assert status.state is BatchState.CANCELLED
         assert not status.finished
 
-        async def look() -> BatchStatus:
-            return await queue.get_batch_status(batch_id)
-
-        status = await eventually(look, lambda status: status.running_jobs == 5)
+        status = await comes_to(queue, batch_id, lambda status: status.running_jobs == 5)
         started = runs.started.total()
         gate.set()
         status = await finished(queue, batch_id)

@@ -17,7 +17,7 @@ from hammerwork import (
 )
 from tests.harness.batches import retried_at_once
 from tests.harness.handlers import Runs
-from tests.harness.observing import DEADLINE_SECONDS, all_jobs, eventually, finished, happens, running
+from tests.harness.observing import DEADLINE_SECONDS, all_jobs, comes_to, finished, happens, running
 from tests.harness.steered import SteeredWorker
 
 if TYPE_CHECKING:
@@ -61,10 +61,7 @@ async def test_jobs_that_had_not_started_are_back_at_once_after_a_stop(queue: Jo
     second = SteeredWorker(queue)
     await second.register()
 
-    async def look() -> int:
-        return (await queue.get_batch_status(batch_id)).running_jobs
-
-    await eventually(look, lambda jobs: jobs == 2)
+    await comes_to(queue, batch_id, lambda status: status.running_jobs == 2)
     others: list[int] = []
     while (held := await second.claim()) is not None:
         others += held.claim.indexes

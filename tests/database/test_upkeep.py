@@ -11,6 +11,7 @@ import pytest
 
 from hammerwork import Job, JobBatch, RetryPolicy, RetryStrategy, Worker
 from hammerwork.backends import upkeep
+from tests.harness.handlers import nothing
 from tests.harness.observing import eventually, happens, running
 from tests.harness.steered import SteeredWorker
 
@@ -23,10 +24,6 @@ if TYPE_CHECKING:
 LATER = RetryPolicy(strategy=RetryStrategy.FIXED, initial_seconds=3_600, max_seconds=3_600)
 DUE = 23
 """Chunks of due retries."""
-
-
-async def nothing(_job: Job) -> None:
-    pass
 
 
 async def make_due(queue: JobQueue, sql: Sql) -> None:

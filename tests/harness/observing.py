@@ -17,7 +17,7 @@ from hammerwork.backends.mysql.statements import literal
 from tests.harness.waiting import DEADLINE_SECONDS, eventually, happens
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
     from uuid import UUID
 
     from hammerwork import BatchStatus, JobQueue, JobRecord, JobStatus, Worker
@@ -27,6 +27,7 @@ __all__ = [
     "MysqlSql",
     "Sql",
     "all_jobs",
+    "comes_to",
     "eventually",
     "finished",
     "happens",
@@ -39,13 +40,16 @@ only_postgres = pytest.mark.only("postgresql")
 """Marks tests of what the other databases do not have, or that do not depend on the kind of database."""
 
 
+async def comes_to(
+    queue: JobQueue, batch_id: UUID, until: Callable[[BatchStatus], object], *, within: float = DEADLINE_SECONDS
+) -> BatchStatus:
+    """Return the status of a batch once something holds of it."""
+    return await eventually(lambda: queue.get_batch_status(batch_id), until, within=within)
+
+
 async def finished(queue: JobQueue, batch_id: UUID, *, within: float = DEADLINE_SECONDS) -> BatchStatus:
     """Return the status of a batch once nothing of it can run any more."""
-
-    async def look() -> BatchStatus:
-        return await queue.get_batch_status(batch_id)
-
-    return await eventually(look, lambda status: status.finished, within=within)
+    return await comes_to(queue, batch_id, lambda status: status.finished, within=within)
 
 
 @contextlib.asynccontextmanager

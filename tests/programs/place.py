@@ -88,10 +88,10 @@ class Place:
 
     def add(self, code: str, *, count: int = 3, pool: dict[str, Any] | None = None, **batch: Any) -> Path:
         """Write a batch, a pool and the file of its function `run`."""
-        spec = {"queue": "q", "generate": {"count": count, "payload": {"n": "{{ index }}"}}, **batch}
+        generate = {"count": count, "payload": {"n": "{{ index }}"}}
         documents = [
-            jobbatch("work", **spec),
-            workerpool("workers", queue="q", function="work:run", **(pool or {})),
+            jobbatch("work", **{"queue": "q", "generate": generate, **batch}),
+            workerpool("workers", **{"queue": "q", "function": "work:run", **(pool or {})}),
         ]
         (self.manifests / "work.yaml").write_text(yaml.safe_dump_all(documents))
         (self.manifests / "work.py").write_text(code)

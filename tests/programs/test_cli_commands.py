@@ -16,7 +16,7 @@ from uuid import UUID
 import psutil
 
 from hammerwork import BatchState, Job, JobBatch
-from tests.harness.observing import only_postgres
+from tests.harness.observing import eventually, happens, only_postgres
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -76,9 +76,7 @@ async def worker(
 
 
 async def workers_of(queue: JobQueue, count: int) -> None:
-    async with asyncio.timeout(60):
-        while len(await queue.get_workers("q")) < count:
-            await asyncio.sleep(0.02)
+    await eventually(lambda: queue.get_workers("q"), lambda workers: len(workers) >= count, within=60)
 
 
 @only_postgres
@@ -93,13 +91,9 @@ async def test_a_killed_worker_process_is_started_again_and_everything_completes
     async with worker(database_url, "q", f"{handlers}:append", "--processes", "2") as parent:
         await workers_of(queue, 2)
         victim = psutil.Process(parent.pid).children()[0]
-        async with asyncio.timeout(60):
-            while not ledger.exists():
-                await asyncio.sleep(0.01)
+        await happens(ledger.exists, within=60)
         victim.kill()
-        async with asyncio.timeout(60):
-            while len(psutil.Process(parent.pid).children()) < 2 or victim.is_running():
-                await asyncio.sleep(0.02)
+        await happens(lambda: len(psutil.Process(parent.pid).children()) == 2 and not victim.is_running(), within=60)
         # What the dead one held comes back when its lease ends.
         async with asyncio.timeout(90):
             while not (await queue.get_batch_status(batch_id)).finished:
