@@ -139,7 +139,7 @@ class QueueStatistics(msgspec.Struct, frozen=True, kw_only=True, rename="camel")
 
 
 class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """A worker that has reported within its lease, or whose jobs have not been given back yet."""
+    """A registered worker. A lost one is listed until some process has done the upkeep and recovered what it held."""
 
     id: UUID
     queue: str

@@ -259,7 +259,7 @@ async def test_a_server_that_takes_short_packets_only_gets_short_ones() -> None:
             payloads = ["'" * 100_000 for _ in range(40)]
             batch_id = await queue.enqueue_batch(JobBatch("big").with_jobs(Job("q", payload) for payload in payloads))
             assert [job.payload for job in await all_jobs(queue, batch_id)] == payloads
-            with pytest.raises(InvalidBatchError, match=r"max_allowed_packet \(1,048,576\) admits; set that to 16M"):
+            with pytest.raises(InvalidBatchError, match=r"max_allowed_packet \(1,048,576\) allows; set that to 16M"):
                 await queue.enqueue_batch(JobBatch("huge").with_jobs([Job("q", "x" * 1_000_000)]))
             assert len(await queue.list_batches()) == 1
 
@@ -516,7 +516,7 @@ async def test_tls_refuses_a_stranger(tls_server: tuple[MariadbServer, str]) -> 
 @pytest.mark.only("mariadb")  # MySQL's server makes itself certificates
 @pytest.mark.parametrize("mode", ["REQUIRED", "VERIFY_CA", "VERIFY_IDENTITY"])
 async def test_a_server_without_tls_gets_no_password_where_tls_is_demanded(url: str, mode: str) -> None:
-    with pytest.raises(DatabaseRefusedError, match="the server has no TLS"):
+    with pytest.raises(DatabaseRefusedError, match="the server offers no TLS"):
         await JobQueue.connect(f"{url}?ssl_mode={mode}")
     async with await JobQueue.connect(f"{url}?ssl_mode=PREFERRED") as queue:
         await queue.ping()
@@ -524,7 +524,7 @@ async def test_a_server_without_tls_gets_no_password_where_tls_is_demanded(url: 
 
 async def test_tables_that_are_missing_are_waited_for(url: str) -> None:
     async with await JobQueue.connect(url) as queue:
-        with pytest.raises(DatabaseUnavailableError, match="`hammerwork migrate` makes them"):
+        with pytest.raises(DatabaseUnavailableError, match="run `hammerwork migrate` to create or upgrade them"):
             await queue.enqueue_batch(batch(1))
 
 

@@ -169,7 +169,7 @@ async def work_on(url: str) -> None:
 
 
 _ALTER_DENIED = {
-    "postgresql": "must be owner of table hammerwork_chunks; needed: .* who migrates must own them",
+    "postgresql": "must be owner of table hammerwork_chunks; needed: .* the user that migrates must own them",
     "mysql": "ALTER command denied to user .*hammerwork_chunks",
 }
 

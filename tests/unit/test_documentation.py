@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from hammerwork.backends.migrating import VERSION, Wanted
+from hammerwork.backends.sql import list_sql, read_sql
+
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 INDEX = DOCS / "README.md"
@@ -75,6 +78,11 @@ def test_every_page_is_in_the_index() -> None:
     assert {str(page.relative_to(DOCS)) for page in pages - listed} == set()
 
 
+def test_each_decision_has_a_number_of_its_own() -> None:
+    numbers = [page.name[:3] for page in PAGES if page.parent == DOCS / "decisions"]
+    assert len(numbers) == len(set(numbers)) > 0
+
+
 def test_the_index_is_linked_from_the_readme() -> None:
     assert "docs/README.md" in links((ROOT / "README.md").read_text())
 
@@ -94,3 +102,11 @@ def test_every_make_target_that_is_named_exists() -> None:
     named = {(page.name, name) for page in PAGES for name in _MAKE.findall(page.read_text())}
     assert named
     assert {(page, name) for page, name in named if name not in targets} == set()
+
+
+def test_every_version_of_the_database_is_listed_with_the_least_that_can_work_there() -> None:
+    package = "hammerwork.backends.postgres"
+    listed = re.findall(r"^\| (\d+) \|.*\| (\d+) \|$", (DOCS / "upgrading.md").read_text(), re.MULTILINE)
+    assert [int(version) for version, _ in listed] == list(range(1, VERSION + 1))
+    least = max(Wanted(path, read_sql(package, path)).least for path in list_sql(package, "migrations"))
+    assert int(listed[-1][1]) == least

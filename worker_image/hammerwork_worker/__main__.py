@@ -44,10 +44,10 @@ LONGEST_PAUSE_SECONDS = 10.0
 
 log = logging.getLogger("hammerwork_worker")
 
-DESCRIPTION = "Work on the jobs of a Hammerwork queue until SIGTERM or SIGINT. Everything is set by the environment."
+DESCRIPTION = "Runs the jobs of a Hammerwork queue until SIGTERM or SIGINT. All settings are environment variables."
 
 VARIABLES = f"""\
-environment, needed:
+environment variables, required:
   {environment.DATABASE_URL}
         postgresql://user:password@host/database
   {environment.QUEUE}
@@ -55,21 +55,21 @@ environment, needed:
   {environment.HANDLER}
         the function to run on each job: module:function or path/to/file.py:function
 
-environment, with a default:
+environment variables, optional, with their defaults:
   {environment.CONCURRENCY}
         jobs run at a time (10)
   {environment.POLL_INTERVAL_MILLISECONDS}
-        pause before an empty queue is looked at again (100)
+        milliseconds until an idle worker polls an empty queue again (100)
   {environment.BATCH_PROCESSING}
         true: claim ranges of jobs; false: one job per claim (true)
   {environment.SHUTDOWN_GRACE_PERIOD_SECONDS}
-        time that running jobs get after SIGTERM (30)
+        seconds that running jobs get to finish after SIGTERM (30)
   {environment.PORT}
         of /healthz, /readyz and /metrics; 0 takes any free one (8080)
   {environment.LOG_FORMAT}, {environment.LOG_LEVEL}
         text or json (text); DEBUG, INFO, WARNING or ERROR (INFO)
   {environment.POOL}, {environment.POD_NAME}, {environment.POD_UID}
-        who this is; the operator sets them
+        the worker's pool, and its Pod's name and uid; the operator sets them
 
 exit codes:
   {EXIT_CLEAN}  stopped by a signal; no claimed job was lost
@@ -105,7 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _leave_threads(code: int) -> None:
     """End the process if a handler's thread outlasts the grace period: Python itself would wait for it."""
     if any_left():
-        log.warning("a handler is still running; its job goes back to the queue")
+        log.warning("a handler is still running; its job returns to the queue")
         logging.shutdown()
         os._exit(code)
 
@@ -151,7 +151,7 @@ async def _work(settings: WorkerSettings, handler: Handler) -> int:
 
 
 def _on_signal(number: signal.Signals, stopping: asyncio.Event) -> None:
-    log.info("%s received: claiming no more, finishing what runs", number.name)
+    log.info("%s received: claiming no more jobs, finishing those that run", number.name)
     stopping.set()
 
 
@@ -164,7 +164,7 @@ async def _connect(url: str) -> JobQueue:
         except DatabaseRefusedError:
             raise
         except DatabaseError as error:
-            log.warning("the database cannot be reached, next try in %.1f s: %s", pause, error)
+            log.warning("the database cannot be reached, retrying in %.1f s: %s", pause, error)
         await asyncio.sleep(pause * random.uniform(0.8, 1.0))  # noqa: S311 (spreads the tries of many Pods)
         pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
 

@@ -24,10 +24,10 @@ def worker(  # noqa: PLR0917 (typer names the options)
     processes: Annotated[int, typer.Option(min=1, max=256, help="Worker processes; one uses one core.")] = 1,
     concurrency: Annotated[int, typer.Option(min=1, max=10_000, help="Jobs that each process runs at a time.")] = 10,
     grace_period: Annotated[
-        float, typer.Option(min=0, help="Seconds that running jobs have after SIGTERM or Ctrl-C.")
+        float, typer.Option(min=0, help="Seconds that running jobs get to finish after SIGTERM or Ctrl-C.")
     ] = 30.0,
 ) -> None:
-    """Run the jobs of a queue until SIGTERM or Ctrl-C; processes that die are started again.
+    """Run the jobs of a queue until SIGTERM or Ctrl-C; processes that die are restarted.
 
     Ends with 3 when this version is too old for the database.
     """
