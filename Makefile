@@ -78,7 +78,7 @@ test: packages $(VENV)/installed cluster-build ## Everything: unit, database, pr
 	$(BIN)/pytest --durations=15 --durations-min=5
 
 .PHONY: test-unit
-test-unit: $(VENV)/installed ## Tests that need no server
+test-unit: $(VENV)/installed ## Tests that need no server; those of the chart need helm (cluster-build makes it)
 	$(BIN)/pytest tests/unit
 
 .PHONY: test-database

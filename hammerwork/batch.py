@@ -137,7 +137,7 @@ class Job(msgspec.Struct):
     priority: Priority = Priority.NORMAL
     batch_id: UUID | None = None
     index: int = 0
-    """Position in the batch, from 0, in the order in which its jobs run."""
+    """Position in the batch, from 0. Jobs are numbered slice by slice (see `slices.py`), within a slice by priority."""
     attempt: int = 1
     """1 for the first run."""
     max_attempts: int = 1

@@ -141,7 +141,7 @@ def _data_folder(keep_data: Path | None, folder: Path, installation: Path, accou
                 "choose another folder"
             )
     elif any(data.iterdir()):
-        raise EmbeddedPostgresError(f"{data}: has other files in it; choose a folder that is empty or does not exist")
+        raise EmbeddedPostgresError(f"{data}: contains other files; choose a folder that is empty or does not exist")
     if account:
         if not all(path.stat().st_mode & stat.S_IXOTH for path in data.parents if path != folder):
             raise EmbeddedPostgresError(
@@ -224,7 +224,7 @@ def _wait_until_ready(server: subprocess.Popen[bytes], data: Path, folder: Path)
                 else f"not ready in {START_SECONDS:g} s"
             )
             last = (folder / "postgres.log").read_text(errors="replace").splitlines()[-5:]
-            raise EmbeddedPostgresError(f"the embedded PostgreSQL is {why}; its last words: {' | '.join(last)}")
+            raise EmbeddedPostgresError(f"the embedded PostgreSQL is {why}; its last output: {' | '.join(last)}")
         time.sleep(0.02)
 
 

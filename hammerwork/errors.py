@@ -1,4 +1,8 @@
-"""Everything that Hammerwork raises on purpose. Messages name the object, the field, the value and the limit."""
+"""The errors of the library.
+
+Those of the programs derive from `HammerworkError` too; arguments out of range raise ValueError. Messages name
+the object, the field, the value and the limit.
+"""
 
 from __future__ import annotations
 

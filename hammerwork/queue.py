@@ -158,11 +158,11 @@ class JobQueue:
     async def get_batch_jobs(
         self, batch_id: UUID, *, status: JobStatus | None = None, after: int = -1, limit: int = 1_000
     ) -> list[JobRecord]:
-        """Return jobs of a batch in running order: at most `limit` (1 to 10,000), those with an index above `after`.
+        """Return jobs of a batch by index: at most `limit` (1 to 10,000), those with an index above `after`.
 
         Args:
             batch_id: The batch; raises `BatchNotFoundError`.
-            status: Only jobs that stand here.
+            status: Only jobs with this status.
             after: Index of the last job of the previous page; -1 for the first page.
             limit: Size of a page.
         """

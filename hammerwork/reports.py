@@ -139,7 +139,7 @@ class QueueStatistics(msgspec.Struct, frozen=True, kw_only=True, rename="camel")
 
 
 class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """A worker that has reported within its lease, or whose jobs have not been given back yet."""
+    """A registered worker. A lost one is listed until some process has done the upkeep and recovered what it held."""
 
     id: UUID
     queue: str
@@ -165,7 +165,7 @@ class WorkerStats(msgspec.Struct):
     jobs_processed: int = 0
     jobs_completed: int = 0
     jobs_failed: int = 0
-    """Attempts that failed, those that are tried again included."""
+    """Attempts that failed, those that are retried included."""
     busy_seconds: float = 0.0
     """Time spent in the handler, added up over all lanes."""
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 HELP = """Big batches of jobs from a database queue.
 
 [bold]hammerwork run[/bold] tries JobBatch and WorkerPool manifests out on this machine, without Kubernetes.
-[bold]hammerwork worker[/bold] runs the jobs of a queue. The other commands look at what is in a database and steer it.
+[bold]hammerwork worker[/bold] runs the jobs of a queue. The other commands show what is in a database and control it.
 """
 
 

@@ -75,7 +75,7 @@ def check_engine(address: str, version: str, comment: str | None = None) -> None
     kind = "PostgreSQL" if comment is None else "MariaDB" if "mariadb" in version.lower() else "MySQL"
     if comment is None and not version.startswith("PostgreSQL "):
         raise UnsupportedDatabaseError(
-            f"database {address}: the server says that it is {version[:80]!r}, not PostgreSQL, which is needed"
+            f"database {address}: the server identifies itself as {version[:80]!r}, not PostgreSQL, which is needed"
         )
     found = _number(version)
     least = _LEAST[kind]

@@ -95,7 +95,7 @@ def not_retryable(batch_id: UUID, status: BatchStatus | None) -> BatchConflictEr
     if status is None:
         return BatchNotFoundError(batch_id)
     return BatchConflictError(
-        f"batch {status.name!r} ({status.batch_id}): it is {status.state.value}; failed jobs can be run again once "
+        f"batch {status.name!r} ({status.batch_id}): it is {status.state.value}; failed jobs can be retried once "
         "the batch has finished, unless it was cancelled"
     )
 

@@ -58,7 +58,7 @@ class Slice(msgspec.Struct):
 
 
 def encode_slice(batch: JobBatch, jobs: Sequence[Job], lo: int) -> Slice:
-    """Encode jobs and bring them into running order; the first one to run gets the index `lo`.
+    """Encode the jobs of a slice and number them from `lo` on, those of higher priority first.
 
     Raises:
         InvalidBatchError: A payload is not JSON, or too large, or a priority is unknown; the message names the job by

@@ -253,31 +253,31 @@ def may_append(batch: JobBatch, batch_id: UUID, there: tuple[str, bool, int] | N
     if total != part.lo or sealed:
         what = "has been" if sealed else "is being"
         raise BatchConflictError(
-            f"batch {batch.name!r} ({batch_id}): {total:,} jobs are stored, but the stream goes on at job {part.lo:,}; "
-            f"another stream with the same id {what} loaded"
+            f"batch {batch.name!r} ({batch_id}): {total:,} jobs are stored, but the stream continues at job "
+            f"{part.lo:,}; another stream with the same id {what} loaded"
         )
     return True
 
 
 def _forgotten(batch: JobBatch, batch_id: UUID) -> DatabaseUnavailableError:
     return DatabaseUnavailableError(
-        f"batch {batch.name!r} ({batch_id}): the database has lost the last of the stored jobs, as by a crash; "
-        "enqueue the same batch again to go on"
+        f"batch {batch.name!r} ({batch_id}): the database has lost the last of the stored jobs, as after a crash; "
+        "enqueue the same batch again to continue"
     )
 
 
 def _missing(batch: JobBatch, batch_id: UUID) -> DatabaseUnavailableError:
     return DatabaseUnavailableError(
-        f"batch {batch.name!r} ({batch_id}): it is not there while its jobs are being loaded: the database has "
-        "forgotten it, as by a crash, or somebody has deleted it; enqueue the same batch again to store all of it"
+        f"batch {batch.name!r} ({batch_id}): it disappeared while its jobs were being loaded: the database has "
+        "lost it, as after a crash, or someone has deleted it; enqueue the same batch again to store all of it"
     )
 
 
 def _not_loading(batch: JobBatch, batch_id: UUID, state: str) -> BatchConflictError:
     what = "was deleted" if state in {DELETING, ABANDONED} else f"became {state}"
     return BatchConflictError(
-        f"batch {batch.name!r} ({batch_id}): it {what} while its jobs were being loaded; only a part of them is "
-        "stored, and none will run. Delete it to enqueue it anew under this id"
+        f"batch {batch.name!r} ({batch_id}): it {what} while its jobs were being loaded; only some of them are "
+        "stored, and none will run. Delete it before you enqueue it again under this id"
     )
 
 

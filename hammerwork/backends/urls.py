@@ -74,7 +74,7 @@ def parse_url(url: str) -> DatabaseURL:
     end = _AUTHORITY_END.search(rest)
     authority, tail = (rest[: end.start()], rest[end.start() :]) if end else (rest, "")
     if "@" in tail:
-        raise _refused("an @ stands behind the first /, ? or #", _ENCODE)
+        raise _refused("an @ comes after the first /, ? or #", _ENCODE)
     if "#" in tail:
         raise _refused("it has a fragment, that is, a #", _ENCODE)
     path, _, query = tail.partition("?")
@@ -125,7 +125,7 @@ def _decoded(what: str, text: str, *, plus: bool = False) -> str:
     except UnicodeError:  # its own text shows what could not be decoded
         wrong = True
     if wrong:
-        raise _refused(f"its {what} is not UTF-8, or has the character NUL", _ENCODE)
+        raise _refused(f"its {what} is not UTF-8, or contains the character NUL", _ENCODE)
     return found
 
 

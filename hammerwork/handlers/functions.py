@@ -58,7 +58,7 @@ def check_handler(handler: object, name: str | None = None) -> None:
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         raise HandlerError(
             f"handler {name or handler_name(handler)!r}: it has a 'yield' in it, so a call would make a generator and "
-            "run nothing; take the 'yield' out"
+            "run nothing; remove the 'yield'"
         )
 
 

@@ -17,7 +17,7 @@ def leave_threads_behind(code: int, *, hanging: bool, logger: logging.Logger | N
     """
     if hanging:
         if logger is not None:
-            logger.warning("a handler is still running; its job goes back to the queue")
+            logger.warning("a handler is still running; its job returns to the queue")
         logging.shutdown()
         sys.stdout.flush()
         sys.stderr.flush()

@@ -102,7 +102,7 @@ class Holdings:
         return held, [held.start() for _ in range(held.waiting)]
 
     def tell(self, held: HeldClaim) -> None:
-        """Have the claim's outcomes reported; those of a lost claim are nobody's business any more."""
+        """Have the claim's outcomes reported; those of a lost claim are dropped."""
         if held.lost:
             return
         if held not in self.news:
@@ -117,7 +117,7 @@ class Holdings:
                 self.tell(held)
 
     def fail_fast(self, held: HeldClaim) -> None:
-        """Start nothing more of the batch before the queue has heard: it may be over, or want the job again first."""
+        """Start nothing more of the batch until the failure is settled: that may end the batch or put a retry first."""
         self._failing.add(held)
         self.give_back({held.claim.batch_id})
         self.tell(held)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("hammerwork.worker")
 
 SLICE_SECONDS = 0.001
-"""Handlers that never wait must let the event loop turn this often, so that the next claim is fetched meanwhile."""
+"""Lanes yield to the event loop at least this often, so that the next claim is fetched while handlers never wait."""
 
 
 class Lanes:
@@ -251,7 +251,7 @@ class Lanes:
             claim.indexes[offset],
             claim.attempt,
             claim.max_attempts,
-            "" if final else ", will be tried again",
+            "" if final else ", will be retried",
             type(error).__name__,
             error,
         )
@@ -294,8 +294,8 @@ class Lanes:
             return
         if self._seldom.due():
             logger.warning(
-                "handler %s: nothing else on the event loop went on for %.1f s while it ran. An async function must "
-                "await whatever takes long; make it a plain function, which runs in a thread, or use asyncio.to_thread",
+                "handler %s: the event loop was blocked for %.1f s while it ran. An async function must await "
+                "whatever takes long; make it a plain function, which runs in a thread, or use asyncio.to_thread",
                 handler_name(self._handler),
                 held,
             )

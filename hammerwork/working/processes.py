@@ -50,7 +50,7 @@ class WorkerProcesses:
                 group.create_task(self._supervise(number))
         if self._outdated:
             raise IncompatibleDatabaseError(
-                f"queue {self._settings.queue}: the database needs a newer version, as a worker process has said"
+                f"queue {self._settings.queue}: a worker process has found that the database needs a newer version"
             )
 
     async def _supervise(self, number: int) -> None:
@@ -71,7 +71,11 @@ class WorkerProcesses:
             failures = 0 if loop.time() - started > _LONG_ENOUGH_SECONDS else failures + 1
             pause = _RESTART_SECONDS[min(failures, len(_RESTART_SECONDS)) - 1] if failures else 0.0
             logger.error(
-                "queue %s: worker process %d ended with %d; again in %.1f s", settings.queue, number, code, pause
+                "queue %s: worker process %d exited with %d; restarting it in %.1f s",
+                settings.queue,
+                number,
+                code,
+                pause,
             )
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), pause)

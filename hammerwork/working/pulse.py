@@ -145,7 +145,7 @@ class Pulse:
                 if isinstance(error, IncompatibleDatabaseError):
                     self._note_outdated(error)
                 report = logger.warning if isinstance(error, HammerworkError) else logger.exception
-                report("heartbeat: %s; again in %.1f s", error, pause)
+                report("heartbeat failed: %s; retrying in %.1f s", error, pause)
                 await self._close_line()
             if pause > 0:
                 try:
@@ -175,7 +175,7 @@ class Pulse:
             self._leads = True
         if heard.undelivered:
             jobs = await self._line.recover(record.id, held, older_than=RECOVER_SECONDS)
-            logger.warning("queue %s: %d jobs of claims that never arrived here went back", self._queue, jobs)
+            logger.warning("queue %s: recovered %d jobs of claims that never reached this worker", self._queue, jobs)
 
     def _note_outdated(self, error: IncompatibleDatabaseError) -> None:
         if not self._outdated:
@@ -186,7 +186,7 @@ class Pulse:
         assert self._line is not None
         done = await self._line.upkeep(self._upkeep_seconds)
         if done.released:
-            logger.warning("queue %s: %d jobs of lost workers went back to their queues", self._queue, done.released)
+            logger.warning("queue %s: recovered %d jobs of lost workers", self._queue, done.released)
         self._turns_missed = 0 if done.turn else self._turns_missed + 1
         if self._turns_missed >= _TURNS_MISSED:
             self._leads, self._turns_missed = False, 0

@@ -207,7 +207,7 @@ class Pump:
         """Forget a claim that the queue has given to somebody else."""
         claim = held.claim
         logger.warning(
-            "claim %d of batch %s: lost: its jobs were given to another worker, or deleted", claim.id, claim.batch_id
+            "claim %d of batch %s is lost: another worker has its jobs, or they were deleted", claim.id, claim.batch_id
         )
         self._holdings.lose(held)
 
@@ -237,7 +237,9 @@ class Pump:
         if len(reports) > 1:
             self._one_by_one = True
         elif reports and not reports[0].simplify(str(error)) and self._failures >= len(BACKOFF_SECONDS):
-            logger.error("claim %d: its report is refused, its jobs go back: %s", reports[0].claim.id, error)
+            logger.error(
+                "claim %d: the database refuses its report; its jobs are released: %s", reports[0].claim.id, error
+            )
             self._holdings.lose(reports[0])
 
     async def _change(self, *, within: float | None) -> None:
@@ -250,5 +252,5 @@ class Pump:
     async def _back_off(self, error: HammerworkError) -> None:
         pause = backoff(self._failures)
         self._failures += 1
-        logger.warning("claim and report: %s; again in %.1f s", error, pause)
+        logger.warning("claim and report failed: %s; retrying in %.1f s", error, pause)
         await asyncio.sleep(pause)

@@ -105,16 +105,16 @@ class HandlerThreads:
         if self.stuck:
             if self._stops.due():
                 logger.warning(
-                    "handler %s: all %d threads hang, each on a job that has timed out; no further job can start "
-                    "before one of them ends. Restart the worker, and give what the handler waits for a time limit "
-                    "of its own",
+                    "handler %s: all %d threads are stuck, each on a job that has timed out; no further job can start "
+                    "before one of them ends. Restart the worker, and set a time limit on whatever the "
+                    "handler waits for",
                     handler_name(self._handler),
                     len(self._hung),
                 )
         elif self._hangs.due():
             logger.warning(
-                "handler %s: a job has timed out, but its thread cannot be cut short and goes on; %d such threads "
-                "hang, and %d may before jobs have to wait. Give what the handler waits for a time limit of its own",
+                "handler %s: a job has timed out, but its thread cannot be interrupted and keeps running; %d such "
+                "threads are stuck; beyond %d, jobs have to wait. Set a time limit on whatever the handler waits for",
                 handler_name(self._handler),
                 len(self._hung),
                 self._lanes,

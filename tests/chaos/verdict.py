@@ -148,7 +148,7 @@ def _job(evidence: Evidence, batch: BatchPlan, record: JobRecord, state: BatchSt
     deed = Deed(record.payload["deed"])
     runs = evidence.runs.get(job, [])
     final = [run for run in runs if _is_final(batch, run, deed)]
-    # Of a murderer's three victims, one may have been killed by somebody else just before it began to run the job.
+    # One of the three lost workers may have been killed by the test just before it started the job.
     needed = 2 if deed is Deed.POISON else 3
     lost = record.error is not None and record.error.type == "WorkerLost" and evidence.losses(job) >= needed
     done = [run for run in runs if run.outcome == "done"]

@@ -59,7 +59,7 @@ async def test_a_batch_that_was_cancelled_while_it_loaded_is_not_taken_for_store
         await queue.cancel_batch(batch_id)
 
     for _ in range(2):
-        with pytest.raises(BatchConflictError, match=r"became Cancelled while .* only a part of them is stored"):
+        with pytest.raises(BatchConflictError, match=r"became Cancelled while .* only some of them are stored"):
             await queue.enqueue_stream(big, (Job("q", n) for n in range(25_000)), batch_id=batch_id, progress=cancel)
     status = await queue.get_batch_status(batch_id)
     assert (status.state, status.total_jobs, status.finished) == (BatchState.CANCELLED, 10_000, True)

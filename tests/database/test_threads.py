@@ -37,9 +37,9 @@ async def test_threads_that_hang_are_replaced_and_named(queue: JobQueue, caplog:
     finally:
         release.set()
     assert sorted(started) == [0, 1, 2]
-    (told,) = [record.getMessage() for record in caplog.records if "cannot be cut short" in record.getMessage()]
+    (told,) = [record.getMessage() for record in caplog.records if "cannot be interrupted" in record.getMessage()]
     assert "test_threads_that_hang_are_replaced_and_named.<locals>.handler: a job has timed out" in told
-    assert "1 such threads hang" in told
+    assert "1 such threads are stuck" in told
 
 
 async def test_as_many_threads_as_lanes_are_replaced_then_jobs_wait(
@@ -54,7 +54,7 @@ async def test_as_many_threads_as_lanes_are_replaced_then_jobs_wait(
             release.wait(DEADLINE_SECONDS)
 
     def stuck() -> bool:
-        return any("all 4 threads hang" in record.getMessage() for record in caplog.records)
+        return any("all 4 threads are stuck" in record.getMessage() for record in caplog.records)
 
     batch_id = await queue.enqueue_batch(tried_once(8).with_timeout(0.2))
     worker = Worker(queue, "q", handler).with_concurrency(2)
@@ -100,6 +100,6 @@ async def test_no_job_starts_before_the_loop_has_turned_when_one_has_held_it(
     counting.cancel()
     if kind != "waiting":  # those had all started before the first one held the loop
         assert len(set(at_start)) == 4, at_start
-    (told,) = [record for record in caplog.records if "nothing else on the event loop" in record.getMessage()]
+    (told,) = [record for record in caplog.records if "the event loop was blocked" in record.getMessage()]
     assert told.levelno == logging.WARNING
     assert "test_no_job_starts_before_the_loop_has_turned_when_one_has_held_it.<locals>.handler" in told.getMessage()

@@ -7,7 +7,9 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
+import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,11 +21,15 @@ from hammerwork.backends.migrating import FUNCTIONS, VERSION, Wanted
 from hammerwork.backends.mysql import migrate as mysql_migrate
 from hammerwork.backends.postgres import migrate as postgres_migrate
 from hammerwork.backends.sql import list_sql, read_sql
+from hammerwork.errors import DatabaseRefusedError
 from tests.harness import observing
 from tests.harness.observing import Sql, finished, only_postgres, running
+from tests.harness.servers.pgbouncer import PgbouncerServer
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import AsyncIterator, Mapping
+
+    from tests.harness.servers import Server
 
 RECORDS = Path(__file__).with_name("interfaces")
 PACKAGES = {"postgresql": postgres.__name__, "mysql": mysql.__name__}
@@ -141,6 +147,16 @@ async def test_a_database_of_an_earlier_version_is_taken_over(
     family = family_of(database_url)
     async with await JobQueue.connect(database_url) as queue:
         await create_tables_of(version, queue, family)
+    await work_on(database_url)
+    async with await JobQueue.connect(other_database_url) as fresh:
+        await fresh.create_tables()
+    async with observing.sql(database_url) as taken, observing.sql(other_database_url) as made:
+        assert await shape(taken, family) == await shape(made, family)
+
+
+async def work_on(url: str) -> None:
+    """Do what a program does that begins to work on a database: upgrade it where need be, enqueue, run, delete."""
+    async with await JobQueue.connect(url) as queue:
         await queue.create_tables()
         batch_id = await queue.enqueue_batch(JobBatch("b").with_jobs(Job("q", n) for n in range(10)))
 
@@ -149,10 +165,72 @@ async def test_a_database_of_an_earlier_version_is_taken_over(
 
         async with running(Worker(queue, "q", handler)):
             assert (await finished(queue, batch_id)).completed_jobs == 10
-    async with await JobQueue.connect(other_database_url) as fresh:
-        await fresh.create_tables()
-    async with observing.sql(database_url) as taken, observing.sql(other_database_url) as made:
-        assert await shape(taken, family) == await shape(made, family)
+        assert await queue.delete_batch(batch_id)
+
+
+_ALTER_DENIED = {
+    "postgresql": "must be owner of table hammerwork_chunks; needed: .* the user that migrates must own them",
+    "mysql": "ALTER command denied to user .*hammerwork_chunks",
+}
+
+
+@pytest.fixture
+async def shared(server: Server, database_url: str) -> AsyncIterator[tuple[str, str]]:
+    """URLs of a database for its owner, and for a user who may create and use tables, but not alter the owner's."""
+    if isinstance(server, PgbouncerServer):
+        pytest.skip("the pooler knows its users from a file")
+    family = family_of(database_url)
+    base, _, name = database_url.rpartition("/")
+    # Of MariaDB, what is called test_… is everybody's.
+    own = name if family == "postgresql" else f"own_{uuid.uuid4().hex}"
+    user = f"u{uuid.uuid4().hex[:12]}"
+    before, after = _GRANTS[family]
+    async with observing.sql(database_url) as sql:
+        for statement in before:
+            await sql.run(statement.format(name=own, user=user))
+        try:
+            owner = f"{base}/{own}"
+            yield owner, re.sub("(postgres|root)@", f"{user}:Geheim42@", owner)
+        finally:
+            for statement in after:
+                await sql.run(statement.format(name=own, user=user))
+
+
+_GRANTS = {
+    "postgresql": (
+        (
+            "CREATE ROLE {user} LOGIN PASSWORD 'Geheim42'",
+            "GRANT CREATE ON SCHEMA public TO {user}",
+            "ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO {user}",
+            "ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT USAGE ON SEQUENCES TO {user}",
+        ),
+        ("DROP OWNED BY {user}", "DROP ROLE {user}"),
+    ),
+    "mysql": (
+        (
+            "CREATE DATABASE {name}",
+            "CREATE USER {user}@'127.0.0.1' IDENTIFIED BY 'Geheim42'",
+            "GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, CREATE VIEW ON {name}.* TO {user}@'127.0.0.1'",
+        ),
+        ("DROP DATABASE {name}", "DROP USER {user}@'127.0.0.1'"),
+    ),
+}
+"""What makes the database and its second user, and what removes them."""
+
+
+@pytest.mark.administrator
+async def test_who_may_not_alter_tables_cannot_upgrade_them_and_works_once_that_is_done(
+    shared: tuple[str, str],
+) -> None:
+    owner, app = shared
+    family = family_of(owner)
+    async with await JobQueue.connect(owner) as queue:
+        await create_tables_of(1, queue, family)
+    with pytest.raises(DatabaseRefusedError, match=_ALTER_DENIED[family]):
+        await work_on(app)
+    async with await JobQueue.connect(owner) as queue:
+        await queue.create_tables()
+    await work_on(app)
 
 
 async def _record(url: str) -> None:

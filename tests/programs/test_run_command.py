@@ -107,7 +107,7 @@ def test_kept_data_are_there_for_the_next_run(place: Place) -> None:
     place.assert_nothing_is_left()
     refused = place.run("run", folder, "--keep-data", place.manifests)
     assert refused.returncode == 2
-    assert "has other files in it" in refused.stderr
+    assert "contains other files" in refused.stderr
 
 
 @only_postgres

@@ -95,7 +95,7 @@ def test_when_the_time_runs_out_the_rest_is_cancelled(place: Place) -> None:
     [batch] = report["batches"]
     assert batch["pendingJobs"] == 0
     assert batch["cancelledJobs"] > 0
-    assert "the time of 1 s ran out" in done.stderr
+    assert "the time limit of 1 s has passed" in done.stderr
     place.assert_nothing_is_left()
 
 

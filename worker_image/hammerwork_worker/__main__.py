@@ -46,7 +46,7 @@ LONGEST_PAUSE_SECONDS = 10.0
 
 log = logging.getLogger("hammerwork_worker")
 
-DESCRIPTION = "Work on the jobs of a Hammerwork queue until SIGTERM or SIGINT. Everything is set by the environment."
+DESCRIPTION = "Runs the jobs of a Hammerwork queue until SIGTERM or SIGINT. All settings are environment variables."
 
 _HANDLER_VARIABLES = "".join(
     f"  {field.variable}\n        {field.purpose}: {field.allowed}\n"
@@ -55,27 +55,27 @@ _HANDLER_VARIABLES = "".join(
 )
 
 VARIABLES = f"""\
-environment, needed:
+environment variables, required:
   {variables.DATABASE_URL}
         postgresql://user:password@host/database
   {variables.QUEUE}
         the queue to work on
 {_HANDLER_VARIABLES}
-environment, with a default:
+environment variables, optional, with their defaults:
   {variables.CONCURRENCY}
         jobs run at a time ({DEFAULTS.concurrency})
   {variables.POLL_INTERVAL_MILLISECONDS}
-        pause before an empty queue is looked at again ({DEFAULTS.poll_interval_seconds * 1000:.0f})
+        milliseconds until an idle worker polls an empty queue again ({DEFAULTS.poll_interval_seconds * 1000:.0f})
   {variables.BATCH_PROCESSING}
         true: claim ranges of jobs; false: one job per claim ({str(DEFAULTS.batch_processing).lower()})
   {variables.SHUTDOWN_GRACE_PERIOD_SECONDS}
-        time that running jobs get after SIGTERM ({DEFAULTS.shutdown_grace_period_seconds:g})
+        seconds that running jobs get to finish after SIGTERM ({DEFAULTS.shutdown_grace_period_seconds:g})
   {variables.PORT}
         of /healthz, /readyz and /metrics; 0 takes any free one ({DEFAULTS.port})
   {variables.LOG_FORMAT}, {variables.LOG_LEVEL}
         text or json ({DEFAULTS.log_format}); DEBUG, INFO, WARNING or ERROR ({DEFAULTS.log_level})
   {variables.POOL}, {variables.POD_NAME}, {variables.POD_UID}
-        who this is; the operator sets them
+        the worker's pool, and its Pod's name and uid; the operator sets them
 
 exit codes:
   {EXIT_CLEAN}  stopped by a signal; no claimed job was lost
@@ -147,7 +147,7 @@ async def _work(settings: ContainerSettings, handler: Handler) -> int:
 
 
 def _on_signal(number: signal.Signals, stopping: asyncio.Event) -> None:
-    log.info("%s received: claiming no more, finishing what runs", number.name)
+    log.info("%s received: claiming no more jobs, finishing those that run", number.name)
     stopping.set()
 
 
@@ -160,7 +160,7 @@ async def _connect(url: str) -> JobQueue:
         except DatabaseRefusedError:
             raise
         except DatabaseError as error:
-            log.warning("the database cannot be reached, next try in %.1f s: %s", pause, error)
+            log.warning("the database cannot be reached, retrying in %.1f s: %s", pause, error)
         await asyncio.sleep(pause * random.uniform(0.8, 1.0))  # noqa: S311 (spreads the tries of many Pods)
         pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
 

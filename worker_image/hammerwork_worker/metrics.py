@@ -52,7 +52,7 @@ class WorkerCollector:
         counters = (
             ("processed", "Attempts that have ended, successful or not", stats.jobs_processed if stats else 0),
             ("completed", "Attempts that succeeded", stats.jobs_completed if stats else 0),
-            ("failed", "Attempts that failed, those that are tried again included", stats.jobs_failed if stats else 0),
+            ("failed", "Attempts that failed, those that are retried included", stats.jobs_failed if stats else 0),
         )
         for name, meaning, count in counters:
             counter = CounterMetricFamily(f"hammerwork_worker_jobs_{name}", meaning, labels=("queue", "pool"))

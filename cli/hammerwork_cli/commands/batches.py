@@ -14,12 +14,16 @@ from hammerwork_cli.output.tables import STYLES, make_table
 
 def batches(
     database_url: DatabaseURL,
-    queue_name: Annotated[str | None, typer.Option("--queue", metavar="NAME", help="Only this queue's.")] = None,
+    queue_name: Annotated[
+        str | None, typer.Option("--queue", metavar="NAME", help="Only batches of this queue.")
+    ] = None,
     metadata: Annotated[
         list[str] | None,
-        typer.Option("--metadata", metavar="KEY=VALUE", help="Only those with this entry; repeatable."),
+        typer.Option(
+            "--metadata", metavar="KEY=VALUE", help="Only batches with this entry in their metadata; repeatable."
+        ),
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, max=1_000, help="How many at most.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, max=1_000, help="Most batches shown.")] = 20,
     output: OutputOption = Output.TEXT,
 ) -> None:
     """List batches, the newest first."""

@@ -11,6 +11,6 @@ from hammerwork_cli.output.summary import report_batch
 
 
 def cancel(batch_id: BatchID, database_url: DatabaseURL, output: OutputOption = Output.TEXT) -> None:
-    """Cancel what has not started of a batch; running jobs finish and are counted."""
+    """Cancel the jobs of a batch that have not started; running jobs finish and count."""
     status = with_queue(database_url, lambda queue: queue.cancel_batch(batch_id))
     typer.echo(encode(report_batch(status, [])) if output is Output.JSON else describe(status))

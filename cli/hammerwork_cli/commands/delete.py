@@ -9,7 +9,7 @@ from hammerwork_cli.output.json import encode
 
 
 def delete(batch_id: BatchID, database_url: DatabaseURL, output: OutputOption = Output.TEXT) -> None:
-    """Remove a batch and all its rows; running jobs of it go on, uncounted."""
+    """Delete a batch and all its rows; running jobs finish, but do not count."""
     if not with_queue(database_url, lambda queue: queue.delete_batch(batch_id)):
         fail(f"batch {batch_id}: not found")
     if output is Output.JSON:

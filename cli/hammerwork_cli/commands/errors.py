@@ -14,7 +14,7 @@ from hammerwork_cli.output.tables import print_errors
 def errors(
     batch_id: BatchID,
     database_url: DatabaseURL,
-    limit: Annotated[int, typer.Option(min=1, max=1_000, help="Most groups shown.")] = 10,
+    limit: Annotated[int, typer.Option(min=1, max=1_000, help="Most types shown.")] = 10,
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Show the failures of a batch by type, the most frequent first, each with a sample."""

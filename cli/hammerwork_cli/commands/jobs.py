@@ -19,10 +19,10 @@ def jobs(  # noqa: PLR0917 (typer names the options)
     database_url: DatabaseURL,
     status: Annotated[JobStatus | None, typer.Option(help="Only jobs with this status.", show_default=False)] = None,
     after: Annotated[int, typer.Option(help="Index of the last job of the previous page.")] = -1,
-    limit: Annotated[int, typer.Option(min=1, max=10_000, help="Size of a page.")] = 100,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="Most jobs shown.")] = 100,
     output: OutputOption = Output.TEXT,
 ) -> None:
-    """List jobs of a batch in the order in which they run."""
+    """List the jobs of a batch by their index."""
     found = with_queue(
         database_url, lambda queue: queue.get_batch_jobs(batch_id, status=status, after=after, limit=limit)
     )

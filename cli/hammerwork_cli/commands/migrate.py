@@ -9,6 +9,6 @@ from hammerwork_cli.output.json import encode
 
 
 def migrate(database_url: DatabaseURL, output: OutputOption = Output.TEXT) -> None:
-    """Create or upgrade the tables; harmless when they are there."""
+    """Create or upgrade the tables; does nothing where they are up to date."""
     with_queue(database_url, lambda queue: queue.create_tables())
     typer.echo(encode({"migrated": True}) if output is Output.JSON else "The tables are up to date.")

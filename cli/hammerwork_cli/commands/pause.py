@@ -13,7 +13,7 @@ QueueName = Annotated[str, typer.Argument(metavar="QUEUE", help="The queue's nam
 
 
 def pause(queue_name: QueueName, database_url: DatabaseURL, output: OutputOption = Output.TEXT) -> None:
-    """Let no further job of a queue start, of any batch; running ones go on."""
+    """Hold a queue: no further job of any of its batches starts; running jobs finish."""
     with_queue(database_url, lambda queue: queue.pause_queue(queue_name))
     if output is Output.JSON:
         typer.echo(encode({"queue": queue_name, "paused": True}))
@@ -22,7 +22,7 @@ def pause(queue_name: QueueName, database_url: DatabaseURL, output: OutputOption
 
 
 def unpause(queue_name: QueueName, database_url: DatabaseURL, output: OutputOption = Output.TEXT) -> None:
-    """Let the jobs of a paused queue go on."""
+    """Resume a paused queue."""
     with_queue(database_url, lambda queue: queue.resume_queue(queue_name))
     if output is Output.JSON:
         typer.echo(encode({"queue": queue_name, "paused": False}))

@@ -1,4 +1,4 @@
-"""`hammerwork resume`: let a held batch go on."""
+"""`hammerwork resume`: resume a suspended batch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hammerwork_cli.output.json import encode
 
 
 def resume(batch_id: BatchID, database_url: DatabaseURL, output: OutputOption = Output.TEXT) -> None:
-    """Let the jobs of a suspended batch start again."""
+    """Resume a suspended batch."""
     with_queue(database_url, lambda queue: queue.resume_batch(batch_id))
     if output is Output.JSON:
         typer.echo(encode({"batchId": batch_id, "suspended": False}))

@@ -9,9 +9,9 @@ from hammerwork_cli.output.json import encode
 
 
 def retry(batch_id: BatchID, database_url: DatabaseURL, output: OutputOption = Output.TEXT) -> None:
-    """Run the failed jobs of a finished batch again, and what a failed FailFast batch cancelled."""
+    """Run the failed jobs of a finished batch again, and the jobs that a failed FailFast batch cancelled."""
     jobs = with_queue(database_url, lambda queue: queue.retry_failed(batch_id))
     if output is Output.JSON:
         typer.echo(encode({"batchId": batch_id, "jobs": jobs}))
     else:
-        typer.echo(f"batch {batch_id}: {jobs:,} jobs run again")
+        typer.echo(f"batch {batch_id}: {jobs:,} jobs will run again")

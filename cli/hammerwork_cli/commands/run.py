@@ -46,14 +46,16 @@ if TYPE_CHECKING:
 HELP = (
     "Run the JobBatches and WorkerPools of manifest files on this machine, to the end.\n\n"
     "A PostgreSQL is started for the run and removed after it. Each WorkerPool is one worker in this process; its "
-    "function is loaded from the folder of its manifest. What else the files hold is skipped.\n\n"
-    "On Ctrl-C what has not started is cancelled and running jobs finish; a second Ctrl-C does not wait for them.\n\n"
+    "function is loaded from the folder of its manifest. Other kinds in the files are skipped.\n\n"
+    "On Ctrl-C, jobs that have not started are cancelled and running jobs finish; press Ctrl-C again to stop "
+    "at once.\n\n"
     "Exit codes:\n\n"
     "[bold]0[/bold] every batch completed without a failed job\n\n"
-    "[bold]1[/bold] a job or a batch failed, the time ran out, or the database went away\n\n"
-    "[bold]2[/bold] bad input\n\n"
+    "[bold]1[/bold] a job or a batch failed, the time ran out, or the database could not be reached\n\n"
+    "[bold]2[/bold] a manifest, a function, an option or the database URL is wrong, or the database refuses\n\n"
     "[bold]3[/bold] this version is too old for the database\n\n"
-    "[bold]130[/bold] Ctrl-C"
+    "[bold]130[/bold] Ctrl-C\n\n"
+    "[bold]143[/bold] SIGTERM"
 )
 
 
@@ -82,18 +84,23 @@ def run(  # noqa: PLR0917 (typer names the options)
     timeout: Annotated[
         float | None,
         typer.Option(
-            min=0.0, metavar="SECONDS", help="Cancel what has not started after this time.", show_default=False
+            min=0.0,
+            metavar="SECONDS",
+            help="After this time, cancel the jobs that have not started.",
+            show_default=False,
         ),
     ] = None,
     keep_data: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Keep the embedded PostgreSQL's data in this folder.", show_default=False),
+        typer.Option(
+            metavar="DIR", help="Keep the data of the embedded PostgreSQL in this folder.", show_default=False
+        ),
     ] = None,
 ) -> None:
     """Run the JobBatches and WorkerPools of manifest files on this machine, to the end. The help text is `HELP`."""
     notes = Console(stderr=True)
     if database_url and keep_data:
-        fail("--keep-data is about the embedded PostgreSQL: it cannot be combined with --database-url")
+        fail("--keep-data is for the embedded PostgreSQL and cannot be combined with --database-url")
     try:
         manifests = read_manifests(paths)
         check_runnable(manifests)
@@ -117,7 +124,7 @@ def run(  # noqa: PLR0917 (typer names the options)
     else:
         print_tables(standard_output(), report.batches)
     if report.ending is Ending.TIMED_OUT:
-        fail(f"the time of {timeout:g} s ran out: what had not started was cancelled", EXIT_FAILED)
+        fail(f"the time limit of {timeout:g} s has passed: jobs that had not started were cancelled", EXIT_FAILED)
     raise typer.Exit(report.exit_code())
 
 
@@ -155,7 +162,9 @@ async def _run(
         if stop.event.is_set():
             running.cancel()
             return
-        notes.print("Stopping: running jobs finish, the others are cancelled. Ctrl-C again: don't wait.", style="dim")
+        notes.print(
+            "Stopping: running jobs finish, the others are cancelled. Press Ctrl-C again to stop at once.", style="dim"
+        )
         stop.set(ending)
 
     loop = asyncio.get_running_loop()

@@ -18,10 +18,10 @@ from hammerwork_cli.output.tables import make_table
 def stats(
     queue_name: QueueName,
     database_url: DatabaseURL,
-    minutes: Annotated[int, typer.Option(min=1, max=7 * 24 * 60, help="Length of the window, up to now.")] = 60,
+    minutes: Annotated[int, typer.Option(min=1, max=7 * 24 * 60, help="How many minutes to look back.")] = 60,
     output: OutputOption = Output.TEXT,
 ) -> None:
-    """Show what a queue did in the last minutes, and its workers."""
+    """Show the recent work of a queue, and its workers."""
 
     async def look(queue: JobQueue) -> tuple[QueueStatistics, list[WorkerInfo]]:
         return (

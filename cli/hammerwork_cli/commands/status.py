@@ -12,7 +12,7 @@ from hammerwork_cli.output.tables import print_tables
 
 
 def status(batch_id: BatchID, database_url: DatabaseURL, output: OutputOption = Output.TEXT) -> None:
-    """Show how a batch stands: its counts, its success rate and its errors."""
+    """Show the counts, the success rate and the errors of a batch."""
 
     async def look(queue: JobQueue) -> BatchReport:
         return report_batch(await queue.get_batch_status(batch_id), await queue.get_batch_errors(batch_id))

@@ -9,7 +9,7 @@ from hammerwork_cli.output.json import encode
 
 
 def suspend(batch_id: BatchID, database_url: DatabaseURL, output: OutputOption = Output.TEXT) -> None:
-    """Let no further job of a batch start; running ones go on."""
+    """Hold a batch: no further job of it starts; running jobs finish."""
     with_queue(database_url, lambda queue: queue.suspend_batch(batch_id))
     if output is Output.JSON:
         typer.echo(encode({"batchId": batch_id, "suspended": True}))

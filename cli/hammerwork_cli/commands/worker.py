@@ -27,10 +27,10 @@ def worker(  # noqa: PLR0917 (typer names the options)
         int, typer.Option(min=1, max=MAX_CONCURRENCY, help="Jobs that each process runs at a time.")
     ] = DEFAULTS.concurrency,
     grace_period: Annotated[
-        float, typer.Option(min=0, help="Seconds that running jobs have after SIGTERM or Ctrl-C.")
+        float, typer.Option(min=0, help="Seconds that running jobs get to finish after SIGTERM or Ctrl-C.")
     ] = DEFAULTS.shutdown_grace_period_seconds,
 ) -> None:
-    """Run the jobs of a queue until SIGTERM or Ctrl-C; processes that die are started again.
+    """Run the jobs of a queue until SIGTERM or Ctrl-C; processes that die are restarted.
 
     Ends with 3 when this version is too old for the database.
     """

@@ -244,7 +244,7 @@ class MysqlBackend:
         try:
             await self._worker_chores.finish_stopped(batch_id)
         except DatabaseError as error:  # the claims that came with the same answer must not be lost by that
-            logger.warning("batch %s: %s; the upkeep ends it", batch_id, error)
+            logger.warning("batch %s could not be ended, the upkeep will do so: %s", batch_id, error)
 
     async def _claim(self, row: Row, pages: exchanging.Pages) -> Claim:
         claim = exchanging.claim(row, pages)

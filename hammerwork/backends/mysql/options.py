@@ -27,7 +27,7 @@ def connection_options(url: str | DatabaseURL) -> dict[str, Any]:
         raise UnsupportedDatabaseError("database URL: names no database; use mysql://user:password@host:port/database")
     if len(parts.hosts) > 1:
         raise UnsupportedDatabaseError(
-            f"database URL: {len(parts.hosts)} hosts; MySQL and MariaDB are given one, such as that of a router"
+            f"database URL: {len(parts.hosts)} hosts; MySQL and MariaDB take one, such as that of a router"
         )
     query = dict(parts.options)
     mode = query.pop("ssl_mode", "VERIFY_IDENTITY" if "ssl_ca" in query else "PREFERRED").upper()
@@ -72,8 +72,8 @@ class _EncryptedConnection(aiomysql.Connection):  # type: ignore[misc]  # the dr
         await super()._get_server_information()
         if not self.server_capabilities & CLIENT.SSL:
             raise DatabaseRefusedError(
-                f"database mysql://{self.host}:{self.port}/{self.db}: the server has no TLS, "
-                "which the ssl_mode of the URL demands"
+                f"database mysql://{self.host}:{self.port}/{self.db}: the server offers no TLS, "
+                "which the ssl_mode of the URL requires"
             )
 
 

@@ -73,7 +73,10 @@ def _judge_code(error: Error, said: str) -> tuple[type[DatabaseError], str]:
     code = _code(error)
     if code in OUTDATED:
         # Whoever enqueues creates the tables; a worker that was there before waits for them.
-        return DatabaseUnavailableError, f"tables missing or out of date ({said}); `hammerwork migrate` makes them"
+        return (
+            DatabaseUnavailableError,
+            f"tables missing or out of date ({said}); run `hammerwork migrate` to create or upgrade them",
+        )
     if code in _LASTING:
         return DatabaseRefusedError, said
     # Without a code: the driver's own complaints, such as "not connected"; from 2000: those of the client library.

@@ -47,7 +47,7 @@ class MysqlTables:
                 raise InvalidBatchError(
                     f"batch {batch.name!r}: jobs {part.lo} to {part.end - 1}: a payload takes {len(text):,} bytes as a "
                     "statement, more than the server's max_allowed_packet "
-                    f"({self._database.max_packet_bytes:,}) admits; set that to 16M or more"
+                    f"({self._database.max_packet_bytes:,}) allows; set that to 16M or more"
                 )
         return texts
 

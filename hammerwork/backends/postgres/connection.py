@@ -89,7 +89,7 @@ class Database:
         if encoding != "UTF8":
             raise UnsupportedDatabaseError(
                 f"database {self.address}: its encoding is {encoding}, but payloads and errors may hold any character; "
-                "make one with CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0"
+                "create one with CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0"
             )
         await self.check_version()
 

@@ -57,7 +57,7 @@ _RIGHTS = {
     "database": "CONNECT on the database",
     "language": "USAGE on the language",
 }
-_TABLE_RIGHTS = "SELECT, INSERT, UPDATE, DELETE on all tables of hammerwork; who migrates must own them"
+_TABLE_RIGHTS = "SELECT, INSERT, UPDATE, DELETE on all tables of hammerwork; the user that migrates must own them"
 
 
 def translated(address: str, url: DatabaseURL) -> AbstractContextManager[None]:
@@ -88,7 +88,10 @@ def _judge(error: Exception) -> tuple[type[DatabaseError] | None, str]:
 def _judge_code(code: str, said: str) -> tuple[type[DatabaseError], str]:
     if code in OUTDATED:
         # Whoever enqueues creates the tables; a worker that was there before waits for them.
-        return DatabaseUnavailableError, f"tables missing or out of date ({said}); `hammerwork migrate` makes them"
+        return (
+            DatabaseUnavailableError,
+            f"tables missing or out of date ({said}); run `hammerwork migrate` to create or upgrade them",
+        )
     if code in _NO_STATEMENT:
         return (
             DatabaseRefusedError,

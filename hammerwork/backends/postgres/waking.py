@@ -57,7 +57,7 @@ class Waker:
             async with self._database.connection() as connection:
                 await connection.execute(self._statement, channel_of(queue))
         except HammerworkError as error:
-            logger.debug("notification of queue %s: %s", queue, error)
+            logger.debug("queue %s: its workers could not be notified: %s", queue, error)
 
     async def close(self) -> None:
         """Send what is waiting to be sent."""

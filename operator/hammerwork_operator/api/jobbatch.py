@@ -123,7 +123,7 @@ class JobBatchSpec(Struct, frozen=True, rename="camel"):
             Meta(
                 ge=0,
                 le=MAX_ATTEMPTS - 1,
-                description="How often a failing job is tried again; 0 means one attempt. "
+                description="How often a failing job is retried; 0 means one attempt. "
                 f"Default: {DEFAULT_MAX_ATTEMPTS - 1}, or 0 with FailFast.",
             ),
         ]
@@ -258,9 +258,7 @@ class JobBatchStatus(Struct, frozen=True, rename="camel", omit_defaults=True):
         Annotated[int, Meta(ge=0, description="Jobs that have not finished yet, the running ones included.")]
         | UnsetType
     ) = UNSET
-    running_jobs: (
-        Annotated[int, Meta(ge=0, description="Those of the pending jobs that a worker has taken.")] | UnsetType
-    ) = UNSET
+    running_jobs: Annotated[int, Meta(ge=0, description="Pending jobs that a worker has claimed.")] | UnsetType = UNSET
     completed_jobs: Annotated[int, Meta(ge=0, description="Jobs that succeeded.")] | UnsetType = UNSET
     failed_jobs: Annotated[int, Meta(ge=0, description="Jobs that failed for good.")] | UnsetType = UNSET
     cancelled_jobs: Annotated[int, Meta(ge=0, description="Jobs that were cancelled.")] | UnsetType = UNSET

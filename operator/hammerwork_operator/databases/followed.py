@@ -64,7 +64,7 @@ class FollowedQueue:
             except DatabaseError as error:
                 self._failed(str(error))
             except Exception as error:
-                _LOGGER.exception("poll of a database failed")
+                _LOGGER.exception("polling a database failed")
                 self._failed(str(error))
 
     async def _poll(self) -> None:

@@ -163,7 +163,9 @@ class JobBatchController:
     async def _release(self, memory: Memory, orphaned: str | None) -> None:
         observed = memory.observed
         if orphaned is not None:
-            _LOGGER.warning("JobBatch %s/%s: rows left behind: %s", observed.namespace, observed.name, orphaned)
+            _LOGGER.warning(
+                "JobBatch %s/%s: its rows stay in the database: %s", observed.namespace, observed.name, orphaned
+            )
             message = (
                 f"batch {observed.batch_id} may still be in the database, because it could not be removed: {orphaned}"
             )

@@ -65,7 +65,7 @@ async def test_what_is_wrong_is_told(server: Server) -> None:
 
 async def test_tables_that_are_missing_are_waited_for(database_url: str) -> None:
     async with await JobQueue.connect(database_url) as queue:
-        with pytest.raises(DatabaseUnavailableError, match="`hammerwork migrate` makes them"):
+        with pytest.raises(DatabaseUnavailableError, match="run `hammerwork migrate` to create or upgrade them"):
             await queue.enqueue_batch(batch(1))
 
 

@@ -185,7 +185,7 @@ async def test_a_server_that_takes_short_packets_only_gets_short_ones() -> None:
             payloads = ["'" * 100_000 for _ in range(40)]
             batch_id = await queue.enqueue_batch(JobBatch("big").with_jobs(Job("q", payload) for payload in payloads))
             assert [job.payload for job in await all_jobs(queue, batch_id)] == payloads
-            with pytest.raises(InvalidBatchError, match=r"max_allowed_packet \(1,048,576\) admits; set that to 16M"):
+            with pytest.raises(InvalidBatchError, match=r"max_allowed_packet \(1,048,576\) allows; set that to 16M"):
                 await queue.enqueue_batch(JobBatch("huge").with_jobs([Job("q", "x" * 1_000_000)]))
             assert len(await queue.list_batches()) == 1
 

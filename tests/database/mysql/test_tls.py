@@ -77,7 +77,7 @@ async def test_tls_refuses_a_stranger(tls_server: tuple[MariadbServer, str]) -> 
 @pytest.mark.only("mariadb")  # MySQL's server makes itself certificates
 @pytest.mark.parametrize("mode", ["REQUIRED", "VERIFY_CA", "VERIFY_IDENTITY"])
 async def test_a_server_without_tls_gets_no_password_where_tls_is_demanded(database_url: str, mode: str) -> None:
-    with pytest.raises(DatabaseRefusedError, match="the server has no TLS"):
+    with pytest.raises(DatabaseRefusedError, match="the server offers no TLS"):
         await JobQueue.connect(f"{database_url}?ssl_mode={mode}")
     async with await JobQueue.connect(f"{database_url}?ssl_mode=PREFERRED") as queue:
         await queue.ping()

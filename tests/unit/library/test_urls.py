@@ -33,14 +33,14 @@ SCHEMES = ["postgresql", "postgres", "mysql", "mariadb"]
         ("postgresql://h/jobs?sslmode", "option 1 of the query part is not written as name=value"),
         ("postgresql://h/jobs#1", "it has a fragment, that is, a #"),
         ("postgresql://app:%FF@h/jobs", "its password is not UTF-8"),
-        ("postgresql://app:a%00b@h/jobs", "or has the character NUL"),
+        ("postgresql://app:a%00b@h/jobs", "or contains the character NUL"),
         ("postgresql://h/jobs?statement_cache_size=none", "option statement_cache_size: 'none' must be a whole number"),
         (
             "postgresql://h/jobs?sslrootcert=/nowhere/ca.pem",
             "option sslrootcert: file '/nowhere/ca.pem' does not exist",
         ),
         ("mysql://h/jobs?ssl_ca=/nowhere/ca.pem", "option ssl_ca: file '/nowhere/ca.pem' does not exist"),
-        ("mysql://h1,h2/jobs", "2 hosts; MySQL and MariaDB are given one"),
+        ("mysql://h1,h2/jobs", "2 hosts; MySQL and MariaDB take one"),
     ],
 )
 async def test_a_url_that_cannot_be_used_is_refused_with_its_reason(url: str, reason: str) -> None:

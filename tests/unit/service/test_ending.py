@@ -18,7 +18,7 @@ if hanging:
 sys.stdout.write("not flushed yet")
 sys.exit(leave_threads_behind(7, hanging=hanging, logger=logging.getLogger("program") if told else None))
 """
-WARNING = "WARNING program: a handler is still running; its job goes back to the queue\n"
+WARNING = "WARNING program: a handler is still running; its job returns to the queue\n"
 
 
 @pytest.mark.parametrize(
