@@ -95,8 +95,7 @@ archive() {
 build_one() {
     local started=$SECONDS
     case $1 in
-        operator) build operator "${BASE_IMAGE:-}" --file operator/Dockerfile . ;;
-        worker) build worker "${BASE_IMAGE:-}" --file worker_image/Dockerfile . ;;
+        operator | worker) build "$1" "${BASE_IMAGE:-}" --file images/python.Dockerfile --target "$1" . ;;
         postgresql) build postgresql "${POSTGRESQL_BASE_IMAGE:-}" --file images/postgresql/Dockerfile images/postgresql ;;
         examples) build examples "$REGISTRY/worker:$TAG" --file examples/Dockerfile . ;;
         *) fail "$1: no such image; there are operator, worker, postgresql and examples" ;;

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import NoReturn
 
@@ -27,15 +26,13 @@ def main() -> NoReturn:
 
 
 def _leave(code: object) -> NoReturn:
-    """End the process, also while a handler's thread hangs: Python itself would wait for it."""
-    from hammerwork.working.threads import any_left  # noqa: PLC0415 (not before it is known what is missing)
+    """End the process, also while a handler's thread hangs."""
+    # Not imported before it is known what is missing.
+    from hammerwork.service.ending import leave_threads_behind  # noqa: PLC0415
+    from hammerwork.working.threads import any_left  # noqa: PLC0415
 
     status = code if isinstance(code, int) else int(code is not None)
-    if any_left():
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)
-    sys.exit(status)
+    sys.exit(leave_threads_behind(status, hanging=any_left()))
 
 
 if __name__ == "__main__":

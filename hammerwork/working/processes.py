@@ -5,17 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
-import signal
 import sys
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from hammerwork.errors import EXIT_INCOMPATIBLE, HandlerError, IncompatibleDatabaseError
-from hammerwork.queue import JobQueue
-from hammerwork.working.settings import ProcessSettings
-from hammerwork.working.threads import any_left
-from hammerwork.working.worker import Worker
+from hammerwork.errors import EXIT_INCOMPATIBLE, IncompatibleDatabaseError
+
+if TYPE_CHECKING:
+    from hammerwork.working.settings import ProcessSettings
 
 logger = logging.getLogger("hammerwork.worker")
 
@@ -82,7 +80,7 @@ class WorkerProcesses:
         # The settings hold the database's password. They travel as a line of JSON on standard input, not on the command
         # line, which everybody can read.
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "hammerwork.working.processes", stdin=asyncio.subprocess.PIPE, start_new_session=True
+            sys.executable, "-m", "hammerwork.working", stdin=asyncio.subprocess.PIPE, start_new_session=True
         )
         ended = asyncio.create_task(process.wait())
         stopped = asyncio.create_task(self._stopping.wait())
@@ -101,64 +99,3 @@ class WorkerProcesses:
                 process.kill()
             await ended
         return ended.result()
-
-
-async def run_worker(settings: ProcessSettings, parent: int) -> None:
-    """Run one worker in this process until SIGTERM or SIGINT, or until the pipe `parent` ends with the parent process.
-
-    Raises:
-        HandlerError: The handler cannot be loaded.
-        IncompatibleDatabaseError: Only newer versions may work on the database.
-    """
-    handler = settings.handler.load()
-    async with await JobQueue.connect(settings.database_url) as queue:
-        worker = Worker.from_settings(queue, settings, handler)
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, worker.stop)
-
-        def parent_is_gone() -> None:
-            if not os.read(parent, 1):
-                loop.remove_reader(parent)
-                worker.stop()
-
-        loop.add_reader(parent, parent_is_gone)
-        await worker.run()
-
-
-def _keep_standard_input() -> int:
-    """Move the parent's pipe out of the handler's reach; it and its children find nothing on standard input."""
-    parent = os.dup(0)  # closed in whatever is executed
-    with open(os.devnull, "rb") as nothing:  # noqa: PTH123 (a device)
-        os.dup2(nothing.fileno(), 0)
-    return parent
-
-
-def _main() -> int:
-    settings = msgspec.json.decode(sys.stdin.buffer.readline(), type=ProcessSettings)
-    parent = _keep_standard_input()
-    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(process)d %(message)s")
-    try:
-        import uvloop as loops  # noqa: PLC0415 (an extra; the standard loop does as well, more slowly)
-    except ModuleNotFoundError:
-        run = asyncio.run
-    else:
-        run = loops.run
-    code = 0
-    try:
-        run(run_worker(settings, parent))
-    except HandlerError as error:
-        logger.error("%s", error)  # noqa: TRY400 (the message says it all)
-        return 2
-    except IncompatibleDatabaseError as error:
-        logger.error("%s", error)  # noqa: TRY400
-        code = EXIT_INCOMPATIBLE
-    if any_left():
-        logger.warning("a handler is still running; its job goes back to the queue")
-        logging.shutdown()
-        os._exit(code)
-    return code
-
-
-if __name__ == "__main__":
-    sys.exit(_main())

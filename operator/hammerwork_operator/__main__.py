@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import os
 import sys
 
-import uvloop
 from kubernetes.aio.config import ConfigException
 
-from hammerwork_operator import logs
+from hammerwork.service import logs, loop
+from hammerwork.service.environment import SettingError
 from hammerwork_operator.api import names
-from hammerwork_operator.config import Config, ConfigError
+from hammerwork_operator.config import Config
 from hammerwork_operator.process import OperatorProcess
 
 _HELP = f"""\
@@ -38,9 +37,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         config = Config.from_environment(os.environ)
         logs.configure(config.log_level, config.log_format)
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(OperatorProcess(config).run())
-    except (ConfigError, ConfigException) as error:
+        loop.run(OperatorProcess(config).run())
+    except (SettingError, ConfigException) as error:
         sys.stderr.write(f"hammerwork-operator: {error}\n")
         return 2
     return 0

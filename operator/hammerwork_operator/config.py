@@ -6,23 +6,13 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
+from hammerwork.service import environment
 from hammerwork_operator.api import names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
-LOG_FORMATS = ("text", "json")
-
 _NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
-
-
-class ConfigError(ValueError):
-    """An environment variable has a value that cannot be used."""
-
-    def __init__(self, variable: str, value: str, expected: str) -> None:
-        super().__init__(f"{variable}={value!r}: must be {expected}")
-        self.variable = variable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,37 +31,25 @@ class Config:
     """HAMMERWORK_LOG_FORMAT: text or json (one object a line)."""
 
     @classmethod
-    def from_environment(cls, environment: Mapping[str, str]) -> Self:
+    def from_environment(cls, environ: Mapping[str, str]) -> Self:
         """Read the variables; unset and empty ones mean the default.
 
         Raises:
-            ConfigError: A value cannot be used.
+            SettingError: A value cannot be used.
         """
-        given = {name: value.strip() for name, value in environment.items() if value.strip()}
         return cls(
-            port=_port(given.get(names.ENV_OPERATOR_PORT, str(cls.port))),
-            namespaces=_namespaces(given.get(names.ENV_WATCH_NAMESPACES, "")),
-            worker_image=given.get(names.ENV_WORKER_IMAGE, cls.worker_image),
-            log_level=_choice(names.ENV_LOG_LEVEL, given.get(names.ENV_LOG_LEVEL, cls.log_level).upper(), LOG_LEVELS),
-            log_format=_choice(names.ENV_LOG_FORMAT, given.get(names.ENV_LOG_FORMAT, cls.log_format), LOG_FORMATS),
+            port=environment.port(environ, names.ENV_OPERATOR_PORT, default=cls.port),
+            namespaces=_namespaces(environment.text(environ, names.ENV_WATCH_NAMESPACES)),
+            worker_image=environment.text(environ, names.ENV_WORKER_IMAGE, default=cls.worker_image),
+            log_level=environment.log_level(environ, names.ENV_LOG_LEVEL, default=cls.log_level),
+            log_format=environment.log_format(environ, names.ENV_LOG_FORMAT, default=cls.log_format),
         )
-
-
-def _port(value: str) -> int:
-    if not value.isascii() or not value.isdigit() or int(value) > 65_535:
-        raise ConfigError(names.ENV_OPERATOR_PORT, value, "a port number, 0 to 65535")
-    return int(value)
 
 
 def _namespaces(value: str) -> tuple[str, ...]:
     found = tuple(dict.fromkeys(name for part in value.split(",") if (name := part.strip())))
     for name in found:
         if not _NAMESPACE.fullmatch(name):
-            raise ConfigError(names.ENV_WATCH_NAMESPACES, value, f"a comma-separated list of namespaces, not {name!r}")
+            allowed = f"a comma-separated list of namespaces, not {name!r}"
+            environment.refuse(names.ENV_WATCH_NAMESPACES, value, allowed)
     return found
-
-
-def _choice(variable: str, value: str, choices: tuple[str, ...]) -> str:
-    if value not in choices:
-        raise ConfigError(variable, value, f"one of {', '.join(choices)}")
-    return value

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, PlatformCollector, ProcessCollector
-from prometheus_client.exposition import generate_latest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -17,38 +16,38 @@ class Metrics:
     """All metrics of one process, in a registry of their own."""
 
     def __init__(self) -> None:
-        self._registry = CollectorRegistry()
-        ProcessCollector(registry=self._registry)
-        PlatformCollector(registry=self._registry)
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
         self._reconciles = Counter(
             "hammerwork_operator_reconciles",
             "Reconciliations by kind and outcome (success, conflict, error).",
             ["kind", "outcome"],
-            registry=self._registry,
+            registry=self.registry,
         )
         self._reconcile_seconds = Histogram(
             "hammerwork_operator_reconcile_seconds",
             "Duration of reconciliations by kind.",
             ["kind"],
             buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60),
-            registry=self._registry,
+            registry=self.registry,
         )
         self.loaded_jobs = Counter(
             "hammerwork_operator_loaded_jobs",
             "Jobs of batches that were loaded into a database.",
-            registry=self._registry,
+            registry=self.registry,
         )
         self.status_writes = Counter(
-            "hammerwork_operator_status_writes", "Status patches by kind.", ["kind"], registry=self._registry
+            "hammerwork_operator_status_writes", "Status patches by kind.", ["kind"], registry=self.registry
         )
         self.live_batches = Gauge(
-            "hammerwork_operator_live_batches", "JobBatches whose progress is followed.", registry=self._registry
+            "hammerwork_operator_live_batches", "JobBatches whose progress is followed.", registry=self.registry
         )
         self.databases = Gauge(
             "hammerwork_operator_databases",
             "Databases by state: up (reachable) or down (unreachable).",
             ["state"],
-            registry=self._registry,
+            registry=self.registry,
         )
 
     @contextmanager
@@ -66,7 +65,3 @@ class Metrics:
         finally:
             self._reconciles.labels(kind, outcome).inc()
             self._reconcile_seconds.labels(kind).observe(time.perf_counter() - started)
-
-    def exposition(self) -> bytes:
-        """Return the metrics in the text format of Prometheus."""
-        return generate_latest(self._registry)

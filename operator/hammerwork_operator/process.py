@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import kopf
 
+from hammerwork.service.probes import ProbeServer
 from hammerwork_operator.api import jobbatch, workerpool
 from hammerwork_operator.databases.registry import Databases
 from hammerwork_operator.jobbatch.controller import JobBatchController
 from hammerwork_operator.kube.client import ApiError, ApiServer
 from hammerwork_operator.metrics import Metrics
 from hammerwork_operator.watching import build_registry, build_settings
-from hammerwork_operator.web import WebServer
 from hammerwork_operator.workerpool.controller import WorkerPoolController
 
 if TYPE_CHECKING:
@@ -38,8 +38,9 @@ class OperatorProcess:
 
     async def run(self) -> None:
         """Serve probes at once, wait for the CRDs, then watch."""
-        web = WebServer(self._config.port, self._metrics, self._not_ready)
-        port = await web.start()
+        # From this loop: one that is stuck does not answer, which is all that a restart can cure.
+        probes = ProbeServer(self._config.port, self._metrics.registry, ready=self._not_ready)
+        port = await probes.start()
         _LOGGER.info("probes and metrics on port %d", port)
         try:
             server = await ApiServer.connect()
@@ -48,7 +49,7 @@ class OperatorProcess:
             finally:
                 await server.close()
         finally:
-            await web.stop()
+            await probes.stop()
 
     async def _operate(self, server: ApiServer) -> None:
         if not await _unless_told_to_stop(_wait_for_crds(server)):

@@ -65,7 +65,9 @@ def test_a_wrong_configuration_ends_it_with_a_clear_message() -> None:
     command = [sys.executable, "-m", "hammerwork_operator"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 2
-    assert done.stderr == "hammerwork-operator: HAMMERWORK_OPERATOR_PORT='eighty': must be a port number, 0 to 65535\n"
+    assert (
+        done.stderr == "hammerwork-operator: HAMMERWORK_OPERATOR_PORT: 'eighty', must be a whole number, 0 to 65,535\n"
+    )
 
 
 def test_help_names_every_variable() -> None:

@@ -12,8 +12,6 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import uvloop
-
 from hammerwork import (
     DatabaseError,
     DatabaseRefusedError,
@@ -24,12 +22,15 @@ from hammerwork import (
 )
 from hammerwork.errors import EXIT_INCOMPATIBLE
 from hammerwork.handlers import KINDS
+from hammerwork.service import logs, loop
+from hammerwork.service.ending import leave_threads_behind
+from hammerwork.service.environment import SettingError
+from hammerwork.service.probes import ProbeServer, ProbeThread
 from hammerwork.working import variables
 from hammerwork.working.init import leave_init_behind
 from hammerwork.working.threads import any_left
-from hammerwork_worker.environment import DEFAULTS, SettingError, read_settings
-from hammerwork_worker.log import configure_logging
-from hammerwork_worker.web import Probes, ProbeServer
+from hammerwork_worker.environment import DEFAULTS, read_settings
+from hammerwork_worker.metrics import WorkerState
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
@@ -93,26 +94,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.parse_args(arguments)
     leave_init_behind()
-    configure_logging("text", "INFO")  # so that a wrong log format can be told at all
+    logs.configure("INFO", "text")  # so that a wrong log format can be told at all
     try:
         settings = read_settings(os.environ)
-        configure_logging(settings.log_format, settings.log_level)
+        logs.configure(settings.log_level, settings.log_format)
         handler = _load_handler(settings.handler)
     except (SettingError, HandlerError) as error:
         log.error("%s", error)  # noqa: TRY400 (the message says it all; a traceback would bury it)
         return EXIT_BAD_CONFIGURATION
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        code = runner.run(_work(settings, handler))
-    _leave_threads(code)
-    return code
-
-
-def _leave_threads(code: int) -> None:
-    """End the process if a handler's thread outlasts the grace period: Python itself would wait for it."""
-    if any_left():
-        log.warning("a handler is still running; its job goes back to the queue")
-        logging.shutdown()
-        os._exit(code)
+    code = loop.run(_work(settings, handler))
+    return leave_threads_behind(code, hanging=any_left(), logger=log)
 
 
 def _load_handler(handler: HandlerReference) -> Handler:
@@ -127,10 +118,10 @@ async def _work(settings: ContainerSettings, handler: Handler) -> int:
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, _on_signal, number, stopping)
-    probes = Probes(settings.queue, settings.pool)
-    server = ProbeServer(probes, settings.port)
+    state = WorkerState(settings.queue, settings.pool)
+    probes = ProbeThread(ProbeServer(settings.port, state.registry, ready=state.not_ready, healthy=state.unhealthy))
     try:
-        port = server.start()
+        port = probes.start()
     except OSError as error:
         log.error("%s: %d cannot be served: %s", variables.PORT, settings.port, error)  # noqa: TRY400
         return EXIT_BAD_CONFIGURATION
@@ -140,7 +131,7 @@ async def _work(settings: ContainerSettings, handler: Handler) -> int:
         if queue is not None:
             async with queue:
                 worker = Worker.from_settings(queue, settings, handler)
-                probes.worker = worker
+                state.worker = worker
                 log.info("working on queue %s with %d lanes", settings.queue, settings.concurrency)
                 await _run_worker(worker, stopping)
     except IncompatibleDatabaseError as error:
@@ -150,7 +141,7 @@ async def _work(settings: ContainerSettings, handler: Handler) -> int:
         log.error("%s: %s", variables.DATABASE_URL, error)  # noqa: TRY400
         return EXIT_BAD_CONFIGURATION
     finally:
-        server.stop()
+        probes.stop()
     log.info("stopped")
     return EXIT_CLEAN
 

@@ -15,6 +15,7 @@ from hammerwork.embedded import embedded_postgres
 from hammerwork.errors import DatabaseError, DatabaseRefusedError, HammerworkError
 from hammerwork.handlers import allowed_texts
 from hammerwork.queue import JobQueue
+from hammerwork.service import loop
 from hammerwork_cli.output.console import (
     EXIT_FAILED,
     EXIT_INTERRUPTED,
@@ -23,7 +24,6 @@ from hammerwork_cli.output.console import (
     OutputOption,
     fail,
     fail_with,
-    run_loop,
     standard_output,
 )
 from hammerwork_cli.output.json import encode
@@ -103,7 +103,7 @@ def run(  # noqa: PLR0917 (typer names the options)
             expand(batch)  # finds what is wrong before anything is started
         handlers = {pool.label: load_handler(pool, handler) for pool in manifests.pools}
         with _termination_raises(), _database(database_url, keep_data) as url:
-            report = run_loop(_run(url, manifests, handlers, notes, timeout))
+            report = loop.run(_run(url, manifests, handlers, notes, timeout))
     except DatabaseRefusedError as error:
         fail_with(error)
     except DatabaseError as error:

@@ -11,10 +11,11 @@ import typer
 
 from hammerwork.errors import HandlerError, IncompatibleDatabaseError
 from hammerwork.handlers import HandlerReference, allowed_texts
+from hammerwork.service import loop
 from hammerwork.working.init import leave_init_behind
 from hammerwork.working.processes import WorkerProcesses
 from hammerwork.working.settings import DEFAULTS, MAX_CONCURRENCY, ProcessSettings
-from hammerwork_cli.output.console import DatabaseURL, fail_with, run_loop, with_queue
+from hammerwork_cli.output.console import DatabaseURL, fail_with, with_queue
 
 
 def worker(  # noqa: PLR0917 (typer names the options)
@@ -51,6 +52,6 @@ def worker(  # noqa: PLR0917 (typer names the options)
         await workers.run()
 
     try:
-        run_loop(run())
+        loop.run(run())
     except (HandlerError, IncompatibleDatabaseError) as error:
         fail_with(error)

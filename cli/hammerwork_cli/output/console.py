@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import enum
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Annotated, NoReturn, TypeVar
 from uuid import UUID
 
 import typer
@@ -12,10 +11,11 @@ from rich.console import Console
 
 from hammerwork.errors import EXIT_INCOMPATIBLE, HammerworkError, IncompatibleDatabaseError
 from hammerwork.queue import JobQueue
+from hammerwork.service import loop
 from hammerwork.working import variables
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
+    from collections.abc import Awaitable, Callable
 
 T = TypeVar("T")
 
@@ -72,16 +72,6 @@ def with_queue(url: str, operation: Callable[[JobQueue], Awaitable[T]]) -> T:
             return await operation(queue)
 
     try:
-        return run_loop(run())
+        return loop.run(run())
     except HammerworkError as error:
         fail_with(error)
-
-
-def run_loop(main: Coroutine[Any, Any, T]) -> T:
-    """Run `main` on uvloop where it is there."""
-    try:
-        import uvloop  # noqa: PLC0415 (not on every platform)
-    except ImportError:
-        return asyncio.run(main)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(main)

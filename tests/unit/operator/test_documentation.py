@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from prometheus_client import generate_latest
 
 from hammerwork_operator import config
 from hammerwork_operator.api import names
@@ -42,7 +43,7 @@ def test_the_operators_variables_are_listed(variable: str) -> None:
 
 
 def test_every_metric_is_listed() -> None:
-    lines = Metrics().exposition().decode().splitlines()
+    lines = generate_latest(Metrics().registry).decode().splitlines()
     ours = {line.split()[2] for line in lines if line.startswith("# TYPE hammerwork_")}
     assert ours
     assert {name for name in ours if f"`{name}" not in OPERATOR and not name.endswith("_created")} == set()

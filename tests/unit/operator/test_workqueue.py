@@ -4,6 +4,7 @@ import asyncio
 import logging
 
 import pytest
+from prometheus_client import generate_latest
 
 from hammerwork_operator.kube.client import ApiError
 from hammerwork_operator.kube.workqueue import Key, Workqueue
@@ -95,7 +96,9 @@ async def test_an_error_is_tried_again(error: Exception, caplog: pytest.LogCaptu
         async with asyncio.timeout(DEADLINE):
             await done.wait()
     await queue.stop()
-    assert b'hammerwork_operator_reconciles_total{kind="Kind",outcome="success"} 1.0' in metrics.exposition()
+    assert b'hammerwork_operator_reconciles_total{kind="Kind",outcome="success"} 1.0' in generate_latest(
+        metrics.registry
+    )
 
 
 async def test_stopping_ends_what_runs_and_takes_no_more() -> None:

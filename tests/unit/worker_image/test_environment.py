@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from hammerwork.handlers import HandlerReference, python
+from hammerwork.service.environment import SettingError
 from hammerwork.working import variables
-from hammerwork_worker.environment import ContainerSettings, SettingError, read_settings
+from hammerwork_worker.environment import ContainerSettings, read_settings
 
 HANDLER = python.FUNCTION.variable
 
@@ -48,7 +49,7 @@ def test_every_variable_is_read() -> None:
             variables.SHUTDOWN_GRACE_PERIOD_SECONDS: "12.5",
             variables.PORT: "9090",
             variables.LOG_FORMAT: "json",
-            variables.LOG_LEVEL: "DEBUG",
+            variables.LOG_LEVEL: "debug",
         }
     )
     assert settings == ContainerSettings(
@@ -91,7 +92,7 @@ def test_a_needed_variable_that_is_not_set_is_named(name: str, value: str | None
         (variables.SHUTDOWN_GRACE_PERIOD_SECONDS, "nan", "'nan', must be a number of seconds, 0 to 86,400"),
         (variables.SHUTDOWN_GRACE_PERIOD_SECONDS, "long", "'long', must be a number of seconds, 0 to 86,400"),
         (variables.LOG_FORMAT, "xml", "'xml', must be text or json"),
-        (variables.LOG_LEVEL, "loud", "'loud', must be DEBUG or INFO or WARNING or ERROR"),
+        (variables.LOG_LEVEL, "loud", "'loud', must be DEBUG, INFO, WARNING or ERROR"),
         (HANDLER, "handlers", "'handlers', must be module:function or path/to/file.py:function"),
         (HANDLER, ":send", "':send', must be module:function or path/to/file.py:function"),
         (HANDLER, "mail:", "'mail:', must be module:function or path/to/file.py:function"),

@@ -13,9 +13,10 @@ from hammerwork import HandlerError, Job, handlers
 from hammerwork.handlers import KINDS, HandlerReference, allowed_texts
 from hammerwork.handlers.kinds import Field, Kind
 from hammerwork.handlers.python import FUNCTION
+from hammerwork.service.environment import SettingError
 from hammerwork_cli.running.handlers import load_handler
 from hammerwork_cli.running.manifests import PoolManifest
-from hammerwork_worker.environment import SettingError, read_settings
+from hammerwork_worker.environment import read_settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

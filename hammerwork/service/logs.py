@@ -1,4 +1,4 @@
-"""The container's log: one line per record, as text or as JSON, on standard error."""
+"""The log of a process: one line for each record, as text or as JSON, on standard error."""
 
 from __future__ import annotations
 
@@ -7,14 +7,35 @@ import logging
 import sys
 from datetime import UTC, datetime
 
+LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+FORMATS = ("text", "json")
+
+_LEAST_LEVELS = {
+    # The pool logs a traceback for every attempt to reconnect; we log once that the database is unreachable.
+    "asyncpg": logging.ERROR,
+    "aiohttp": logging.WARNING,
+    "asyncio": logging.WARNING,
+    "kopf": logging.WARNING,
+}
+"""Whatever level is set, these loggers write nothing below their own."""
+
 _OWN_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+# What kopf gives its records to find its own way; `settings` would be all that kopf can be told, in each line.
+_KOPFS_FIELDS = frozenset({"k8s_skip", "settings"})
 
 
-def configure_logging(log_format: str, level: str) -> None:
-    """Send every record of this process to standard error, `log_format` being ``text`` or ``json``."""
+def configure(level: str, style: str) -> None:
+    """Send every record of this process to standard error.
+
+    Args:
+        level: One of `LEVELS`.
+        style: One of `FORMATS`.
+    """
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JSONFormatter() if log_format == "json" else TextFormatter())
+    handler.setFormatter(JSONFormatter() if style == "json" else TextFormatter())
     logging.basicConfig(level=level, handlers=[handler], force=True)
+    for name, least in _LEAST_LEVELS.items():
+        logging.getLogger(name).setLevel(max(logging.getLevelName(level), least))
 
 
 def _moment(record: logging.LogRecord) -> str:
@@ -43,7 +64,8 @@ class JSONFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
-        fields.update({name: value for name, value in vars(record).items() if name not in _OWN_FIELDS})
+        unshown = _OWN_FIELDS | _KOPFS_FIELDS if record.name.partition(".")[0] == "kopf" else _OWN_FIELDS
+        fields.update({name: value for name, value in vars(record).items() if name not in unshown})
         if record.exc_info:
             fields["traceback"] = self.formatException(record.exc_info)
         return json.dumps(fields, default=str, ensure_ascii=False)
