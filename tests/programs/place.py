@@ -90,8 +90,8 @@ class Place:
         """Write a batch, a pool and the file of its function `run`."""
         generate = {"count": count, "payload": {"n": "{{ index }}"}}
         documents = [
-            jobbatch("work", queue="q", generate=generate, **batch),
-            workerpool("workers", queue="q", function="work:run", **(pool or {})),
+            jobbatch("work", **{"queue": "q", "generate": generate, **batch}),
+            workerpool("workers", **{"queue": "q", "function": "work:run", **(pool or {})}),
         ]
         (self.manifests / "work.yaml").write_text(yaml.safe_dump_all(documents))
         (self.manifests / "work.py").write_text(code)
