@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Self
 
 from hammerwork.backends import connect_backend
 from hammerwork.errors import BatchNotFoundError, InvalidBatchError
-from hammerwork.ids import batch_id_for as batch_id_for  # noqa: PLC0414 (its old place)
-from hammerwork.ids import new_batch_id as new_batch_id  # noqa: PLC0414
 from hammerwork.timing import UPKEEP_SECONDS
 
 if TYPE_CHECKING:
