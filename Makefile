@@ -57,10 +57,9 @@ format: $(VENV)/installed ## Format the Python code
 	$(BIN)/ruff check --quiet --fix-only .
 	$(BIN)/ruff format .
 
-.PHONY: crds
-crds: $(VENV)/installed ## Generate crds/ from the typed structs, and the chart's copy
-	$(BIN)/python -m hammerwork_operator.crd --write crds
-	cp crds/*.yaml charts/hammerwork/files/crds/
+.PHONY: generated
+generated: $(VENV)/installed ## Make crds/, the chart's copy and docs/reference from the typed API
+	$(BIN)/python -m hammerwork_operator.generated --write .
 
 .PHONY: verify
 verify: $(VENV)/installed ## Check format, lint, types, import layers and generated files
@@ -68,8 +67,7 @@ verify: $(VENV)/installed ## Check format, lint, types, import layers and genera
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
-	$(BIN)/python -m hammerwork_operator.crd --check crds
-	diff -r crds charts/hammerwork/files/crds
+	$(BIN)/python -m hammerwork_operator.generated --check .
 
 ##@ Test
 

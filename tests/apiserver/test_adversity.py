@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 import asyncpg
+import pytest
 
 from hammerwork import Job, JobQueue
 from hammerwork.backends.migrating import VERSION
@@ -15,7 +16,7 @@ from tests.apiserver.barrier import loading_stops_at
 from tests.apiserver.operator_process import OperatorUnderTest
 from tests.apiserver.workers import worker
 from tests.harness.kubectl import condition
-from tests.harness.manifests import jobbatch, secret
+from tests.harness.manifests import jobbatch, secret, workerpool
 from tests.harness.servers.postgres import postgres_server
 
 if TYPE_CHECKING:
@@ -166,3 +167,26 @@ async def test_a_secret_that_may_not_be_read_is_reported(
     await kubectl.wait("jobbatch", "blind", running)
     assert operator.running()
     assert with_database
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("postgresql://app:Geheim/42@127.0.0.1/db", "InvalidDatabaseURL"),
+        ("postgresql://app:Geheim#42@127.0.0.1/db", "InvalidDatabaseURL"),
+        ("postgresql://app:Geheim42@127.0.0.1:1/db", "DatabaseUnavailable"),
+        ("mysql://app:Geheim42@127.0.0.1/db?Geheim=1", "InvalidDatabaseURL"),
+    ],
+)
+async def test_no_part_of_a_password_is_in_what_others_may_read(
+    kubectl: Kubectl, operator: OperatorUnderTest, url: str, reason: str
+) -> None:
+    kubectl.create(secret(url))
+    kubectl.create(jobbatch("told", jobs=THREE))
+    kubectl.create(workerpool("told"))
+    await kubectl.wait("jobbatch", "told", lambda found: condition(found, "Ready") == f"False {reason}")
+    await kubectl.wait("workerpool", "told", lambda found: found.get("status", {}).get("conditions"))
+    told = kubectl("get", "jobbatches,workerpools,deployments,events", "--output", "yaml") + operator.log()
+    assert reason in told
+    assert "Geheim" not in told
+    assert "42@" not in told

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from hammerwork import Priority
-from hammerwork_operator import crd
+from hammerwork_operator import crd, generated, reference
 from hammerwork_operator.api.jobbatch import MUTABLE_FIELDS, JobBatchSpec, PriorityLabel
 
 CRDS = Path(__file__).parents[3] / "crds"
@@ -40,12 +40,27 @@ def test_the_committed_files_are_up_to_date() -> None:
     }
 
 
-def test_check_tells_of_a_stale_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    crd.main(["--write", str(tmp_path)])
-    assert crd.main(["--check", str(tmp_path)]) == 0
-    (tmp_path / "jobbatches.yaml").write_text("kind: Other\n")
-    assert crd.main(["--check", str(tmp_path)]) == 1
-    assert "jobbatches.yaml is not up to date" in capsys.readouterr().err
+@pytest.mark.parametrize("stale", ["crds/jobbatches.yaml", "docs/reference/workerpool.md", "docs/reference/old.md"])
+def test_check_tells_of_a_stale_file(tmp_path: Path, capsys: pytest.CaptureFixture[str], stale: str) -> None:
+    generated.main(["--write", str(tmp_path)])
+    assert generated.main(["--check", str(tmp_path)]) == 0
+    (tmp_path / stale).write_text("kind: Other\n")
+    assert generated.main(["--check", str(tmp_path)]) == 1
+    assert f"{stale} is not up to date" in capsys.readouterr().err
+
+
+def test_the_reference_has_every_field_with_its_limits() -> None:
+    page = reference.pages()["jobbatch.md"]
+    assert "| **`queue`** | string |" in page
+    assert "| `batchSize` | integer | `100` | ≥ 1, ≤ 1,000 |" in page
+    assert "| **`jobs[].payload`** | any |" in page
+    assert "| `retryPolicy.maxSeconds` | integer | `300` |" in page
+    assert "Rule: exactly one of jobs and generate must be given." in page
+    assert "`runId`" in page.partition("Fixed once the object is there: ")[2]
+    for definition in crd.definitions().values():
+        spec = definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+        text = reference.pages()[f"{definition['spec']['names']['singular']}.md"]
+        assert all(f"`{name}`" in text for name in spec["properties"])
 
 
 def test_the_files_are_plain_yaml() -> None:
