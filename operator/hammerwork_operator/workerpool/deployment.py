@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
+from hammerwork.handlers import HandlerReference
+from hammerwork.working import variables
 from hammerwork_operator.api import names
 from hammerwork_operator.api.common import API_VERSION
 from hammerwork_operator.api.workerpool import KIND
@@ -75,22 +79,22 @@ def build_deployment(pool: ObservedPool, *, default_image: str, secret_version: 
 def _environment(pool: ObservedPool) -> list[Manifest]:
     spec = pool.spec
     plain = {
-        names.ENV_QUEUE: spec.queue,
-        names.ENV_POOL: pool.name,
-        names.ENV_HANDLER: spec.handler.python.function,
-        names.ENV_CONCURRENCY: str(spec.concurrency),
-        names.ENV_POLL_INTERVAL_MILLISECONDS: str(spec.poll_interval_milliseconds),
-        names.ENV_BATCH_PROCESSING: "true" if spec.batch_processing else "false",
-        names.ENV_SHUTDOWN_GRACE_PERIOD_SECONDS: str(spec.shutdown_grace_period_seconds),
-        names.ENV_PORT: str(names.WORKER_PORT),
+        variables.QUEUE: spec.queue,
+        variables.POOL: pool.name,
+        **HandlerReference.from_manifest(msgspec.to_builtins(spec.handler)).environment(),
+        variables.CONCURRENCY: str(spec.concurrency),
+        variables.POLL_INTERVAL_MILLISECONDS: str(spec.poll_interval_milliseconds),
+        variables.BATCH_PROCESSING: "true" if spec.batch_processing else "false",
+        variables.SHUTDOWN_GRACE_PERIOD_SECONDS: str(spec.shutdown_grace_period_seconds),
+        variables.PORT: str(names.WORKER_PORT),
     }
     ref = spec.database_secret_ref
     return [
         {
-            "name": names.ENV_DATABASE_URL,
+            "name": variables.DATABASE_URL,
             "valueFrom": {"secretKeyRef": {"name": ref.name, "key": ref.key}},
         },
-        {"name": names.ENV_POD_UID, "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}},
-        {"name": names.ENV_POD_NAME, "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+        {"name": variables.POD_UID, "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}},
+        {"name": variables.POD_NAME, "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
         *({"name": name, "value": value} for name, value in plain.items()),
     ]

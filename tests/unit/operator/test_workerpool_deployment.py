@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from hammerwork.working import variables
 from hammerwork_operator.api import names
 from hammerwork_operator.workerpool.deployment import build_deployment
 from hammerwork_operator.workerpool.facts import secret_version
@@ -139,11 +140,11 @@ def test_settings_reach_the_container() -> None:
     built = pod(pool(spec))
     env = environment(built["containers"][0])
     assert built["terminationGracePeriodSeconds"] == 100
-    assert env[names.ENV_CONCURRENCY] == "3"
-    assert env[names.ENV_POLL_INTERVAL_MILLISECONDS] == "50"
-    assert env[names.ENV_BATCH_PROCESSING] == "false"
-    assert env[names.ENV_SHUTDOWN_GRACE_PERIOD_SECONDS] == "90"
-    assert env[names.ENV_DATABASE_URL] == {"secretKeyRef": {"name": "db", "key": "dsn"}}
+    assert env[variables.CONCURRENCY] == "3"
+    assert env[variables.POLL_INTERVAL_MILLISECONDS] == "50"
+    assert env[variables.BATCH_PROCESSING] == "false"
+    assert env[variables.SHUTDOWN_GRACE_PERIOD_SECONDS] == "90"
+    assert env[variables.DATABASE_URL] == {"secretKeyRef": {"name": "db", "key": "dsn"}}
 
 
 def test_the_template_is_kept_and_completed() -> None:
