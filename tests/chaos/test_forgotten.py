@@ -77,7 +77,7 @@ async def test_a_load_that_was_forgotten_from_its_beginning_is_called_again(
 
                 batch = JobBatch("mail", queue="q")
                 try:
-                    with pytest.raises(DatabaseUnavailableError, match="not there while its jobs are being loaded"):
+                    with pytest.raises(DatabaseUnavailableError, match="disappeared while its jobs were being loaded"):
                         await queue.enqueue_stream(batch, jobs(), batch_id=batch_id, progress=reached)
                     break
                 except RememberedError:

@@ -84,8 +84,8 @@ async def test_a_worker_outlasts_a_database_that_fails_each_of_its_exchanges(
         await happens(lambda: len(runs) == 4)
         async with breaking(sql, "UPDATE", "hammerwork_chunks"):
             gate.set()
-            await happens(lambda: caplog.text.count("claim and report: ") >= 3)
-            assert "a trigger; again in" in caplog.text
+            await happens(lambda: caplog.text.count("claim and report failed: ") >= 3)
+            assert "a trigger; retrying in" in caplog.text
             assert (await queue.get_batch_status(batch_id)).completed_jobs == 0
         status = await finished(queue, batch_id)
     assert (status.state, status.completed_jobs) == (BatchState.COMPLETED, 10)
@@ -132,7 +132,7 @@ async def test_a_report_that_is_refused_whatever_it_says_is_given_up(
 
     async with running(Worker(queue, "q", handler, lease_seconds=1.2)):
         async with breaking(sql, "INSERT", "hammerwork_failures", f"NEW.batch_id = {literal}"):
-            await happens(lambda: "its report is refused, its jobs go back" in caplog.text)
+            await happens(lambda: "the database refuses its report; its jobs are released" in caplog.text)
             other = await queue.enqueue_batch(JobBatch("other").with_jobs(Job("q", n) for n in range(5)))
             assert (await finished(queue, other)).completed_jobs == 5
         await sql.age_claims()

@@ -75,7 +75,7 @@ async def test_a_batch_whose_enqueuer_was_killed_can_be_cancelled(queue: JobQueu
     await queue.cancel_batch(batch_id)
     status = await queue.get_batch_status(batch_id)
     assert (status.state, status.finished, status.cancelled_jobs) == (BatchState.CANCELLED, True, 20_000)
-    told = r"became Cancelled while its jobs were being loaded; only a part of them is stored.* Delete it"
+    told = r"became Cancelled while its jobs were being loaded; only some of them are stored.* Delete it"
     for _ in range(2):
         with pytest.raises(BatchConflictError, match=told):
             await queue.enqueue_batch(JobBatch("small").with_jobs([Job("q", 1)]), batch_id=batch_id)
