@@ -75,7 +75,7 @@ async def test_a_claim_that_takes_too_long_to_arrive(
     """As 8 MiB at 0.6 MB/s do within 10 s; all of it a tenth of that here."""
     for module in ("working.pump", "backends.postgres.backend", "backends.mysql.backend"):
         monkeypatch.setattr(f"hammerwork.{module}.EXCHANGE_SECONDS", 1.0)
-    for module in ("pulse", "backends.postgres.lifeline", "backends.mysql.lifeline"):
+    for module in ("working.pulse", "backends.postgres.lifeline", "backends.mysql.lifeline"):
         monkeypatch.setattr(f"hammerwork.{module}.RECOVER_SECONDS", 2.0)
     batch_id = await queue.enqueue_batch(JobBatch("big").with_jobs(Job("q", f"{n} {LONG * 3}") for n in range(8)))
     runs: Counter[int] = Counter()
