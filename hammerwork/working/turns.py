@@ -33,9 +33,11 @@ class Turns:
         self._timer = asyncio.get_running_loop().call_later(LOOK_SECONDS, self._look)
 
     def stop(self) -> None:
-        """Look no more, and hold nobody back."""
+        """Look no more, and hold nobody back. What has held the loop until now is told."""
         if self._timer is not None:
             self._timer.cancel()
+            self._timer = None
+            self._looked(time.perf_counter() - self.turned_at - LOOK_SECONDS)
         self._let_go()
 
     async def settled(self) -> None:

@@ -106,7 +106,9 @@ async def test_a_worker_waits_for_a_server_that_only_reads(
             await sql.run("SET GLOBAL read_only = 1")
             try:
                 gate.set()
-                await happens(lambda: "claim and report failed: " in caplog.text and "heartbeat failed: " in caplog.text)
+                await happens(
+                    lambda: "claim and report failed: " in caplog.text and "heartbeat failed: " in caplog.text
+                )
                 assert "read-only" in caplog.text or "read_only" in caplog.text
                 with pytest.raises(DatabaseUnavailableError, match=r"read.only"):
                     await own.enqueue_batch(JobBatch("b").with_jobs([Job("q", 1)]))

@@ -1,9 +1,10 @@
-"""Lanes without a worker: what they tell of threads that hang."""
+"""Lanes without a worker: what they tell of threads that hang, and of handlers that hold the event loop."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from typing import TYPE_CHECKING
 
 from hammerwork.working.holdings import Holdings
@@ -12,6 +13,8 @@ from tests.harness.waiting import happens
 from tests.unit.library.working.holding import held
 
 if TYPE_CHECKING:
+    import pytest
+
     from hammerwork import Job
 
 
@@ -44,3 +47,22 @@ async def test_lanes_tell_how_many_threads_hang_and_when_no_job_can_start() -> N
         await asyncio.gather(*lanes.tasks, return_exceptions=True)
         lanes.close()
     assert (lanes.stats.jobs_processed, lanes.stats.jobs_failed) == (6, 4)
+
+
+async def test_a_handler_that_has_held_the_loop_until_the_end_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    """A worker that stops right afterwards does not look at the loop again."""
+
+    async def handler(_job: Job) -> None:
+        time.sleep(1.5)  # noqa: ASYNC251 (the point)
+
+    holdings = Holdings()
+    lanes = Lanes(handler, holdings, queue_name="q", count=1)
+    claim = held(1)
+    lanes.start()
+    holdings.install(claim)
+    while claim.open:
+        await asyncio.sleep(0)
+    lanes.cancel()
+    lanes.close()
+    await asyncio.gather(*lanes.tasks, return_exceptions=True)
+    assert "handler: the event loop was blocked for 1." in caplog.text
