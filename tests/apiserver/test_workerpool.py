@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.harness.kubectl import condition
+from tests.harness.kubectl import condition, conditions
 from tests.harness.manifests import secret, workerpool
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from tests.harness.kubectl import Kubectl
     from tests.harness.manifests import Manifest
 
@@ -149,15 +151,99 @@ async def test_a_deployment_of_somebody_else_is_left_alone(kubectl: Kubectl) -> 
     assert container["image"] == "example/other:1"
 
 
-async def test_a_template_that_the_api_server_refuses_is_reported(kubectl: Kubectl) -> None:
+def _worker(**parts: Any) -> Manifest:
+    return {"spec": {"containers": [{"name": "worker", **parts}]}}
+
+
+REFUSED: dict[str, Manifest] = {
+    'Unsupported value: "Sometimes"': {"spec": {"restartPolicy": "Sometimes"}},
+    ".spec.template.spec.nodeSelectr: field not declared": {"spec": {"nodeSelectr": {}}},
+    'containers[name="worker"].imagee: field not declared': _worker(imagee="x"),
+    'duplicate entries for key [name="A"]': _worker(env=[{"name": "A", "value": "1"}, {"name": "A", "value": "2"}]),
+    'containers: duplicate entries for key [name="a"]': {"spec": {"containers": [{"name": "a"}, {"name": "a"}]}},
+    "duplicate entries for key [containerPort=9000": _worker(ports=[{"containerPort": 9000}, {"containerPort": 9000}]),
+    "quantities must match": _worker(resources={"limits": {"memory": "lots"}}),
+    'env[name="A"].value: expected string': _worker(env=[{"name": "A", "value": 5}]),
+    "resources: expected map": _worker(resources="small"),
+    'volumeMounts[0].name: Not found: "nowhere"': _worker(volumeMounts=[{"name": "nowhere", "mountPath": "/x"}]),
+}
+
+
+async def test_a_template_that_the_api_server_refuses_is_reported_in_its_words(kubectl: Kubectl) -> None:
     kubectl.create(secret(URL))
-    kubectl.create(workerpool("mailers", template={"spec": {"restartPolicy": "Sometimes"}}))
-    rejected = await kubectl.wait(
-        "workerpool", "mailers", lambda found: condition(found, "Ready") == "False DeploymentRejected"
-    )
-    assert 'Unsupported value: "Sometimes"' in rejected["status"]["conditions"][0]["message"]
-    kubectl.patch("workerpool", "mailers", {"spec": {"template": None, "replicas": 0}})
+    kubectl.create(workerpool("mailers", replicas=0))
     await kubectl.wait("workerpool", "mailers", lambda found: condition(found, "Ready") == "True Available")
+    for words, template in REFUSED.items():
+        patch = [{"op": "add", "path": "/spec/template", "value": template}]
+        kubectl("patch", "workerpool", "mailers", "--type=json", "--patch", json.dumps(patch))
+        refused = await kubectl.wait("workerpool", "mailers", _tells(words))
+        assert [condition(refused, kind) for kind in ("Ready", "Reconciling", "Stalled")] == [
+            "False DeploymentRejected",
+            "False DeploymentRejected",
+            "True DeploymentRejected",
+        ]
+    kubectl.patch("workerpool", "mailers", {"spec": {"template": None}})
+    await kubectl.wait("workerpool", "mailers", lambda found: condition(found, "Ready") == "True Available")
+
+
+def _tells(words: str) -> Callable[[Manifest], bool]:
+    return lambda pool: words in conditions(pool)["Ready"]["message"]
+
+
+async def test_a_port_without_a_name_and_null_are_legal(kubectl: Kubectl) -> None:
+    kubectl.create(secret(URL))
+    spec = {**_worker(ports=[{"containerPort": 8080}])["spec"], "securityContext": None}
+    kubectl.apply(workerpool("mailers", replicas=0, template={"spec": spec}))
+    deployment = await kubectl.wait("deployment", "mailers-worker", lambda _: True)
+    assert [port["containerPort"] for port in worker_container(deployment)["ports"]] == [8080, 8081]
+    assert deployment["spec"]["template"]["spec"].get("securityContext", {}) == {}
+
+
+@pytest.fixture
+def broken_webhook(kubectl: Kubectl) -> Iterator[str]:
+    """An admission webhook that does not answer: the API server answers 500 to each write of a Deployment."""
+    name = f"broken-{kubectl.namespace}"
+    rule = {"apiGroups": ["apps"], "apiVersions": ["v1"], "operations": ["*"], "resources": ["deployments"]}
+    webhook = {
+        "name": "deployments.example.com",
+        "clientConfig": {"url": "https://127.0.0.1:1/"},
+        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": kubectl.namespace}},
+        "rules": [rule],
+        "sideEffects": "None",
+        "admissionReviewVersions": ["v1"],
+    }
+    kind = "ValidatingWebhookConfiguration"
+    version = "admissionregistration.k8s.io/v1"
+    kubectl.create({"apiVersion": version, "kind": kind, "metadata": {"name": name}, "webhooks": [webhook]})
+    yield name
+    kubectl("delete", kind, name, "--ignore-not-found")
+
+
+async def test_what_may_pass_is_not_taken_for_a_fault_of_the_template(kubectl: Kubectl, broken_webhook: str) -> None:
+    kubectl.create(secret(URL))
+    kubectl.create(workerpool("mailers", replicas=0))
+    waiting = await kubectl.wait("workerpool", "mailers", lambda found: condition(found, "Ready") != "-")
+    assert [condition(waiting, kind) for kind in ("Ready", "Reconciling", "Stalled")] == [
+        "False ApplyFailed",
+        "True ApplyFailed",
+        "False ApplyFailed",
+    ]
+    assert 'failed calling webhook "deployments.example.com"' in conditions(waiting)["Ready"]["message"]
+    kubectl("delete", "ValidatingWebhookConfiguration", broken_webhook)
+    await kubectl.wait("workerpool", "mailers", lambda found: condition(found, "Ready") == "True Available")
+
+
+async def test_a_deployment_that_its_pool_has_left_behind_is_adopted_by_the_next_one(kubectl: Kubectl) -> None:
+    kubectl.create(secret(URL))
+    kubectl.create(workerpool("mailers", replicas=0))
+    left = await kubectl.wait("deployment", "mailers-worker", lambda _: True)
+    kubectl("delete", "workerpool", "mailers", "--cascade=orphan", "--timeout=30s")
+    await kubectl.wait("deployment", "mailers-worker", lambda found: "ownerReferences" not in found["metadata"])
+    kubectl.create(workerpool("mailers", replicas=0))
+    pool = await kubectl.wait("workerpool", "mailers", lambda found: condition(found, "Ready") == "True Available")
+    adopted = kubectl.get("deployment", "mailers-worker")["metadata"]
+    assert adopted["uid"] == left["metadata"]["uid"]
+    assert [owner["uid"] for owner in adopted["ownerReferences"]] == [pool["metadata"]["uid"]]
 
 
 async def test_the_deployment_goes_with_the_pool(kubectl: Kubectl) -> None:

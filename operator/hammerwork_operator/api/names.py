@@ -21,7 +21,9 @@ ANNOTATION_SECRET_VERSION = f"{GROUP}/database-secret-version"
 
 WORKER_CONTAINER = "worker"
 WORKER_PORT = 8080
-METRICS_PORT_NAME = "http"
+"""Where a worker serves probes and metrics, unless a container of its Pod uses that port; then the next vacant one."""
+METRICS_PORT_NAME = "hammerwork"
+"""No common name, since the port must not be taken for one of the user's."""
 
 # What the operator's container reads.
 ENV_OPERATOR_PORT = "HAMMERWORK_OPERATOR_PORT"

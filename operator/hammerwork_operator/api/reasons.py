@@ -52,5 +52,6 @@ class Reason(enum.StrEnum):
     AVAILABLE = "Available"
     DEPLOYMENT_CONFLICT = "DeploymentConflict"
     DEPLOYMENT_REJECTED = "DeploymentRejected"
+    APPLY_FAILED = "ApplyFailed"
     PROGRESS_DEADLINE_EXCEEDED = "ProgressDeadlineExceeded"
     REPLICA_FAILURE = "ReplicaFailure"

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 _TIMEOUT_SECONDS = 30
 _MERGE_PATCH = "application/merge-patch+json"
 _APPLY_PATCH = "application/apply-patch+yaml"
+_UNTYPED = ("failed to create typed patch object", "failed to convert new object")
+"""How an API server begins what it says, with HTTP status 500, of an apply whose object does not fit its schema."""
 
 
 class ApiError(Exception):
@@ -44,8 +46,8 @@ class ApiError(Exception):
 
     @property
     def refused(self) -> bool:
-        """Whether trying again without a change elsewhere is pointless: forbidden or invalid."""
-        return self.status in {400, 403, 422}
+        """Whether trying again without a change elsewhere is pointless: forbidden, invalid or too large."""
+        return self.status in {400, 403, 413, 422} or (self.status == 500 and self.message.startswith(_UNTYPED))
 
 
 class ApiServer:

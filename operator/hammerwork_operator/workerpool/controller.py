@@ -13,7 +13,7 @@ from hammerwork_operator.kube.workqueue import Key, Workqueue
 from hammerwork_operator.workerpool import status
 from hammerwork_operator.workerpool.gathering import gather
 from hammerwork_operator.workerpool.observed import ObservedPool, observe
-from hammerwork_operator.workerpool.plan import decide, rejected
+from hammerwork_operator.workerpool.plan import decide, rejected, unapplied
 
 if TYPE_CHECKING:
     from hammerwork_operator.api.common import Manifest
@@ -31,6 +31,8 @@ class WorkerPoolController:
         self._default_image = default_image
         self._queue = Workqueue(KIND, self._reconcile, metrics)
         self._pools: dict[Key, ObservedPool] = {}
+        self._unapplied: set[Key] = set()
+        """Pools whose Deployment could not be applied at the last try, for what may pass by itself."""
 
     def seen(self, manifest: Manifest, *, deleted: bool = False) -> None:
         """Take note of a WorkerPool as the API server has it now."""
@@ -38,6 +40,7 @@ class WorkerPoolController:
         key = (metadata["namespace"], metadata["name"])
         if deleted:
             self._pools.pop(key, None)
+            self._unapplied.discard(key)
             return
         known = self._pools.get(key)
         if known is not None and known.uid == metadata["uid"] and statuses.is_older(metadata, known.resource_version):
@@ -66,10 +69,12 @@ class WorkerPoolController:
         if plan.deployment is not None:
             try:
                 deployment = await self._server.apply_deployment(plan.deployment)
+                self._unapplied.discard(key)
             except ApiError as error:
-                if not error.refused:
-                    raise
-                plan = rejected(error.message)
+                if not error.refused and key not in self._unapplied:
+                    self._unapplied.add(key)
+                    raise  # most such failures are over at the next try
+                plan = rejected(error.message) if error.refused else unapplied(error.message)
         try:
             await self._write_status(key, pool, status.compute(pool, deployment, plan.obstacle, datetime.now(UTC)))
         except ApiError as error:

@@ -86,7 +86,6 @@ def _environment(pool: ObservedPool) -> list[Manifest]:
         variables.POLL_INTERVAL_MILLISECONDS: str(spec.poll_interval_milliseconds),
         variables.BATCH_PROCESSING: "true" if spec.batch_processing else "false",
         variables.SHUTDOWN_GRACE_PERIOD_SECONDS: str(spec.shutdown_grace_period_seconds),
-        variables.PORT: str(names.WORKER_PORT),
     }
     ref = spec.database_secret_ref
     return [

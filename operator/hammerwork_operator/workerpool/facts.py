@@ -20,7 +20,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """What the API server says of a pool's Deployment and Secret."""
 
     deployment: Manifest | None = None
-    """The pool's Deployment, if there is one."""
+    """The pool's Deployment, if there is one; also one that the pool may adopt."""
     name_taken: bool = False
     """Whether there is a Deployment of that name which is not the pool's."""
     secret_version: str = ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hammerwork_operator.databases.secret import SecretProblemError, read_database_secret
+from hammerwork_operator.workerpool.adoption import may_be_adopted
 from hammerwork_operator.workerpool.facts import Facts, is_owned, secret_version
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ async def gather(server: ApiServer, pool: ObservedPool) -> Facts:
         ApiError: The API server does not answer.
     """
     deployment = await server.get_deployment(pool.namespace, pool.deployment_name)
-    if deployment is not None and not is_owned(deployment, pool):
+    if deployment is not None and not (is_owned(deployment, pool) or may_be_adopted(deployment, pool)):
         return Facts(name_taken=True)
     if pool.problem is not None:
         return Facts(deployment=deployment)

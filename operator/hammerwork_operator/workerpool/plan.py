@@ -39,7 +39,10 @@ def decide(pool: ObservedPool, facts: Facts, *, default_image: str) -> Plan:
     if pool.problem is not None:
         return _hindered(Reason.INVALID_SPEC, pool.problem)
     if facts.name_taken:
-        message = f"Deployment {pool.deployment_name} belongs to something else; delete or rename one of them"
+        message = (
+            f"Deployment {pool.deployment_name} is not the pool's: it has another owner, or not the labels that the "
+            "operator gives; delete or rename one of them"
+        )
         return _hindered(Reason.DEPLOYMENT_CONFLICT, message)
     if facts.obstacle is not None:
         return Plan(obstacle=facts.obstacle)
@@ -53,6 +56,11 @@ def decide(pool: ObservedPool, facts: Facts, *, default_image: str) -> Plan:
 def rejected(message: str) -> Plan:
     """Return the plan after the API server has refused the Deployment."""
     return _hindered(Reason.DEPLOYMENT_REJECTED, message)
+
+
+def unapplied(message: str) -> Plan:
+    """Return the plan after applying the Deployment has failed again, for what may pass by itself."""
+    return Plan(obstacle=Obstacle(Reason.APPLY_FAILED, f"applying the Deployment failed: {message}", passing=True))
 
 
 def _hindered(reason: Reason, message: str) -> Plan:

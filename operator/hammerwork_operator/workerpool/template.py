@@ -1,19 +1,27 @@
-"""Completes the Pod template of a WorkerPool, in which users may set what the operator leaves free. Pure."""
+"""Completes the Pod template of a WorkerPool, in which users may set what the operator leaves free. Pure.
+
+Where a template has null, the operator's default is left out, too, and nothing takes its place.
+"""
 
 from __future__ import annotations
 
 import copy
 from typing import TYPE_CHECKING, Any
 
+from hammerwork.working import variables
 from hammerwork_operator.api import names
+from hammerwork_operator.workerpool.vacant import is_mounted, vacant_name, vacant_port
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from hammerwork_operator.api.common import Manifest
 
+_WORKER = f"spec.template.spec.containers[{names.WORKER_CONTAINER}]"
 _TMP_PATH = "/tmp"  # noqa: S108 (a mount point in the container)
-_TMP_VOLUME = "tmp"
+_TMP_VOLUME = "hammerwork-tmp"
+_EVICTABLE_VOLUMES = "cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes"
+_PROBE_ACTIONS = {"exec", "grpc", "httpGet", "tcpSocket"}
 
 
 class InvalidTemplateError(ValueError):
@@ -42,11 +50,15 @@ def complete_template(
     pod["terminationGracePeriodSeconds"] = grace_seconds
     pod.setdefault("automountServiceAccountToken", False)
     pod.setdefault("enableServiceLinks", False)
-    security = _part(pod, "securityContext", dict, "spec.template.spec")
-    security.setdefault("runAsNonRoot", True)
-    security.setdefault("seccompProfile", {"type": "RuntimeDefault"})
-    _complete_container(_worker_container(pod), pod, image, environment)
-    return template
+    _secure(pod, "spec.template.spec", runAsNonRoot=True, seccompProfile={"type": "RuntimeDefault"})
+    worker = _worker_container(pod)
+    _complete_container(worker, pod, image, environment)
+    if (volume := _mount_tmp(worker, pod)) is not None:
+        # It holds nothing for which a cluster autoscaler has to keep a node.
+        theirs = metadata["annotations"].get(_EVICTABLE_VOLUMES)
+        metadata["annotations"][_EVICTABLE_VOLUMES] = f"{theirs},{volume}" if theirs else volume
+    completed: Manifest = _without_nulls(template)
+    return completed
 
 
 def _worker_container(pod: Manifest) -> Manifest:
@@ -61,40 +73,64 @@ def _worker_container(pod: Manifest) -> Manifest:
 
 
 def _complete_container(container: Manifest, pod: Manifest, image: str, environment: Sequence[Manifest]) -> None:
-    where = f"spec.template.spec.containers[{names.WORKER_CONTAINER}]"
     container.setdefault("image", image)
-    theirs = _part(container, "env", list, where)
-    taken = {entry["name"] for entry in environment}
-    container["env"] = [*environment, *(entry for entry in theirs if entry.get("name") not in taken)]
-    ports = _part(container, "ports", list, where)
-    if not any(port.get("name") == names.METRICS_PORT_NAME for port in ports):
-        ports.append({"name": names.METRICS_PORT_NAME, "containerPort": names.WORKER_PORT, "protocol": "TCP"})
-    container.setdefault("livenessProbe", _probe("/healthz", failures=6))
-    container.setdefault("readinessProbe", _probe("/readyz", failures=2))
-    security = _part(container, "securityContext", dict, where)
-    security.setdefault("allowPrivilegeEscalation", False)
-    security.setdefault("readOnlyRootFilesystem", True)
-    security.setdefault("capabilities", {"drop": ["ALL"]})
-    _mount_tmp(container, pod, where)
+    ports = _part(container, "ports", list, _WORKER)
+    port = _own_port(ports) or vacant_port(pod, container, names.WORKER_PORT)
+    if not _own_port(ports):
+        ports.append({"name": names.METRICS_PORT_NAME, "containerPort": port, "protocol": "TCP"})
+    ours = [*environment, {"name": variables.PORT, "value": str(port)}]
+    taken = {entry["name"] for entry in ours}
+    theirs = _part(container, "env", list, _WORKER)
+    container["env"] = [*ours, *(entry for entry in theirs if entry.get("name") not in taken)]
+    _complete_probe(container, "livenessProbe", "/healthz", port, failures=6)
+    _complete_probe(container, "readinessProbe", "/readyz", port, failures=2)
+    _secure(
+        container, _WORKER, allowPrivilegeEscalation=False, readOnlyRootFilesystem=True, capabilities={"drop": ["ALL"]}
+    )
 
 
-def _mount_tmp(container: Manifest, pod: Manifest, where: str) -> None:
-    mounts = _part(container, "volumeMounts", list, where)
-    if any(mount.get("mountPath") == _TMP_PATH for mount in mounts):
-        return
-    mounts.append({"name": _TMP_VOLUME, "mountPath": _TMP_PATH})
-    volumes = _part(pod, "volumes", list, "spec.template.spec")
-    if not any(volume.get("name") == _TMP_VOLUME for volume in volumes):
-        volumes.append({"name": _TMP_VOLUME, "emptyDir": {}})
+def _own_port(ports: Sequence[Manifest]) -> int | None:
+    """Return the port that users have chosen for the worker's probes and metrics."""
+    chosen = (port.get("containerPort") for port in ports if port.get("name") == names.METRICS_PORT_NAME)
+    return next((port for port in chosen if isinstance(port, int)), None)
 
 
-def _probe(path: str, *, failures: int) -> Manifest:
-    return {
-        "httpGet": {"path": path, "port": names.METRICS_PORT_NAME},
+def _complete_probe(container: Manifest, key: str, path: str, port: int, *, failures: int) -> None:
+    ours = {
+        "httpGet": {"path": path, "port": port},
         "periodSeconds": 5,
         "timeoutSeconds": 3,
         "failureThreshold": failures,
     }
+    theirs = container.setdefault(key, ours)
+    if isinstance(theirs, dict) and not _PROBE_ACTIONS & theirs.keys():
+        container[key] = {**ours, **theirs}
+
+
+def _secure(parent: Manifest, where: str, **defaults: Any) -> None:
+    if parent.get("securityContext", {}) is None:
+        return
+    security = _part(parent, "securityContext", dict, where)
+    for key, value in defaults.items():
+        security.setdefault(key, value)
+
+
+def _mount_tmp(container: Manifest, pod: Manifest) -> str | None:
+    """Mount an emptyDir at /tmp and return the name of the volume, or None where users mount one."""
+    mounts = _part(container, "volumeMounts", list, _WORKER)
+    if is_mounted(container, _TMP_PATH):
+        return None
+    volumes = _part(pod, "volumes", list, "spec.template.spec")
+    name = vacant_name(_TMP_VOLUME, [volume.get("name") for volume in volumes])
+    volumes.append({"name": name, "emptyDir": {}})
+    mounts.append({"name": name, "mountPath": _TMP_PATH})
+    return name
+
+
+def _without_nulls(node: Any) -> Any:
+    if isinstance(node, dict):
+        return {key: _without_nulls(value) for key, value in node.items() if value is not None}
+    return [_without_nulls(entry) for entry in node] if isinstance(node, list) else node
 
 
 def _part(parent: Manifest, key: str, kind: type, where: str) -> Any:

@@ -14,6 +14,7 @@ from tests.unit.operator.builders import pool
 if TYPE_CHECKING:
     from hammerwork_operator.workerpool.observed import ObservedPool
 
+EVICTABLE = "cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes"
 SECRET = {"metadata": {"uid": "s", "resourceVersion": "5"}, "data": {"url": "cGc="}}
 
 
@@ -68,7 +69,10 @@ def test_the_whole_deployment() -> None:
             "template": {
                 "metadata": {
                     "labels": labels,
-                    "annotations": {"hammerwork.io/database-secret-version": secret_version(SECRET)},
+                    "annotations": {
+                        "hammerwork.io/database-secret-version": secret_version(SECRET),
+                        "cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes": "hammerwork-tmp",
+                    },
                 },
                 "spec": {
                     "terminationGracePeriodSeconds": 40,
@@ -101,15 +105,15 @@ def test_the_whole_deployment() -> None:
                                 {"name": "HAMMERWORK_SHUTDOWN_GRACE_PERIOD_SECONDS", "value": "30"},
                                 {"name": "HAMMERWORK_PORT", "value": "8080"},
                             ],
-                            "ports": [{"name": "http", "containerPort": 8080, "protocol": "TCP"}],
+                            "ports": [{"name": "hammerwork", "containerPort": 8080, "protocol": "TCP"}],
                             "livenessProbe": {
-                                "httpGet": {"path": "/healthz", "port": "http"},
+                                "httpGet": {"path": "/healthz", "port": 8080},
                                 "periodSeconds": 5,
                                 "timeoutSeconds": 3,
                                 "failureThreshold": 6,
                             },
                             "readinessProbe": {
-                                "httpGet": {"path": "/readyz", "port": "http"},
+                                "httpGet": {"path": "/readyz", "port": 8080},
                                 "periodSeconds": 5,
                                 "timeoutSeconds": 3,
                                 "failureThreshold": 2,
@@ -119,10 +123,10 @@ def test_the_whole_deployment() -> None:
                                 "readOnlyRootFilesystem": True,
                                 "capabilities": {"drop": ["ALL"]},
                             },
-                            "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],
+                            "volumeMounts": [{"name": "hammerwork-tmp", "mountPath": "/tmp"}],
                         }
                     ],
-                    "volumes": [{"name": "tmp", "emptyDir": {}}],
+                    "volumes": [{"name": "hammerwork-tmp", "emptyDir": {}}],
                 },
             },
         },
@@ -149,7 +153,10 @@ def test_settings_reach_the_container() -> None:
 
 def test_the_template_is_kept_and_completed() -> None:
     template = {
-        "metadata": {"labels": {"team": "mail", "hammerwork.io/pool": "stolen"}, "annotations": {"a": "b"}},
+        "metadata": {
+            "labels": {"team": "mail", "hammerwork.io/pool": "stolen"},
+            "annotations": {"a": "b", EVICTABLE: "cache"},
+        },
         "spec": {
             "nodeSelector": {"disk": "ssd"},
             "securityContext": {"runAsUser": 1234},
@@ -170,7 +177,8 @@ def test_the_template_is_kept_and_completed() -> None:
     built = build(pool({"template": template}))["spec"]["template"]
     assert built["metadata"]["labels"]["team"] == "mail"
     assert built["metadata"]["labels"]["hammerwork.io/pool"] == "mailers"
-    assert set(built["metadata"]["annotations"]) == {"a", names.ANNOTATION_SECRET_VERSION}
+    assert built["metadata"]["annotations"].items() >= {"a": "b", EVICTABLE: "cache,hammerwork-tmp"}.items()
+    assert names.ANNOTATION_SECRET_VERSION in built["metadata"]["annotations"]
     sidecar, worker = built["spec"]["containers"]
     assert sidecar == {"name": "sidecar", "image": "sidecar:1"}
     assert worker["image"] == "mine:2"
@@ -182,15 +190,79 @@ def test_the_template_is_kept_and_completed() -> None:
     assert built["spec"]["nodeSelector"] == {"disk": "ssd"}
     assert built["spec"]["securityContext"]["runAsUser"] == 1234
     assert built["spec"]["securityContext"]["runAsNonRoot"] is True
-    assert [volume["name"] for volume in built["spec"]["volumes"]] == ["code", "tmp"]
+    assert [volume["name"] for volume in built["spec"]["volumes"]] == ["code", "hammerwork-tmp"]
 
 
-def test_a_writable_tmp_of_the_user_is_left_alone() -> None:
-    mount = {"name": "big", "mountPath": "/tmp"}
-    template = {"spec": {"containers": [{"name": "worker", "volumeMounts": [mount]}]}}
-    built = pod(pool({"template": template}))
+@pytest.mark.parametrize("path", ["/tmp", "/tmp/", "//tmp/.", "tmp"])
+def test_a_writable_tmp_of_the_user_is_left_alone(path: str) -> None:
+    mount = {"name": "big", "mountPath": path}
+    built = pod(pool({"template": {"spec": {"containers": [{"name": "worker", "volumeMounts": [mount]}]}}}))
     assert built["containers"][0]["volumeMounts"] == [mount]
-    assert "volumes" not in built
+    assert built.get("volumes", []) == []
+
+
+def test_volumes_of_the_user_are_not_taken_for_the_operators() -> None:
+    theirs = [{"name": name, "configMap": {"name": "code"}} for name in ("tmp", "hammerwork-tmp", "hammerwork-tmp-2")]
+    mount = {"name": "tmp", "mountPath": "/tmp/code"}
+    containers = [{"name": "worker", "volumeMounts": [mount]}]
+    built = pod(pool({"template": {"spec": {"volumes": theirs, "containers": containers}}}))
+    assert built["volumes"] == [*theirs, {"name": "hammerwork-tmp-3", "emptyDir": {}}]
+    assert built["containers"][0]["volumeMounts"] == [mount, {"name": "hammerwork-tmp-3", "mountPath": "/tmp"}]
+
+
+WEB = {"name": "web", "image": "web:1"}
+
+
+@pytest.mark.parametrize(
+    ("spec", "port"),
+    [
+        ({"containers": [{"name": "worker", "ports": [{"name": "http", "containerPort": 9000}]}]}, 8080),
+        ({"containers": [{"name": "worker", "ports": [{"containerPort": 8080}]}]}, 8081),
+        ({"containers": [{**WEB, "ports": [{"containerPort": 8080}, {"containerPort": 8081}]}]}, 8082),
+        ({"containers": [{**WEB, "readinessProbe": {"tcpSocket": {"port": 8080}}}]}, 8081),
+        ({"initContainers": [{**WEB, "restartPolicy": "Always", "ports": [{"containerPort": 8080}]}]}, 8081),
+        ({"containers": [{"name": "worker", "livenessProbe": {"httpGet": {"path": "/healthz", "port": 8080}}}]}, 8080),
+        ({"containers": [{"name": "worker", "ports": [{"name": "hammerwork", "containerPort": 9100}]}]}, 9100),
+        ({"containers": [{**WEB, "ports": "none"}, {"name": "worker"}]}, 8080),
+    ],
+)
+def test_the_worker_listens_where_no_container_of_the_pod_does(spec: dict[str, Any], port: int) -> None:
+    built = pod(pool({"template": {"spec": spec}}))
+    (worker,) = (each for each in built["containers"] if each["name"] == "worker")
+    assert environment(worker)[variables.PORT] == str(port)
+    assert worker["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": port}
+    assert [each["containerPort"] for each in worker["ports"] if each.get("name") == "hammerwork"] == [port]
+    numbers = [each["containerPort"] for each in worker["ports"]]
+    assert len(numbers) == len(set(numbers))
+
+
+def test_a_probe_that_only_tunes_is_completed() -> None:
+    template = {"spec": {"containers": [{"name": "worker", "livenessProbe": {"failureThreshold": 60}}]}}
+    (worker,) = pod(pool({"template": template}))["containers"]
+    assert worker["livenessProbe"] == {
+        "httpGet": {"path": "/healthz", "port": 8080},
+        "periodSeconds": 5,
+        "timeoutSeconds": 3,
+        "failureThreshold": 60,
+    }
+
+
+def test_null_leaves_a_default_of_the_operator_out() -> None:
+    worker = {
+        "name": "worker",
+        "securityContext": {"readOnlyRootFilesystem": None, "runAsUser": None},
+        "livenessProbe": None,
+        "env": None,
+    }
+    spec = {"securityContext": None, "automountServiceAccountToken": None, "containers": [worker]}
+    built = pod(pool({"template": {"metadata": {"annotations": None}, "spec": spec}}))
+    assert "securityContext" not in built
+    assert "automountServiceAccountToken" not in built
+    assert "livenessProbe" not in built["containers"][0]
+    assert built["containers"][0]["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+    }
 
 
 def test_building_twice_changes_nothing() -> None:
