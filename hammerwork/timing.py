@@ -49,6 +49,19 @@ IDLE_POLL_SECONDS = 1.0
 
 GRACE_SECONDS = 30.0
 """Running jobs of a worker that is told to stop may go on this long; then they are given back."""
+
+LAST_REPORTS_SECONDS = 5.0
+"""After its grace period, a worker reports what it has cut short for this long at most."""
+
+DEREGISTER_SECONDS = EXCHANGE_SECONDS + 5.0
+"""Then it waits this long for its last heartbeat and for the end of its lifeline."""
+
+PROCESS_END_SECONDS = 30.0
+"""A worker process that is told to stop is killed this long after its grace period."""
+
+POD_END_SECONDS = 35.0
+"""So is a worker's Pod."""
+
 LOOK_SECONDS = 0.25
 """A worker looks this often whether its event loop turns."""
 
@@ -86,6 +99,11 @@ def broken_rules() -> list[str]:
         "a statement that is given up ends sooner than an exchange": CANCEL_SECONDS < EXCHANGE_SECONDS,
         "the upkeep is taken over well within a lease": 4 * UPKEEP_ORPHANED_SECONDS < LEASE_SECONDS,
         "a pause of the upkeep is noticed": UPKEEP_ORPHANED_SECONDS > 2 * UPKEEP_SECONDS,
+        "a worker that stops has ended before its process is killed": (
+            LAST_REPORTS_SECONDS + DEREGISTER_SECONDS + CLOSE_SECONDS < PROCESS_END_SECONDS
+        ),
+        "the processes of a Pod have ended before it is killed": PROCESS_END_SECONDS < POD_END_SECONDS,
+        "a worker gives up deregistering before it is waited for no more": EXCHANGE_SECONDS < DEREGISTER_SECONDS,
         "polling is bounded": POLL_SECONDS <= IDLE_POLL_SECONDS,
         "whoever sees a held loop has looked in time": LOOK_SECONDS < HELD_SECONDS,
         "a handler that holds the loop is named before the worker ends": HELD_SECONDS <= NAMED_SECONDS < STUCK_SECONDS,

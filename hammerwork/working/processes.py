@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from hammerwork.errors import EXIT_INCOMPATIBLE, IncompatibleDatabaseError
+from hammerwork.timing import PROCESS_END_SECONDS
 
 if TYPE_CHECKING:
     from hammerwork.working.settings import ProcessSettings
@@ -96,7 +97,7 @@ class WorkerProcesses:
             await asyncio.wait({ended, stopped}, return_when=asyncio.FIRST_COMPLETED)
             if not ended.done():
                 process.terminate()
-                await asyncio.wait({ended}, timeout=settings.shutdown_grace_period_seconds + 15)
+                await asyncio.wait({ended}, timeout=settings.shutdown_grace_period_seconds + PROCESS_END_SECONDS)
         finally:
             stopped.cancel()
             if not ended.done():

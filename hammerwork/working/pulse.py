@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from hammerwork.errors import HammerworkError, IncompatibleDatabaseError
 from hammerwork.timing import (
+    DEREGISTER_SECONDS,
     EXCHANGE_SECONDS,
     HEARTBEATS_PER_LEASE,
     RECOVER_SECONDS,
@@ -102,7 +103,7 @@ class Pulse:
             self._own_loop.call_soon_threadsafe(self._stop.set)
         except RuntimeError:
             return  # the thread has ended
-        await asyncio.wait([self._ended], timeout=EXCHANGE_SECONDS + 5)
+        await asyncio.wait([self._ended], timeout=DEREGISTER_SECONDS)
 
     def _run(self, ready: threading.Event) -> None:
         try:

@@ -14,7 +14,13 @@ from hammerwork.backends.protocol import WorkerRecord
 from hammerwork.errors import HammerworkError, IncompatibleDatabaseError
 from hammerwork.handlers.functions import check_handler
 from hammerwork.reports import WorkerStats
-from hammerwork.timing import GIVE_BACK_SHARE, READY_HEARTBEATS, STUCK_BUSY_SECONDS, STUCK_SECONDS
+from hammerwork.timing import (
+    GIVE_BACK_SHARE,
+    LAST_REPORTS_SECONDS,
+    READY_HEARTBEATS,
+    STUCK_BUSY_SECONDS,
+    STUCK_SECONDS,
+)
 from hammerwork.working.holdings import CLAIM_AHEAD_SECONDS, Holdings
 from hammerwork.working.lanes import Lanes
 from hammerwork.working.pulse import Pulse
@@ -294,4 +300,4 @@ class Worker:
             for held in self._holdings.claims.values():
                 self._holdings.tell(held)
             self._holdings.changed.set()
-            await asyncio.wait([pump], timeout=5)
+            await asyncio.wait([pump], timeout=LAST_REPORTS_SECONDS)

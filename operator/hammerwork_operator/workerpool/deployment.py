@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from hammerwork.handlers import HandlerReference
+from hammerwork.timing import POD_END_SECONDS
 from hammerwork.working import variables
 from hammerwork_operator.api import names
 from hammerwork_operator.api.common import API_VERSION
@@ -16,9 +17,6 @@ from hammerwork_operator.workerpool.template import complete_template
 if TYPE_CHECKING:
     from hammerwork_operator.api.common import Manifest
     from hammerwork_operator.workerpool.observed import ObservedPool
-
-EXTRA_GRACE_SECONDS = 10
-"""Between the end of the worker's own grace period and the kill: time to hand back jobs and to close connections."""
 
 
 def selector_labels(pool: ObservedPool) -> dict[str, str]:
@@ -68,7 +66,7 @@ def build_deployment(pool: ObservedPool, *, default_image: str, secret_version: 
                 pool.spec.template,
                 labels=labels(pool),
                 annotations={names.ANNOTATION_SECRET_VERSION: secret_version},
-                grace_seconds=pool.spec.shutdown_grace_period_seconds + EXTRA_GRACE_SECONDS,
+                grace_seconds=pool.spec.shutdown_grace_period_seconds + round(POD_END_SECONDS),
                 image=default_image,
                 environment=_environment(pool),
             ),

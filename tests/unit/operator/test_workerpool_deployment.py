@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from hammerwork.timing import POD_END_SECONDS
 from hammerwork.working import variables
 from hammerwork_operator.api import names
 from hammerwork_operator.workerpool.deployment import build_deployment
@@ -75,7 +76,7 @@ def test_the_whole_deployment() -> None:
                     },
                 },
                 "spec": {
-                    "terminationGracePeriodSeconds": 40,
+                    "terminationGracePeriodSeconds": 65,
                     "automountServiceAccountToken": False,
                     "enableServiceLinks": False,
                     "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
@@ -143,7 +144,7 @@ def test_settings_reach_the_container() -> None:
     }
     built = pod(pool(spec))
     env = environment(built["containers"][0])
-    assert built["terminationGracePeriodSeconds"] == 100
+    assert built["terminationGracePeriodSeconds"] == 90 + POD_END_SECONDS
     assert env[variables.CONCURRENCY] == "3"
     assert env[variables.POLL_INTERVAL_MILLISECONDS] == "50"
     assert env[variables.BATCH_PROCESSING] == "false"
