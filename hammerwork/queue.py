@@ -17,7 +17,15 @@ if TYPE_CHECKING:
 
     from hammerwork.backends.protocol import Backend
     from hammerwork.batch import Job, JobBatch, JobStatus
-    from hammerwork.reports import BatchStatus, ErrorGroup, JobRecord, QueueDepth, QueueStatistics, WorkerInfo
+    from hammerwork.reports import (
+        BatchStatus,
+        ErrorGroup,
+        JobRecord,
+        QueueActivity,
+        QueueDepth,
+        QueueStatistics,
+        WorkerInfo,
+    )
 
 MAX_FINGERPRINT_LENGTH = 128
 
@@ -232,6 +240,15 @@ class JobQueue:
     async def get_queue_depths(self) -> dict[str, QueueDepth]:
         """Return the backlog of every queue that has one, by the queue's name."""
         return await self.backend.queue_depths()
+
+    async def get_queue_activities(
+        self, queues: Collection[str], window: timedelta = timedelta(hours=1)
+    ) -> dict[str, QueueActivity]:
+        """Return what the workers of many queues did within the last `window`, in one query, by the queue's name.
+
+        To the minute, of the last 7 days; a queue in which no attempt ended is left out.
+        """
+        return await self.backend.queue_activities(queues, window.total_seconds())
 
     async def pause_queue(self, queue: str) -> None:
         """Let no further job of the queue start, of any batch, until `resume_queue`; running jobs go on."""

@@ -6,7 +6,7 @@ Where they are encoded, as in the command line's JSON, fields have camelCase nam
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Self
 from uuid import UUID
 
 import msgspec
@@ -114,6 +114,26 @@ class QueueDepth(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     running: int
     oldest_ready_seconds: float | None
     """How long the oldest claimable job has been waiting."""
+    next_scheduled_seconds: float | None = None
+    """When the next scheduled attempt is due, in seconds from now; below 0 if it is overdue."""
+    paused: bool = False
+    """Whether nothing of the queue starts until somebody resumes it. The counts are as if it were not."""
+
+    @classmethod
+    def none(cls, queue: str) -> Self:
+        """Return the depth of a queue without a backlog."""
+        return cls(queue=queue, ready=0, scheduled=0, running=0, oldest_ready_seconds=None)
+
+
+class QueueActivity(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What the workers of one queue did within a window of time that ends now; they report every few seconds."""
+
+    queue: str
+    total_processed: int
+    """Attempts that ended, successful or not."""
+    failed: int
+    """Those that failed."""
+    average_processing_time_ms: float
 
 
 class QueueStatistics(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

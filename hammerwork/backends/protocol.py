@@ -16,7 +16,15 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from hammerwork.batch import Job, JobBatch, JobStatus
-    from hammerwork.reports import BatchStatus, ErrorGroup, JobRecord, QueueDepth, QueueStatistics, WorkerInfo
+    from hammerwork.reports import (
+        BatchStatus,
+        ErrorGroup,
+        JobRecord,
+        QueueActivity,
+        QueueDepth,
+        QueueStatistics,
+        WorkerInfo,
+    )
 
 Span = tuple[int, int]
 """A run of jobs by index: first and last, both included."""
@@ -213,6 +221,7 @@ class Backend(Protocol):
     async def queue_statistics(self, queue: str, window_seconds: float) -> QueueStatistics: ...
     async def workers(self, queue: str | None) -> list[WorkerInfo]: ...
     async def queue_depths(self) -> dict[str, QueueDepth]: ...
+    async def queue_activities(self, queues: Collection[str], window_seconds: float) -> dict[str, QueueActivity]: ...
 
     async def exchange(
         self, worker_id: UUID, queue: str, settlements: Sequence[Settlement], limit: int, *, claims: int = MAX_CLAIMS

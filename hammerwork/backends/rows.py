@@ -10,7 +10,7 @@ from hammerwork.backends.listing import STOPPED
 from hammerwork.backends.protocol import Claim
 from hammerwork.batch import BatchState, PartialFailureMode, Priority, RetryPolicy
 from hammerwork.errors import BatchConflictError, BatchNotFoundError
-from hammerwork.reports import BatchStatus, JobError, QueueDepth, QueueStatistics, WorkerInfo
+from hammerwork.reports import BatchStatus, JobError, QueueActivity, QueueDepth, QueueStatistics, WorkerInfo
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -100,6 +100,22 @@ def not_retryable(batch_id: UUID, status: BatchStatus | None) -> BatchConflictEr
     )
 
 
+def queue_depth(row: Row) -> QueueDepth:
+    """Return the backlog of a queue from its row."""
+    return QueueDepth(**{**row, "paused": bool(row["paused"])})
+
+
+def queue_activity(row: Row) -> QueueActivity:
+    """Return what the workers of a queue did, from the sums of its minutes."""
+    processed = row["processed"]
+    return QueueActivity(
+        queue=row["queue"],
+        total_processed=processed,
+        failed=row["failed"],
+        average_processing_time_ms=row["busy_ms"] / processed if processed else 0.0,
+    )
+
+
 def queue_statistics(queue: str, window_seconds: float, row: Row, depth: QueueDepth | None) -> QueueStatistics:
     """Return what happened in a queue, from the sums of its minutes and of its batches."""
     processed = row["processed"]
@@ -113,7 +129,7 @@ def queue_statistics(queue: str, window_seconds: float, row: Row, depth: QueueDe
         average_processing_time_ms=row["busy_ms"] / processed if processed else 0.0,
         batches=row["batches"],
         average_batch_size=row["average_batch_size"],
-        depth=depth or QueueDepth(queue=queue, ready=0, scheduled=0, running=0, oldest_ready_seconds=None),
+        depth=depth or QueueDepth.none(queue),
     )
 
 

@@ -200,6 +200,11 @@ async def test_every_status_of_a_job_is_listed(queue: JobQueue) -> None:
     assert counts(await queue.get_batch_status(batch_id)) == (6, 1, 1, 1, 0)
     depth = (await queue.get_queue_depths())["q"]
     assert (depth.ready, depth.scheduled, depth.running) == (4, 1, 1)
+    assert depth.next_scheduled_seconds is not None
+    assert MUCH_LATER.initial_seconds * 0.8 < depth.next_scheduled_seconds <= MUCH_LATER.max_seconds
+    await queue.suspend_batch(batch_id)
+    assert (await queue.get_queue_depths())["q"].next_scheduled_seconds is None
+    await queue.resume_batch(batch_id)
 
     await queue.cancel_batch(batch_id)
     assert await look() == ["Completed", "Failed", "Cancelled", "Running", *["Cancelled"] * 4]
@@ -287,7 +292,14 @@ async def test_depths_count_what_can_be_claimed(queue: JobQueue) -> None:
     assert (await queue.get_queue_depths())["q"].ready == 0
     assert (await queue.get_queue_depths())["q"].oldest_ready_seconds is None
     await queue.resume_batch(first)
-    assert (await queue.get_queue_depths())["q"].ready == 30
+    depth = (await queue.get_queue_depths())["q"]
+    assert (depth.ready, depth.next_scheduled_seconds, depth.paused) == (30, None, False)
+    await queue.pause_queue("q")
+    assert {name: depth.paused for name, depth in (await queue.get_queue_depths()).items()} == {
+        "q": True,
+        "other": False,
+    }
+    await queue.resume_queue("q")
     await queue.cancel_batch(first)
     assert (await queue.get_queue_depths())["q"].ready == 0
 
@@ -320,6 +332,10 @@ async def test_statistics_of_a_queue_and_its_workers(queue: JobQueue) -> None:
     assert (statistics.total_processed, statistics.failed, statistics.error_rate) == (40, 10, 0.25)
     assert (statistics.batches, statistics.average_batch_size) == (1, 40)
     assert statistics.average_processing_time_ms >= 1
+    (activity,) = (await queue.get_queue_activities(["q", "other"])).values()
+    assert (activity.queue, activity.total_processed, activity.failed) == ("q", 40, 10)
+    assert activity.average_processing_time_ms == statistics.average_processing_time_ms
+    assert await queue.get_queue_activities([]) == {}
     assert await queue.get_workers("q") == [], "a worker that has stopped is not listed"
 
 

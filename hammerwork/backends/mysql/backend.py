@@ -24,7 +24,15 @@ from hammerwork.backends.storing import RETRY_JOBS, Store
 from hammerwork.backends.upkeep import do_upkeep, reap
 from hammerwork.batch import JobStatus
 from hammerwork.errors import BatchNotFoundError, DatabaseError
-from hammerwork.reports import BatchStatus, ErrorGroup, JobRecord, QueueDepth, QueueStatistics, WorkerInfo
+from hammerwork.reports import (
+    BatchStatus,
+    ErrorGroup,
+    JobRecord,
+    QueueActivity,
+    QueueDepth,
+    QueueStatistics,
+    WorkerInfo,
+)
 from hammerwork.timing import EXCHANGE_SECONDS, STATEMENT_SECONDS
 
 if TYPE_CHECKING:
@@ -223,7 +231,12 @@ class MysqlBackend:
         ]
 
     async def queue_depths(self) -> dict[str, QueueDepth]:
-        return {row["queue"]: QueueDepth(**row) for row in await self._rows("queue_depths")}
+        return {row["queue"]: rows.queue_depth(row) for row in await self._rows("queue_depths")}
+
+    async def queue_activities(self, queues: Collection[str], window_seconds: float) -> dict[str, QueueActivity]:
+        window_us = round(window_seconds * 1_000_000)
+        found = await self._rows("queue_activities", queues=list(queues), window_us=window_us) if queues else ()
+        return {row["queue"]: rows.queue_activity(row) for row in found}
 
     async def exchange(
         self, worker_id: UUID, queue: str, settlements: Sequence[Settlement], limit: int, *, claims: int = MAX_CLAIMS

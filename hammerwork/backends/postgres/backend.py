@@ -20,7 +20,15 @@ from hammerwork.backends.storing import RETRY_JOBS, Store
 from hammerwork.backends.upkeep import do_upkeep, reap
 from hammerwork.batch import JobStatus
 from hammerwork.errors import BatchNotFoundError
-from hammerwork.reports import BatchStatus, ErrorGroup, JobRecord, QueueDepth, QueueStatistics, WorkerInfo
+from hammerwork.reports import (
+    BatchStatus,
+    ErrorGroup,
+    JobRecord,
+    QueueActivity,
+    QueueDepth,
+    QueueStatistics,
+    WorkerInfo,
+)
 from hammerwork.timing import EXCHANGE_SECONDS
 
 if TYPE_CHECKING:
@@ -191,7 +199,11 @@ class PostgresBackend:
         return [rows.worker_info(row) for row in await self.fetch("list_workers", queue)]
 
     async def queue_depths(self) -> dict[str, QueueDepth]:
-        return {row["queue"]: QueueDepth(**row) for row in await self.fetch("queue_depths")}
+        return {row["queue"]: rows.queue_depth(row) for row in await self.fetch("queue_depths")}
+
+    async def queue_activities(self, queues: Collection[str], window_seconds: float) -> dict[str, QueueActivity]:
+        found = await self.fetch("queue_activities", list(queues), window_seconds)
+        return {row["queue"]: rows.queue_activity(row) for row in found}
 
     async def exchange(
         self, worker_id: UUID, queue: str, settlements: Sequence[Settlement], limit: int, *, claims: int = MAX_CLAIMS

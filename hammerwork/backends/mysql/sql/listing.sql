@@ -60,14 +60,15 @@ ORDER BY g.count DESC, g.error_type, f.attempt
 
 -- name: queue_depths
 -- Jobs of a batch that is worked on: those in its counts are done, the rest is done, running or scheduled in chunks, or ready.
-SELECT d.queue,
+SELECT d.queue, EXISTS (SELECT 1 FROM hammerwork_queues q WHERE q.name = d.queue AND q.paused) AS paused,
        CAST(SUM(IF(d.suspended, 0, d.ready)) AS SIGNED) AS ready,
        CAST(SUM(d.scheduled) AS SIGNED) AS scheduled,
        CAST(SUM(d.running) AS SIGNED) AS running,
        TIMESTAMPDIFF(MICROSECOND, MIN(IF(d.ready > 0 AND NOT d.suspended, d.sealed_at, NULL)), UTC_TIMESTAMP(6)) / 1e6
-           AS oldest_ready_seconds
+           AS oldest_ready_seconds,
+       TIMESTAMPDIFF(MICROSECOND, UTC_TIMESTAMP(6), MIN(IF(d.suspended, NULL, d.run_at))) / 1e6 AS next_scheduled_seconds
 FROM (
-    SELECT b.queue, b.suspended, b.sealed_at, COALESCE(c.running, 0) AS running, COALESCE(s.scheduled, 0) AS scheduled,
+    SELECT b.queue, b.suspended, b.sealed_at, s.run_at, COALESCE(c.running, 0) AS running, COALESCE(s.scheduled, 0) AS scheduled,
            b.total - b.completed - b.failed - COALESCE(c.begun, 0) - COALESCE(s.scheduled, 0) AS ready
     FROM hammerwork_batches b
     LEFT JOIN (
@@ -78,7 +79,8 @@ FROM (
         WHERE o.state = 'Pending' GROUP BY o.id
     ) c ON c.batch_id = b.id
     LEFT JOIN (
-        SELECT batch_id, SUM(size - next) AS scheduled FROM hammerwork_chunks FORCE INDEX (hammerwork_chunks_scheduled)
+        SELECT batch_id, SUM(size - next) AS scheduled, MIN(run_at) AS run_at
+        FROM hammerwork_chunks FORCE INDEX (hammerwork_chunks_scheduled)
         WHERE run_at > '1000-01-01' GROUP BY batch_id
     ) s ON s.batch_id = b.id
     WHERE b.state = 'Pending'
@@ -101,6 +103,12 @@ FROM (
     SELECT COUNT(*) AS batches, COALESCE(AVG(total), 0) + 0e0 AS average_batch_size FROM hammerwork_batches
     WHERE queue = :queue AND finished_at > UTC_TIMESTAMP(6) - INTERVAL :window_us MICROSECOND
 ) b
+
+-- name: queue_activities
+SELECT queue, CAST(SUM(processed) AS SIGNED) AS processed, CAST(SUM(failed) AS SIGNED) AS failed,
+       CAST(SUM(busy_ms) AS SIGNED) AS busy_ms
+FROM hammerwork_statistics
+WHERE queue IN (:queues) AND minute > UTC_TIMESTAMP(6) - INTERVAL :window_us MICROSECOND GROUP BY queue
 
 -- name: list_workers
 SELECT id, queue, pool, instance, lanes, started_at, heartbeat_at, processed, failed, busy_ms FROM hammerwork_workers

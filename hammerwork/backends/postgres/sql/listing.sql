@@ -69,14 +69,15 @@ ORDER BY g.count DESC, g.error_type
 
 -- name: queue_depths
 -- Jobs of a batch that is worked on: those in its counts are done, the rest is done, running or scheduled in chunks, or ready.
-SELECT queue,
+SELECT queue, EXISTS (SELECT 1 FROM hammerwork_queues q WHERE q.name = queue AND q.paused) AS paused,
        sum(CASE WHEN suspended THEN 0 ELSE ready END)::bigint AS ready,
        sum(scheduled)::bigint AS scheduled,
        sum(running)::bigint AS running,
        extract(epoch FROM clock_timestamp() - min(sealed_at) FILTER (WHERE ready > 0 AND NOT suspended))
-           ::float8 AS oldest_ready_seconds
+           ::float8 AS oldest_ready_seconds,
+       extract(epoch FROM min(run_at) FILTER (WHERE NOT suspended) - clock_timestamp())::float8 AS next_scheduled_seconds
 FROM (
-    SELECT b.queue, b.suspended, b.sealed_at, coalesce(c.running, 0) AS running, coalesce(s.scheduled, 0) AS scheduled,
+    SELECT b.queue, b.suspended, b.sealed_at, s.run_at, coalesce(c.running, 0) AS running, coalesce(s.scheduled, 0) AS scheduled,
            b.total - b.completed - b.failed - coalesce(c.begun, 0) - coalesce(s.scheduled, 0) AS ready
     FROM hammerwork_batches b
     LEFT JOIN (
@@ -84,7 +85,8 @@ FROM (
         FROM hammerwork_chunks WHERE started_at IS NOT NULL GROUP BY batch_id
     ) c ON c.batch_id = b.id
     LEFT JOIN (
-        SELECT batch_id, sum(size - next) AS scheduled FROM hammerwork_chunks WHERE state = 'scheduled' GROUP BY batch_id
+        SELECT batch_id, sum(size - next) AS scheduled, min(run_at) AS run_at
+        FROM hammerwork_chunks WHERE state = 'scheduled' GROUP BY batch_id
     ) s ON s.batch_id = b.id
     WHERE b.state = 'Pending'
 ) d
@@ -106,6 +108,11 @@ FROM (
     SELECT count(*) AS batches, coalesce(avg(total), 0)::float8 AS average_batch_size FROM hammerwork_batches
     WHERE queue = $1 AND finished_at > clock_timestamp() - $2 * interval '1 second'
 ) b
+
+-- name: queue_activities
+SELECT queue, sum(processed)::bigint AS processed, sum(failed)::bigint AS failed, sum(busy_ms)::bigint AS busy_ms
+FROM hammerwork_statistics
+WHERE queue = ANY($1::text[]) AND minute > clock_timestamp() - $2 * interval '1 second' GROUP BY queue
 
 -- name: list_workers
 SELECT id, queue, pool, instance, lanes, started_at, heartbeat_at, processed, failed, busy_ms FROM hammerwork_workers
