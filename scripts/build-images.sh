@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds the images and writes each as an archive to build/images/, for clusters that load images without a registry.
 #
-#   scripts/build-images.sh                      all of them: operator worker postgresql examples
+#   scripts/build-images.sh                      all of them: operator worker postgresql examples iban-check
 #   scripts/build-images.sh operator worker      only these
 #
 # Variables:
@@ -10,10 +10,13 @@
 #   CONTAINER_TOOL  docker, podman or buildah (docker where its engine answers, else buildah)
 #   BASE_IMAGE      an image with Python 3.11 or later (docker, podman: the public one; buildah: one that is made from
 #                   Debian packages on this machine, see docs/images.md)
-#   POSTGRESQL_BASE_IMAGE   an image of Debian 12 (likewise)
+#   DEBIAN_IMAGE    an image of Debian 12 (likewise)
 #   ARCHIVES        false: write no archives
 set -euo pipefail
 cd "$(dirname "$0")/.."
+
+# In this order: each may start from one before it.
+IMAGES=(operator worker postgresql examples iban-check)
 
 TAG=${TAG:-dev}
 REGISTRY=${REGISTRY:-localhost/hammerwork}
@@ -39,12 +42,13 @@ fi
 case $CONTAINER_TOOL in
     docker | podman) ;;
     buildah)
-        # Without an engine there is often no registry within reach either, so the base comes from Debian packages.
+        # Without an engine there is often no registry within reach either, so the bases come from Debian packages.
         if [ -z "${BASE_IMAGE:-}" ]; then
-            "$PYTHON" -m tests.cluster base-image > /dev/null
-            BASE_IMAGE=localhost/hammerwork/python:3.11
+            BASE_IMAGE=$("$PYTHON" -m tests.cluster base-image python | tail -1)
         fi
-        POSTGRESQL_BASE_IMAGE=${POSTGRESQL_BASE_IMAGE:-$BASE_IMAGE}
+        if [ -z "${DEBIAN_IMAGE:-}" ]; then
+            DEBIAN_IMAGE=$("$PYTHON" -m tests.cluster base-image debian | tail -1)
+        fi
         ;;
     *) fail "CONTAINER_TOOL=$CONTAINER_TOOL: must be docker, podman or buildah" ;;
 esac
@@ -96,9 +100,10 @@ build_one() {
     local started=$SECONDS
     case $1 in
         operator | worker) build "$1" "${BASE_IMAGE:-}" --file images/python.Dockerfile --target "$1" . ;;
-        postgresql) build postgresql "${POSTGRESQL_BASE_IMAGE:-}" --file images/postgresql/Dockerfile images/postgresql ;;
+        postgresql) build postgresql "${DEBIAN_IMAGE:-}" --file images/postgresql/Dockerfile images/postgresql ;;
         examples) build examples "$REGISTRY/worker:$TAG" --file examples/Dockerfile . ;;
-        *) fail "$1: no such image; there are operator, worker, postgresql and examples" ;;
+        iban-check) build "$1" "$REGISTRY/worker:$TAG" "examples/$1" ;;
+        *) fail "$1: no such image; there are ${IMAGES[*]}" ;;
     esac
     if [ "$ARCHIVES" = true ]; then
         archive "$1"
@@ -112,7 +117,7 @@ exec 9> "$OUTPUT/.lock"
 flock --wait 1800 9 || fail "$OUTPUT/.lock: another build holds it for more than 30 minutes"
 
 if [ $# -eq 0 ]; then
-    set -- operator worker postgresql examples
+    set -- "${IMAGES[@]}"
 fi
 for name in "$@"; do
     build_one "$name"

@@ -60,7 +60,7 @@ up() {
     step "Images"
     if [ "${CLUSTER:-local}" != current ]; then
         scripts/build-images.sh
-        "$PYTHON" -m tests.cluster load-image build/images/{operator,worker,postgresql,examples}.tar
+        "$PYTHON" -m tests.cluster load-image build/images/*.tar
     fi
     step_done
 

@@ -68,8 +68,8 @@ def _parser() -> argparse.ArgumentParser:
             add(f"{prefix}{name}", action, f"{text} ({what})").set_defaults(cluster=start.get_default("cluster"))
     load = add("load-image", _load_image, "load OCI or Docker archives into the cluster")
     load.add_argument("archives", nargs="+", type=Path, metavar="ARCHIVE")
-    base = f"build {base_image.NAME} from Debian packages into buildah's storage"
-    add("base-image", _base_image, base)
+    base = add("base-image", _base_image, "build a base of images from Debian packages into buildah's storage")
+    base.add_argument("base", nargs="?", choices=base_image.BASES, default="python")
     return parser
 
 
@@ -152,9 +152,10 @@ def _load_image(options: argparse.Namespace) -> int:
     return 0
 
 
-def _base_image(_: argparse.Namespace) -> int:
-    base_image.ensure()
-    print(base_image.NAME)
+def _base_image(options: argparse.Namespace) -> int:
+    base = base_image.BASES[options.base]
+    base_image.ensure(base)
+    print(base.name)
     return 0
 
 

@@ -1,34 +1,63 @@
-"""The examples of the documentation, with the mail server that they bring along."""
+"""The examples of the documentation, all on the cluster at the same time."""
 
 from __future__ import annotations
 
 from collections import Counter
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.e2e.release import ROOT
+from tests.harness.examples import expected_bills
 from tests.harness.kubectl import lacks_condition
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.e2e.ledger import Database
     from tests.harness.kubectl import Kubectl
+    from tests.harness.manifests import Manifest
 
 
-def test_every_welcome_mail_is_delivered_exactly_once(kubectl: Kubectl) -> None:
-    folder = str(ROOT / "examples" / "welcome-emails")
-    kubectl("apply", "--filename", folder)
-    for name, jobs in (("welcome-emails", 300), ("summer-news", 5)):
-        batch = kubectl.wait_for("jobbatch", name, lacks_condition("Complete"), seconds=120)
-        assert (batch["status"]["completedJobs"], batch["status"]["failedJobs"]) == (jobs, 0)
-    messages = kubectl.proxied("smtp", "http", "messages")["messages"]
+@pytest.fixture(scope="module")
+def examples(kubectl: Kubectl) -> Iterator[Kubectl]:
+    """kubectl where all examples were applied."""
+    everything = ("--recursive", "--filename", str(ROOT / "examples"))
+    kubectl("apply", *everything)
+    yield kubectl
+    kubectl("delete", *everything, "--timeout=60s", seconds=90)
+
+
+def completed(kubectl: Kubectl, name: str, *, jobs: int, failed: int = 0) -> Manifest:
+    """Return the batch once it is complete."""
+    batch = kubectl.wait_for("jobbatch", name, lacks_condition("Complete"), seconds=120)
+    counts = [batch["status"][count] for count in ("completedJobs", "failedJobs")]
+    assert counts == [jobs - failed, failed], batch["status"]
+    return batch
+
+
+def test_every_welcome_mail_is_delivered_exactly_once(examples: Kubectl) -> None:
+    completed(examples, "welcome-emails", jobs=300)
+    completed(examples, "summer-news", jobs=5)
+    messages = examples.proxied("smtp", "http", "messages")["messages"]
     received = Counter(recipient for message in messages for recipient in message["recipients"])
     expected = {f"user{index}@example.com" for index in range(300)}
     expected |= {f"{name}@example.org" for name in ("founder", "partner", "reader1", "reader2", "archive")}
     assert received == dict.fromkeys(expected, 1)
-    kubectl("delete", "--filename", folder, "--timeout=60s", seconds=90)
 
 
-def test_data_processing_completes(kubectl: Kubectl) -> None:
-    folder = str(ROOT / "examples" / "data-processing")
-    kubectl("apply", "--filename", folder)
-    batch = kubectl.wait_for("jobbatch", "daily-data-processing", lacks_condition("Complete"), seconds=60)
-    assert (batch["status"]["completedJobs"], batch["status"]["failedJobs"]) == (100, 0)
-    kubectl("delete", "--filename", folder, "--timeout=60s", seconds=90)
+def test_data_processing_completes(examples: Kubectl) -> None:
+    completed(examples, "daily-data-processing", jobs=100)
+
+
+def test_a_package_of_the_images_own_tells_wrong_accounts(examples: Kubectl) -> None:
+    batch = completed(examples, "supplier-accounts", jobs=12, failed=3)
+    [group] = batch["status"]["errors"]
+    assert (group["type"], group["count"]) == ("WrongIbanError", 3)
+
+
+def test_a_batch_handler_stores_every_bill_once(examples: Kubectl, database: Database) -> None:
+    completed(examples, "january-bills", jobs=len(expected_bills()))
+    rows = database.query("SELECT meter, kwh, cents FROM bills")
+    assert {row["meter"]: (row["kwh"], row["cents"]) for row in rows} == expected_bills()
+    assert len(rows) == len(expected_bills())

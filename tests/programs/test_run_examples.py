@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.harness.observing import only_postgres
+from tests.harness.examples import BILLED_METERS, expected_bills
+from tests.harness.observing import only_postgres, sql
 from tests.programs.place import COMMAND, ROOT
 
 if TYPE_CHECKING:
@@ -116,6 +117,61 @@ def _interpreter_for(user: str) -> str:
             subprocess.run([program, "-c", ""], user=user, extra_groups=[], check=True, cwd="/")
             return program
     pytest.skip(f"no {version} that the user {user} may run")
+
+
+def test_the_iban_check_example_fails_the_wrong_accounts_only(place: Place) -> None:
+    done = place.run("run", "examples/iban-check", "--output", "json")
+
+    assert done.returncode == 1, done.stderr
+    [batch] = json.loads(done.stdout)["batches"]
+    assert batch["state"] == "CompletedWithErrors"
+    assert (batch["completedJobs"], batch["failedJobs"]) == (9, 3)
+    message = "Juniper Ltd: GB92 NWBK 6016 1331 9268 19: The number's checksum or check digit is invalid."
+    assert batch["errors"] == [{"type": "WrongIbanError", "count": 3, "index": 9, "message": message}]
+    place.assert_nothing_is_left()
+
+
+RETRIED_BILLS = """
+from electricity_bills import bill
+from hammerwork import batch_handler
+
+@batch_handler
+async def fail_at_first(jobs):
+    outcomes = await bill(jobs)
+    with open("{seen}", "a") as seen:
+        seen.writelines(f"{{job.index}} {{job.attempt}}\\n" for job in jobs)
+    if jobs[0].attempt == 1:
+        raise ConnectionError("the bills are stored, and nobody has been told")
+    return outcomes
+"""
+
+
+@only_postgres
+async def test_the_electricity_bills_example_stores_each_bill_once_however_often_its_job_runs(
+    place: Place, database_url: str
+) -> None:
+    place.environment["BILLS_DATABASE_URL"] = database_url
+    assert place.execute([sys.executable, "examples/electricity-bills/electricity_bills.py"]).returncode == 0
+    example = ("run", "examples/electricity-bills", "--database-url", database_url)
+    done = place.run(*example)
+    assert done.returncode == 0, done.stderr
+    assert await _bills(database_url) == expected_bills()
+
+    seen = place.manifests / "seen"
+    handler = place.manifests / "retried_bills.py"
+    handler.write_text(RETRIED_BILLS.format(seen=seen))
+    done = place.run(*example, "--handler", f"{handler}:fail_at_first")
+    assert done.returncode == 0, done.stderr
+    runs = Counter(seen.read_text().splitlines())
+    assert runs == Counter(f"{index} {attempt}" for index in range(BILLED_METERS) for attempt in (1, 2))
+    assert await _bills(database_url) == expected_bills()
+    place.assert_nothing_is_left()
+
+
+async def _bills(database_url: str) -> dict[str, tuple[int, int]]:
+    async with sql(database_url) as connection:
+        rows = await connection.rows("SELECT meter, kwh, cents FROM bills")
+        return {meter: (kwh, cents) for meter, kwh, cents in rows}
 
 
 @only_postgres
