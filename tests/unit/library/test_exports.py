@@ -7,10 +7,9 @@ import hammerwork
 NAMES = """
     BatchConflictError BatchNotFoundError BatchState BatchStatus DatabaseError DatabaseRefusedError
     DatabaseUnavailableError ErrorGroup HammerworkError HandlerError IncompatibleDatabaseError InvalidBatchError Job
-    JobBatch JobError JobFailedError JobQueue JobRecord JobStatus JobTimeoutError PartialFailureMode Priority QueueActivity
-    QueueDepth
-    QueueStatistics RetryPolicy RetryStrategy UnsupportedDatabaseError Worker WorkerInfo WorkerPool WorkerStats
-    batch_handler
+    JobBatch JobError JobFailedError JobQueue JobRecord JobStatus JobTimeoutError PartialFailureMode Priority
+    QueueActivity QueueDepth QueueStatistics RetryPolicy RetryStrategy UnsupportedDatabaseError Worker WorkerInfo
+    WorkerPool WorkerStats batch_handler
 """
 
 
