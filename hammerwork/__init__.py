@@ -11,6 +11,7 @@ from hammerwork.batch import (
     RetryStrategy,
 )
 from hammerwork.errors import (
+    AttemptFailedError,
     BatchConflictError,
     BatchNotFoundError,
     DatabaseError,
@@ -41,6 +42,7 @@ from hammerwork.working.pool import WorkerPool
 from hammerwork.working.worker import Worker
 
 __all__ = [
+    "AttemptFailedError",
     "BatchConflictError",
     "BatchNotFoundError",
     "BatchState",

@@ -66,8 +66,31 @@ class HandlerError(HammerworkError):
     """The user's handler cannot be loaded or has the wrong shape."""
 
 
+class AttemptFailedError(HammerworkError):
+    """Raised by a handler that had a command or a service run the job, and was told that the attempt failed.
+
+    `error_type` is the type that the failure is recorded with; by default it is the name of the exception's class.
+    """
+
+    def __init__(self, message: str = "", *, error_type: str | None = None) -> None:
+        super().__init__(message)
+        self.error_type = error_type or type(self).__name__
+
+
 class JobFailedError(HammerworkError):
-    """Raised by a handler to fail its job for good: no further attempt is made."""
+    """Raised by a handler to fail its job for good: no further attempt is made.
+
+    `error_type` is the type that the failure is recorded with; by default it is the name of the exception's class.
+    """
+
+    def __init__(self, message: str = "", *, error_type: str | None = None) -> None:
+        super().__init__(message)
+        self.error_type = error_type or type(self).__name__
+
+
+def error_type(error: BaseException) -> str:
+    """Return the type that a failure by this error is recorded with."""
+    return error.error_type if isinstance(error, AttemptFailedError | JobFailedError) else type(error).__name__
 
 
 class PayloadMissingError(JobFailedError):

@@ -50,16 +50,19 @@ IDLE_POLL_SECONDS = 1.0
 GRACE_SECONDS = 30.0
 """Running jobs of a worker that is told to stop may go on this long; then they are given back."""
 
+COMMAND_END_SECONDS = 5.0
+"""A handler's command whose job is cut short has this long between SIGTERM and SIGKILL."""
+
 LAST_REPORTS_SECONDS = 5.0
 """After its grace period, a worker reports what it has cut short for this long at most."""
 
 DEREGISTER_SECONDS = EXCHANGE_SECONDS + 5.0
 """Then it waits this long for its last heartbeat and for the end of its lifeline."""
 
-PROCESS_END_SECONDS = 30.0
+PROCESS_END_SECONDS = 35.0
 """A worker process that is told to stop is killed this long after its grace period."""
 
-POD_END_SECONDS = 35.0
+POD_END_SECONDS = 40.0
 """So is a worker's Pod."""
 
 LOOK_SECONDS = 0.25
@@ -100,7 +103,7 @@ def broken_rules() -> list[str]:
         "the upkeep is taken over well within a lease": 4 * UPKEEP_ORPHANED_SECONDS < LEASE_SECONDS,
         "a pause of the upkeep is noticed": UPKEEP_ORPHANED_SECONDS > 2 * UPKEEP_SECONDS,
         "a worker that stops has ended before its process is killed": (
-            LAST_REPORTS_SECONDS + DEREGISTER_SECONDS + CLOSE_SECONDS < PROCESS_END_SECONDS
+            COMMAND_END_SECONDS + LAST_REPORTS_SECONDS + DEREGISTER_SECONDS + CLOSE_SECONDS < PROCESS_END_SECONDS
         ),
         "the processes of a Pod have ended before it is killed": PROCESS_END_SECONDS < POD_END_SECONDS,
         "a worker gives up deregistering before it is waited for no more": EXCHANGE_SECONDS < DEREGISTER_SECONDS,

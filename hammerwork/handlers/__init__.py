@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any, Self
 import msgspec
 
 from hammerwork.errors import HandlerError
+from hammerwork.handlers import exec as exec_handlers
 from hammerwork.handlers import python
+from hammerwork.handlers.exec import ExecHandler
 from hammerwork.handlers.functions import BatchHandler, Handler, batch_handler
 from hammerwork.handlers.kinds import Kind
 
@@ -20,9 +22,19 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-__all__ = ["KINDS", "BatchHandler", "Handler", "HandlerReference", "Kind", "allowed_texts", "batch_handler"]
+__all__ = [
+    "KINDS",
+    "BatchHandler",
+    "ExecHandler",
+    "Handler",
+    "HandlerReference",
+    "Kind",
+    "allowed_texts",
+    "batch_handler",
+    "only_kind",
+]
 
-KINDS: tuple[Kind, ...] = (python.KIND,)
+KINDS: tuple[Kind, ...] = (python.KIND, exec_handlers.KIND)
 
 
 class HandlerReference(msgspec.Struct, frozen=True):
@@ -34,9 +46,17 @@ class HandlerReference(msgspec.Struct, frozen=True):
 
     @classmethod
     def from_text(cls, text: str) -> Self:
-        """Return the handler that an option names: of the first kind that knows such texts, else of the first one."""
+        """Return the handler that an option names: of the first kind that knows such texts, else of the first one.
+
+        Raises:
+            HandlerError: A kind knows such texts, and says that this one is wrong.
+        """
         for kind in KINDS:
-            if re.fullmatch(kind.fields[kind.main].pattern, text):
+            if kind.from_text is not None and (fields := kind.from_text(text)) is not None:
+                return cls(kind.name, dict(fields))
+        for kind in KINDS:
+            pattern = kind.fields[kind.main].pattern
+            if kind.from_text is None and pattern is not None and re.fullmatch(pattern, text):
                 return cls(kind.name, {kind.main: text})
         return cls(KINDS[0].name, {KINDS[0].main: text})  # whose `load` says what is wrong with it
 
@@ -45,8 +65,12 @@ class HandlerReference(msgspec.Struct, frozen=True):
         """Return the handler of ``spec.handler`` of a WorkerPool, e.g. ``{"python": {"function": "handlers:run"}}``.
 
         What is no text, such as a list, is passed on as JSON.
+
+        Raises:
+            HandlerError: There is not exactly one kind.
         """
-        ((kind, fields),) = spec.items()
+        kind = only_kind(spec)
+        fields = spec[kind]
         texts = {
             name: value if isinstance(value, str) else msgspec.json.encode(value).decode()
             for name, value in fields.items()
@@ -81,6 +105,18 @@ class HandlerReference(msgspec.Struct, frozen=True):
         raise HandlerError(f"handler of kind {self.kind!r}: must be {' or '.join(kind.name for kind in KINDS)}")
 
 
+def only_kind(spec: Mapping[str, Any]) -> str:
+    """Return the one key of ``spec.handler`` of a WorkerPool.
+
+    Raises:
+        HandlerError: There is none, or more than one.
+    """
+    if len(spec) != 1:
+        kinds = " or ".join(kind.name for kind in KINDS)
+        raise HandlerError(f"{' and '.join(spec) or 'none'} given, must be exactly one of {kinds}")
+    return next(iter(spec))
+
+
 def allowed_texts() -> str:
     """Return what an option may name a handler by; see `HandlerReference.from_text`."""
-    return " or ".join(kind.fields[kind.main].allowed for kind in KINDS)
+    return " or ".join(kind.text or kind.fields[kind.main].allowed for kind in KINDS)

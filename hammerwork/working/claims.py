@@ -11,7 +11,7 @@ import msgspec
 from hammerwork.backends.listing import merged
 from hammerwork.backends.protocol import Failure, Settlement
 from hammerwork.batch import PartialFailureMode
-from hammerwork.errors import JobFailedError
+from hammerwork.errors import JobFailedError, error_type
 
 if TYPE_CHECKING:
     from hammerwork.backends.protocol import Claim, Span
@@ -87,7 +87,7 @@ class HeldClaim:
                     idx=claim.indexes[offset],
                     attempt=claim.attempt,
                     final=final,
-                    error_type=_cut(_storable(type(error).__name__), MAX_TYPE_BYTES),
+                    error_type=_cut(_storable(error_type(error)), MAX_TYPE_BYTES),
                     message=message.decode(errors="ignore"),
                     traceback=trace.decode(errors="ignore") or None,
                 )

@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from hammerwork.batch import Job, PartialFailureMode
-from hammerwork.errors import HandlerError
+from hammerwork.errors import HandlerError, error_type
 from hammerwork.handlers.functions import handler_name, is_async, is_batch_handler
 from hammerwork.reports import WorkerStats
 from hammerwork.timing import HELD_SECONDS, NAMED_SECONDS
@@ -252,7 +252,7 @@ class Lanes:
             claim.attempt,
             claim.max_attempts,
             "" if final else ", will be retried",
-            type(error).__name__,
+            error_type(error),
             error,
         )
         if claim.failure_mode is PartialFailureMode.FAIL_FAST:

@@ -8,6 +8,7 @@ import msgspec
 import yaml
 
 from hammerwork.batch import MAX_METADATA_KEY_LENGTH
+from hammerwork.handlers import KINDS
 from hammerwork_operator import sources
 from hammerwork_operator.api import jobbatch, workerpool
 from hammerwork_operator.api.common import GROUP, VERSION, DatabaseSecretRef
@@ -119,6 +120,14 @@ def _workerpool_schema() -> Schema:
     schema["x-kubernetes-validations"] = [
         _name_rule(workerpool.MAX_OBJECT_NAME_LENGTH, ", because the Deployment is called NAME-worker")
     ]
+    handler = schema["properties"]["spec"]["properties"]["handler"]
+    given = " + ".join(f"(has(self.{kind.name}) ? 1 : 0)" for kind in KINDS)
+    handler["x-kubernetes-validations"] = [
+        {
+            "rule": f"{given} == 1",
+            "message": f"exactly one of {', '.join(kind.name for kind in KINDS)} must be given",
+        }
+    ]
     return _with_defaults(schema)
 
 
@@ -161,7 +170,7 @@ _WORKERPOOL_COLUMNS = [
     _column("Desired", ".spec.replicas", "integer"),
     _column("Ready", ".status.readyReplicas", "integer"),
     _column("Concurrency", ".spec.concurrency", "integer", wide=True),
-    _column("Handler", ".spec.handler.python.function", wide=True),
+    _column("Handler", ".spec.handler", wide=True, description="What runs a job."),
     _AGE,
 ]
 

@@ -75,6 +75,11 @@ def test_explain_tells_what_the_fields_mean(kubectl: Kubectl) -> None:
     assert "A Python function in the worker's image." in kubectl("explain", "workerpool.spec.handler")
 
 
+def test_a_wide_list_tells_the_handler(kubectl: Kubectl) -> None:
+    kubectl.create(workerpool("wide", handler={"exec": {"command": ["convert", "{{ payload.in }}"]}}))
+    assert '{"exec":{"command":["convert","{{ payload.in }}"]}}' in kubectl("get", "wp", "-o", "wide")
+
+
 @pytest.mark.parametrize("how", [(), ("--server-side",)], ids=["client-side", "server-side"])
 def test_applying_the_same_manifest_again_changes_nothing(kubectl: Kubectl, how: tuple[str, ...]) -> None:
     text = json.dumps(jobbatch("welcome", jobs=[{"payload": {"a": 1}, "priority": "High"}, {"payload": [1, 2]}]))

@@ -104,7 +104,22 @@ REFUSED: dict[str, tuple[Manifest, str]] = {
             "'^[^\\s:]+:[A-Za-z_][A-Za-z0-9_.]*$'"
         ),
     ),
-    "no handler": (workerpool("bad", handler={}), "spec.handler.python: Required value"),
+    "no handler": (
+        workerpool("bad", handler={}),
+        "spec.handler: Invalid value: exactly one of python, exec must be given",
+    ),
+    "two handlers": (
+        workerpool("bad", handler={"python": {"function": "a:b"}, "exec": {"command": ["true"]}}),
+        "spec.handler: Invalid value: exactly one of python, exec must be given",
+    ),
+    "an empty command": (
+        workerpool("bad", handler={"exec": {"command": []}}),
+        "spec.handler.exec.command: Invalid value: 0: spec.handler.exec.command in body should have at least 1 items",
+    ),
+    "an exit code that says success": (
+        workerpool("bad", handler={"exec": {"command": ["true"], "failCodes": [0]}}),
+        "spec.handler.exec.failCodes[0]: Invalid value: 0: spec.handler.exec.failCodes[0] in body should be greater",
+    ),
     "fewer than no workers": (
         workerpool("bad", replicas=-1),
         "spec.replicas: Invalid value: -1: spec.replicas in body should be greater than or equal to 0",

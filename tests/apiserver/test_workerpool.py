@@ -36,7 +36,7 @@ async def test_a_pool_becomes_a_deployment(kubectl: Kubectl) -> None:
     owner = found["metadata"]["ownerReferences"][0]
     assert (owner["kind"], owner["name"], owner["controller"]) == ("WorkerPool", "mailers", True)
     assert found["spec"]["replicas"] == 3
-    assert found["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] == 65
+    assert found["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] == 70
     container = worker_container(found)
     assert container["image"] == "example/worker:1"
     assert container["resources"] == {"limits": {"memory": "256Mi"}}

@@ -77,12 +77,13 @@ def _handler(environ: Mapping[str, str]) -> HandlerReference:
     given = [name for name in main if environment.text(environ, name)]
     if len(given) != 1:
         state = f"{' and '.join(given)}: set together, must be one of them" if given else ""
-        raise SettingError(state or f"{' or '.join(main)}: not set, must be {handlers.allowed_texts()}")
+        allowed = " or ".join(kind.fields[kind.main].allowed for kind in main.values())
+        raise SettingError(state or f"{' or '.join(main)}: not set, must be {allowed}")
     kind = main[given[0]]
     fields = {}
     for name, field in kind.fields.items():
         text = environment.text(environ, field.variable)
-        if text and not re.fullmatch(field.pattern, text):
+        if text and field.pattern is not None and not re.fullmatch(field.pattern, text):
             environment.refuse(field.variable, text, field.allowed)
         if text:
             fields[name] = text

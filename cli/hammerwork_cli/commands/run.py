@@ -76,7 +76,7 @@ def run(  # noqa: PLR0917 (typer names the options)
         str | None,
         typer.Option(
             metavar="SPEC",
-            help=f"Run this function, {allowed_texts()}, instead of what the WorkerPools say.",
+            help=f"Run {allowed_texts()} instead of what the WorkerPools say.",
             show_default=False,
         ),
     ] = None,

@@ -36,10 +36,14 @@ def worker(  # noqa: PLR0917 (typer names the options)
     """
     leave_init_behind()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    try:
+        reference = HandlerReference.from_text(handler)
+    except HandlerError as error:
+        fail_with(error)
     settings = ProcessSettings(
         database_url=database_url,
         queue=queue_name,
-        handler=HandlerReference.from_text(handler),
+        handler=reference,
         concurrency=concurrency,
         shutdown_grace_period_seconds=grace_period,
     )

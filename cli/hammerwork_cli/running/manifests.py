@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import yaml
 
+from hammerwork.errors import HandlerError
+from hammerwork.handlers import only_kind
 from hammerwork_cli.running.decoding import ManifestError, decode
 from hammerwork_operator import sources
 from hammerwork_operator.api import common, jobbatch, workerpool
@@ -162,6 +164,7 @@ def _add(found: Manifests, path: Path, position: int, document: object) -> None:
             found.batches.append(BatchManifest(path=path, namespace=namespace, name=name, spec=batch))
         else:
             pool = decode(document.get("spec"), WorkerPoolSpec, "spec")
+            _check_handler(pool)
             found.pools.append(PoolManifest(path=path, namespace=namespace, name=name, spec=pool))
     except ManifestError as error:
         raise ManifestError(f"{label}: {error}") from None
@@ -190,6 +193,13 @@ def _check_source(spec: JobBatchSpec) -> None:
         sources.source_of(spec)
     except InvalidSourceError as error:
         raise ManifestError(str(error)) from None
+
+
+def _check_handler(spec: WorkerPoolSpec) -> None:
+    try:
+        only_kind(msgspec.to_builtins(spec.handler))
+    except HandlerError as error:
+        raise ManifestError(f"spec.handler: {error}") from None
 
 
 def _check_names_are_unique(found: Manifests) -> None:

@@ -31,17 +31,40 @@ class PythonHandler(Struct, frozen=True, rename="camel"):
     ]
 
 
-class HandlerSpec(Struct, frozen=True, rename="camel"):
-    """What runs a job."""
+class ExecHandler(Struct, frozen=True, rename="camel"):
+    """A command, one process for each job."""
 
-    python: Annotated[PythonHandler, Meta(description="A Python function in the worker's image.")]
+    command: Annotated[
+        list[Annotated[str, Meta(max_length=16_384, description="The program, or one of its arguments.")]],
+        Meta(
+            min_length=1,
+            max_length=100,
+            description="Program and arguments; no shell has a part in it. {{ payload.PATH }}, {{ payload }}, "
+            "{{ index }} and {{ id }} are replaced in each of them. The payload is on standard input, as JSON.",
+        ),
+    ]
+    fail_codes: Annotated[
+        list[Annotated[int, Meta(ge=1, le=255, description="An exit code.")]],
+        Meta(
+            max_length=255,
+            description="Exit codes by which the command fails its job for good; [100] if not given. Any other but 0 "
+            "fails the attempt.",
+        ),
+    ] = field(default_factory=lambda: [100])
+
+
+class HandlerSpec(Struct, frozen=True, rename="camel"):
+    """What runs a job. Exactly one kind is given."""
+
+    python: Annotated[PythonHandler, Meta(description="A Python function in the worker's image.")] | UnsetType = UNSET
+    exec: Annotated[ExecHandler, Meta(description="A command, one process for each job.")] | UnsetType = UNSET
 
 
 class WorkerPoolSpec(Struct, frozen=True, rename="camel"):
     """Workers for one queue."""
 
     queue: Annotated[Queue, Meta(description="Name of the queue whose jobs the workers run.")]
-    handler: Annotated[HandlerSpec, Meta(description="What runs a job.")]
+    handler: Annotated[HandlerSpec, Meta(description="What runs a job; exactly one kind has to be given.")]
     replicas: Annotated[int, Meta(ge=0, le=10_000, description="Number of worker Pods.")] = 1
     concurrency: Annotated[int, Meta(ge=1, le=10_000, description="Jobs that one Pod runs at a time.")] = 10
     poll_interval_milliseconds: Annotated[

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
+from hammerwork import placeholders
 from hammerwork_operator.sources.source import InvalidSourceError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_PLACEHOLDER = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
 _INDEX = "index"
 
 
@@ -46,8 +45,7 @@ def _compile(template: Any, where: str) -> Callable[[int], Any] | None:
 
 
 def _compile_text(template: str, where: str) -> Callable[[int], Any] | None:
-    parts = _PLACEHOLDER.split(template)  # text, name, text, name, … text
-    texts, named = parts[::2], parts[1::2]
+    texts, named = placeholders.split(template)
     for name in named:
         if name.strip() != _INDEX:
             message = f"unknown placeholder '{{{{{name}}}}}'; the only one is '{{{{ index }}}}'"

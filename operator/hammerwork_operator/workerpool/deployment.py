@@ -93,5 +93,6 @@ def _environment(pool: ObservedPool) -> list[Manifest]:
         },
         {"name": variables.POD_UID, "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}},
         {"name": variables.POD_NAME, "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
-        *({"name": name, "value": value} for name, value in plain.items()),
+        # The kubelet would take $(NAME) for the value of another variable.
+        *({"name": name, "value": value.replace("$", "$$")} for name, value in plain.items()),
     ]

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from hammerwork_operator.api.workerpool import KIND, HandlerSpec, PythonHandler, WorkerPoolSpec
+from hammerwork.errors import HandlerError
+from hammerwork.handlers import only_kind
+from hammerwork_operator.api.workerpool import KIND, HandlerSpec, WorkerPoolSpec
 from hammerwork_operator.kube.notes import Subject
 
 if TYPE_CHECKING:
@@ -50,7 +52,9 @@ def observe(manifest: Mapping[str, Any]) -> ObservedPool:
         spec = msgspec.convert(manifest.get("spec"), WorkerPoolSpec)
     except msgspec.ValidationError as error:
         problem = f"spec: {error}"
-        spec = WorkerPoolSpec(queue="", handler=HandlerSpec(python=PythonHandler(function="")))
+        spec = WorkerPoolSpec(queue="", handler=HandlerSpec())
+    else:
+        problem = _problem_of(spec.handler)
     return ObservedPool(
         namespace=metadata["namespace"],
         name=metadata["name"],
@@ -62,3 +66,12 @@ def observe(manifest: Mapping[str, Any]) -> ObservedPool:
         status=dict(manifest.get("status") or {}),
         problem=problem,
     )
+
+
+def _problem_of(handler: HandlerSpec) -> str | None:
+    """Return what is wrong with a handler; the API server holds the same rule, but objects may be older than it."""
+    try:
+        only_kind(msgspec.to_builtins(handler))
+    except HandlerError as error:
+        return f"spec.handler: {error}"
+    return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import yaml
 
@@ -40,8 +41,8 @@ def test_a_folder_is_read_file_by_file_and_document_by_document(tmp_path: Path) 
         ("a.yaml", "default", "x"),
         ("a.yaml", "shop", "y"),
     ]
-    assert [(m.path.name, m.name, m.spec.handler.python.function) for m in found.pools] == [
-        ("b.yml", "p", "handlers:run")
+    assert [(m.path.name, m.name, msgspec.to_builtins(m.spec.handler)) for m in found.pools] == [
+        ("b.yml", "p", {"python": {"function": "handlers:run"}})
     ]
 
 
@@ -102,7 +103,23 @@ def test_a_date_is_a_text_as_kubernetes_has_it(tmp_path: Path) -> None:
         ({**BATCH, "spec": None}, "JobBatch default/x: spec: missing, must be a mapping"),
         (
             {**POOL, "spec": {"queue": "q"}},
-            "WorkerPool default/p: spec.handler: missing, must be a mapping with python",
+            "WorkerPool default/p: spec.handler: missing, must be a mapping with python, exec",
+        ),
+        (
+            {**POOL, "spec": {"queue": "q", "handler": {}}},
+            "WorkerPool default/p: spec.handler: none given, must be exactly one of python or exec",
+        ),
+        (
+            {**POOL, "spec": {"queue": "q", "handler": {"python": {"function": "a:b"}, "exec": {"command": ["true"]}}}},
+            "WorkerPool default/p: spec.handler: python and exec given, must be exactly one of python or exec",
+        ),
+        (
+            {**POOL, "spec": {"queue": "q", "handler": {"exec": {"command": "true"}}}},
+            "WorkerPool default/p: spec.handler.exec.command: 'true', must be a list of 1 to 100 items",
+        ),
+        (
+            {**POOL, "spec": {"queue": "q", "handler": {"exec": {"command": ["true"], "failCodes": [0]}}}},
+            "WorkerPool default/p: spec.handler.exec.failCodes[0]: 0, must be 1 to 255",
         ),
         (
             {**BATCH, "apiVersion": "hammerwork.io/v2"},

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hammerwork
 
 NAMES = """
-    BatchConflictError BatchNotFoundError BatchState BatchStatus DatabaseError DatabaseRefusedError
+    AttemptFailedError BatchConflictError BatchNotFoundError BatchState BatchStatus DatabaseError DatabaseRefusedError
     DatabaseUnavailableError ErrorGroup HammerworkError HandlerError IncompatibleDatabaseError InvalidBatchError Job
     JobBatch JobError JobFailedError JobQueue JobRecord JobStatus JobTimeoutError PartialFailureMode Priority
     QueueActivity QueueDepth QueueStatistics RetryPolicy RetryStrategy UnsupportedDatabaseError Worker WorkerInfo

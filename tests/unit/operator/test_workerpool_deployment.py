@@ -76,7 +76,7 @@ def test_the_whole_deployment() -> None:
                     },
                 },
                 "spec": {
-                    "terminationGracePeriodSeconds": 65,
+                    "terminationGracePeriodSeconds": 70,
                     "automountServiceAccountToken": False,
                     "enableServiceLinks": False,
                     "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
@@ -150,6 +150,21 @@ def test_settings_reach_the_container() -> None:
     assert env[variables.BATCH_PROCESSING] == "false"
     assert env[variables.SHUTDOWN_GRACE_PERIOD_SECONDS] == "90"
     assert env[variables.DATABASE_URL] == {"secretKeyRef": {"name": "db", "key": "dsn"}}
+
+
+def test_a_command_reaches_the_container_as_it_is() -> None:
+    # The kubelet replaces $(NAME), and makes one $ of two.
+    (container,) = pod(pool({"handler": {"exec": {"command": ["sh", "-c", "echo $$ $(date) $HOME"]}}}))["containers"]
+    assert environment(container)["HAMMERWORK_EXEC_COMMAND"] == '["sh","-c","echo $$$$ $$(date) $$HOME"]'
+    assert environment(container)["HAMMERWORK_EXEC_FAIL_CODES"] == "[100]"
+
+
+@pytest.mark.parametrize(
+    ("handler", "seen"),
+    [({}, "none"), ({"python": {"function": "a:b"}, "exec": {"command": ["true"]}}, "python and exec")],
+)
+def test_a_pool_without_exactly_one_handler_is_a_problem(handler: dict[str, Any], seen: str) -> None:
+    assert pool({"handler": handler}).problem == f"spec.handler: {seen} given, must be exactly one of python or exec"
 
 
 def test_the_template_is_kept_and_completed() -> None:

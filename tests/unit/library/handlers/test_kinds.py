@@ -11,6 +11,7 @@ import pytest
 
 from hammerwork import HandlerError, Job, handlers
 from hammerwork.handlers import KINDS, HandlerReference, allowed_texts
+from hammerwork.handlers.arguments import COMMAND
 from hammerwork.handlers.kinds import Field, Kind
 from hammerwork.handlers.python import FUNCTION
 from hammerwork.service.environment import SettingError
@@ -78,7 +79,7 @@ def test_every_kind_and_variable_is_there_once() -> None:
     assert all(name.startswith("HAMMERWORK_") for name in variables)
     for kind in KINDS:
         for field in kind.fields.values():
-            re.compile(field.pattern)
+            re.compile(field.pattern or "")
 
 
 def test_what_one_side_writes_into_the_environment_the_other_reads() -> None:
@@ -99,7 +100,13 @@ def test_a_kind_in_the_list_is_known_to_the_image() -> None:
 @pytest.mark.parametrize(
     ("environ", "message"),
     [
-        ({}, f"HAMMERWORK_HANDLER or HAMMERWORK_SCRIPT: not set, must be {FUNCTION.allowed} or a path ending in .sh"),
+        (
+            {},
+            (
+                "HAMMERWORK_HANDLER or HAMMERWORK_EXEC_COMMAND or HAMMERWORK_SCRIPT: not set, must be "
+                f"{FUNCTION.allowed} or {COMMAND} or a path ending in .sh"
+            ),
+        ),
         (
             {"HAMMERWORK_HANDLER": "a:b", "HAMMERWORK_SCRIPT": "a.sh"},
             "HAMMERWORK_HANDLER and HAMMERWORK_SCRIPT: set together, must be one of them",
@@ -120,7 +127,9 @@ def test_the_image_says_what_is_wrong_with_the_variables_of_kinds(environ: dict[
 @pytest.mark.usefixtures("script")
 def test_a_kind_in_the_list_is_known_to_the_command_line(tmp_path: Path) -> None:
     assert run(HandlerReference.from_text("mail.sh").load()) == ("mail.sh", [], None)
-    assert allowed_texts() == "module:function or path/to/file.py:function or a path ending in .sh"
+    assert allowed_texts() == (
+        "module:function or path/to/file.py:function or 'exec:COMMAND ARGUMENT …' or a path ending in .sh"
+    )
     spec: Any = msgspec.convert({"handler": {"script": {"path": "mail.sh"}}}, PoolSpec)
     pool = PoolManifest(path=tmp_path / "pool.yaml", namespace="default", name="p", spec=spec)
     assert run(load_handler(pool)) == ("mail.sh", [], tmp_path)
@@ -132,5 +141,44 @@ def test_what_an_option_names_is_a_function_where_no_other_kind_knows_it(text: s
 
 
 def test_an_unknown_kind_is_told() -> None:
-    with pytest.raises(HandlerError, match=r"^handler of kind 'script': must be python$"):
+    with pytest.raises(HandlerError, match=r"^handler of kind 'script': must be python or exec$"):
         HandlerReference("script", {"path": "mail.sh"}).load()
+
+
+@pytest.mark.parametrize(
+    ("text", "command"),
+    [
+        ("exec:true", ["true"]),
+        ("exec: convert  {{ payload.in }} 'a b.png'", ["convert", "{{payload.in}}", "a b.png"]),
+        ("exec:sh -c 'echo {{ index }}'", ["sh", "-c", "echo {{index}}"]),
+    ],
+)
+def test_an_option_names_a_command_by_its_words(text: str, command: list[str]) -> None:
+    reference = HandlerReference.from_text(text)
+    assert (reference.kind, json.loads(reference.fields["command"])) == ("exec", command)
+
+
+def test_an_option_with_an_open_quotation_mark_is_refused() -> None:
+    with pytest.raises(HandlerError, match=r"""^handler "exec:echo 'a": No closing quotation$"""):
+        HandlerReference.from_text("exec:echo 'a")
+
+
+@pytest.mark.parametrize(("spec", "seen"), [({}, "none"), ({"python": {}, "exec": {}}, "python and exec")])
+def test_a_manifest_has_exactly_one_kind(spec: dict[str, Any], seen: str) -> None:
+    with pytest.raises(HandlerError, match=f"^{seen} given, must be exactly one of python or exec$"):
+        HandlerReference.from_manifest(spec)
+
+
+def test_a_command_travels_to_the_container_as_it_is_in_the_manifest() -> None:
+    reference = HandlerReference.from_manifest({"exec": {"command": ["echo", "$(x) {{ id }} é"], "failCodes": [3]}})
+    assert reference.environment() == {
+        "HAMMERWORK_EXEC_COMMAND": '["echo","$(x) {{ id }} é"]',
+        "HAMMERWORK_EXEC_FAIL_CODES": "[3]",
+    }
+    assert read_settings({**CONTAINER, **reference.environment()}).handler == reference
+
+
+@pytest.mark.parametrize("command", ["true", "{}", "[1]", ""])
+def test_a_command_that_is_no_list_of_texts_is_refused(command: str) -> None:
+    with pytest.raises(HandlerError, match=r"^exec\.command: .* must be a list of texts in JSON, such as"):
+        HandlerReference("exec", {"command": command}).load()
