@@ -12,7 +12,7 @@ import asyncpg
 import pytest
 
 from hammerwork.backends.mysql.options import connection_options, open_connection
-from hammerwork.backends.mysql.pool import say_good_bye
+from hammerwork.backends.mysql.sessions import say_good_bye
 from hammerwork.backends.mysql.statements import literal
 from tests.harness.waiting import DEADLINE_SECONDS, eventually, happens
 

@@ -15,8 +15,9 @@ from hammerwork.backends import migrating
 from hammerwork.backends.engines import check_engine
 from hammerwork.backends.mysql.ledger import check_version
 from hammerwork.backends.mysql.options import connection_options, open_connection
-from hammerwork.backends.mysql.pool import Pool, local_port, say_good_bye
 from hammerwork.backends.mysql.refusals import DEADLOCK, OUTDATED, ROLLED_BACK, is_read_only, translated
+from hammerwork.backends.mysql.sessions import MysqlSessions, local_port, say_good_bye
+from hammerwork.backends.pool import Pool
 from hammerwork.backends.urls import parse_url
 from hammerwork.errors import DatabaseUnavailableError
 from hammerwork.timing import EXCHANGE_SECONDS, SERVER_LOCK_SECONDS, STATEMENT_SECONDS
@@ -54,8 +55,9 @@ _ATTEMPTS = 6
 class Database:
     """Connections to one MySQL or MariaDB database."""
 
-    def __init__(self, pool: Pool, url: DatabaseURL, options: dict[str, Any]) -> None:
-        self._pool = pool
+    def __init__(self, sessions: MysqlSessions, size: int, url: DatabaseURL, options: dict[str, Any]) -> None:
+        self._sessions = sessions
+        self._pool = Pool(size, sessions)
         self._url = url
         self._options = options
         self.address = url.address("mysql", port=3306)
@@ -75,8 +77,8 @@ class Database:
                     (row,) = (await Connection(first, connect_timeout).run(_WHO_ANSWERS))[0]
             finally:
                 await say_good_bye(first)
-        pool = Pool(max_connections, {**options, "init_command": _session(STATEMENT_SECONDS)})
-        database = cls(pool, parts, options)
+        sessions = MysqlSessions({**options, "init_command": _session(STATEMENT_SECONDS)})
+        database = cls(sessions, max_connections, parts, options)
         check_engine(database.address, row["version"], row["comment"])
         try:
             await database.check_version()
@@ -123,7 +125,8 @@ class Database:
                 except BaseException as error:
                     # Whatever it was, what the server still does for this connection is not known.
                     if connection.running and isinstance(error, TimeoutError | asyncio.CancelledError):
-                        self._pool.abandon(raw, port)
+                        raw.close()
+                        self._pool.abandon(raw, self._sessions.kill(raw.thread_id(), port))
                     else:
                         raw.close()
                     if isinstance(error, TimeoutError) or is_read_only(error):

@@ -20,7 +20,7 @@ _FILES = ("sslrootcert", "sslcert", "sslkey", "sslcrl")
 
 
 def connection_options(url: DatabaseURL) -> Options:
-    """Return the arguments for asyncpg's `connect` and `create_pool`.
+    """Return the arguments for asyncpg's `connect`.
 
     User and hosts go beside the URL, not in it: the driver reads URLs in its own way and shows parts of them.
 

@@ -7,7 +7,8 @@ import re
 import pytest
 
 from hammerwork import timing
-from hammerwork.backends.mysql import connection, pool
+from hammerwork.backends import pool
+from hammerwork.backends.mysql import connection
 from hammerwork.backends.sql import list_sql, read_sql
 
 
@@ -43,7 +44,7 @@ def test_what_breaks_a_rule_of_workers_is_named(
 
 
 def test_clients_of_mysql_forget_a_connection_before_the_server_does() -> None:
-    assert pool._RECYCLE_SECONDS < connection._IDLE_SECONDS
+    assert pool.IDLE_SECONDS < connection._IDLE_SECONDS
 
 
 def test_the_functions_of_postgresql_wait_for_locks_as_long_as_timing_says() -> None:
