@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections import Counter
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import pytest
 
@@ -16,6 +16,8 @@ from hammerwork.ids import new_batch_id
 from tests.chaos.enqueuer import until_available
 from tests.harness.observing import all_jobs, eventually, happens, running, sql
 from tests.harness.proxy import Proxy
+from tests.harness.servers.mariadb import mariadb_server
+from tests.harness.servers.mysql import mysql_server
 from tests.harness.servers.postgres import postgres_replica, postgres_server
 from tests.harness.steered import SteeredWorker, run_of
 
@@ -25,7 +27,6 @@ if TYPE_CHECKING:
 
     from tests.chaos.servers import Server
     from tests.harness.observing import Sql
-    from tests.harness.servers.postgres import PostgresServer
 
 T = TypeVar("T")
 JOBS = 5_000
@@ -173,34 +174,114 @@ async def test_workers_go_on_after_their_claims_and_reports_were_forgotten(targe
         await Story(queue).tell(forgetting(target), database_url)
 
 
-async def test_workers_go_on_at_a_replica_that_lags_behind() -> None:
-    """PostgreSQL only: clients find no other server of MySQL or MariaDB but by an address that moves."""
-    async with contextlib.AsyncExitStack() as stack:
-        primary = await in_thread(stack, postgres_server())
-        async with sql(primary.url()) as connection:
-            await connection.run("CREATE DATABASE jobs")
-        network = await stack.enter_async_context(Proxy(primary.port))
-        replica = await in_thread(stack, postgres_replica(network.port))
-        both = f"127.0.0.1:{primary.port},127.0.0.1:{replica.port}"
-        url = f"postgresql://postgres@{both}/jobs?target_session_attrs=read-write"
-        queue = await stack.enter_async_context(await JobQueue.connect(url))
-        await queue.create_tables()
-        await Story(queue).tell(lagging(primary, replica, network), replica.url("jobs"))
+class Pair(NamedTuple):
+    """A server and one that follows it."""
+
+    url: str
+    """Leads to the one that writes."""
+    replica_url: str
+    losing: contextlib.AbstractAsyncContextManager[None]
+    """Lets the replica get nothing within the block; at its end the primary dies, and the replica takes its place."""
 
 
-@contextlib.asynccontextmanager
-async def lagging(primary: PostgresServer, replica: PostgresServer, network: Proxy) -> AsyncIterator[None]:
-    """Let a replica get nothing within the block; at its end the primary dies, and the replica takes its place."""
+async def postgres_pair(stack: contextlib.AsyncExitStack) -> Pair:
+    """Clients know both servers, and take the one that writes."""
+    primary = await in_thread(stack, postgres_server())
+    async with sql(primary.url()) as connection:
+        await connection.run("CREATE DATABASE jobs")
+    network = await stack.enter_async_context(Proxy(primary.port))
+    replica = await in_thread(stack, postgres_replica(network.port))
+    both = f"127.0.0.1:{primary.port},127.0.0.1:{replica.port}"
+
+    @contextlib.asynccontextmanager
+    async def losing() -> AsyncIterator[None]:
+        async with sql(primary.url()) as here, sql(replica.url()) as there:
+            position = await here.value("SELECT pg_current_wal_lsn()::text")
+            await eventually(lambda: there.value("SELECT pg_last_wal_replay_lsn() >= $1::text::pg_lsn", position), bool)
+        network.hold()
+        yield
+        await asyncio.to_thread(primary.stop, "immediate")
+        await asyncio.to_thread(replica.promote)
+
+    url = f"postgresql://postgres@{both}/jobs?target_session_attrs=read-write"
+    return Pair(url, replica.url("jobs"), losing())
+
+
+class Replication(NamedTuple):
+    """How a server of MySQL's kind is followed."""
+
+    server: Any
+    """Starts one with settings."""
+    settings: dict[str, str]
+    """What makes it write a log that others can follow."""
+    follow: tuple[str, ...]
+    """Lets a server follow the one at a port."""
+    position: str
+    """Asks how far a server has written its log."""
+    reached: str
+    """Waits until a server has come so far; 0: it has."""
+
+
+MYSQL = {
+    "mariadb": Replication(
+        server=mariadb_server,
+        settings={"binlog_format": "ROW"},
+        follow=(
+            "CHANGE MASTER TO MASTER_HOST='127.0.0.1', MASTER_PORT={port}, MASTER_USER='root'",
+            "CHANGE MASTER TO MASTER_USE_GTID=slave_pos",
+            "START REPLICA",
+        ),
+        position="SELECT @@gtid_binlog_pos",
+        reached="SELECT MASTER_GTID_WAIT($1, 30)",
+    ),
+    "mysql": Replication(
+        server=mysql_server,
+        settings={"gtid_mode": "ON", "enforce_gtid_consistency": "ON", "sync_binlog": "0"},
+        follow=(
+            "CHANGE REPLICATION SOURCE TO SOURCE_HOST='127.0.0.1', SOURCE_PORT={port}, SOURCE_AUTO_POSITION=1",
+            "START REPLICA USER = 'root'",
+        ),
+        position="SELECT @@GLOBAL.gtid_executed",
+        reached="SELECT WAIT_FOR_EXECUTED_GTID_SET($1, 30)",
+    ),
+}
+
+
+async def mysql_pair(stack: contextlib.AsyncExitStack, how: Replication) -> Pair:
+    """Clients know one address, which moves."""
+    primary, replica = [
+        await in_thread(stack, how.server({**how.settings, "log_bin": "log", "server_id": number}))
+        for number in ("1", "2")
+    ]
+    address = await stack.enter_async_context(Proxy(primary.port))
     async with sql(primary.url()) as here, sql(replica.url()) as there:
-        position = await here.value("SELECT pg_current_wal_lsn()::text")
-        await eventually(lambda: there.value("SELECT pg_last_wal_replay_lsn() >= $1::text::pg_lsn", position), bool)
-    network.hold()
-    yield
-    await asyncio.to_thread(primary.stop, "immediate")
-    await asyncio.to_thread(replica.promote)
+        await here.run("CREATE DATABASE jobs")
+        for statement in how.follow:
+            await there.run(statement.format(port=primary.port))
+
+    @contextlib.asynccontextmanager
+    async def losing() -> AsyncIterator[None]:
+        async with sql(primary.url()) as here, sql(replica.url()) as there:
+            assert await there.value(how.reached, await here.value(how.position)) == 0, "the replica does not follow"
+            await there.run("STOP REPLICA")
+            yield
+            await asyncio.to_thread(primary.stop, "immediate")
+            await there.run("RESET REPLICA ALL")
+        address.move(replica.port)
+
+    return Pair(address.through(primary.url("jobs")), replica.url("jobs"), losing())
 
 
 async def in_thread(stack: contextlib.AsyncExitStack, starting: contextlib.AbstractContextManager[T]) -> T:
     """Start a server while this loop passes on what it sends."""
     stack.push_async_callback(asyncio.to_thread, starting.__exit__, None, None, None)
     return await asyncio.to_thread(starting.__enter__)
+
+
+@pytest.mark.parametrize("kind", ["postgres", *MYSQL])
+async def test_workers_go_on_at_a_replica_that_lags_behind(kind: str) -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        pair = await (postgres_pair(stack) if kind == "postgres" else mysql_pair(stack, MYSQL[kind]))
+        queue = await stack.enter_async_context(await JobQueue.connect(pair.url))
+        await queue.create_tables()
+        await Story(queue).tell(pair.losing, pair.replica_url)

@@ -71,6 +71,11 @@ class Proxy:
         for link in tuple(self._links):
             link.cut()
 
+    def move(self, server_port: int) -> None:
+        """Lead to another server, as an address that moves does: the present connections break."""
+        self._target = (self._target[0], server_port)
+        self.cut()
+
     def hold(self) -> None:
         """Keep all bytes, of new connections too, until `deliver`."""
         self._flowing.clear()

@@ -52,7 +52,8 @@ class MysqlServer(DaemonServer):
         }
 
     def create(self) -> None:
-        shutil.copytree(_initialized(self._package), self.folder / "data")
+        # Each server gives itself an identity, which replicas tell from their source's.
+        shutil.copytree(_initialized(self._package), self.folder / "data", ignore=shutil.ignore_patterns("auto.cnf"))
         _write(self.folder / "my.cnf", self._settings)
         (self.folder / "create.sql").write_text("CREATE DATABASE IF NOT EXISTS test;\n")
         give(self.folder, _USER)
