@@ -29,7 +29,7 @@ async def run_worker(settings: ProcessSettings, parent: int) -> None:
         IncompatibleDatabaseError: Only newer versions may work on the database.
     """
     handler = settings.handler.load()
-    async with await JobQueue.connect(settings.database_url) as queue:
+    async with await JobQueue.connect(settings.database_url, max_connections=1) as queue:
         worker = Worker.from_settings(queue, settings, handler)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -79,6 +79,7 @@ class Pump:
         self._one_by_one = False
         """After a refusal: to find the report that is refused."""
         self._doubts = False
+        self._looks = False
         self.stopping = False
 
     def ask_now(self) -> None:
@@ -93,6 +94,11 @@ class Pump:
         self._doubts = True
         self._holdings.changed.set()
 
+    def look_for_stopped(self) -> None:
+        """Learn of batches of which nothing more may start, though no report of them is due."""
+        self._looks = True
+        self._holdings.changed.set()
+
     async def run(self) -> None:
         """Work until stopped and nothing is held.
 
@@ -104,6 +110,8 @@ class Pump:
             holdings.changed.clear()
             if self._doubts:
                 await self._report_nothing()
+            if self._looks:
+                await self._look()
             if holdings.suspect is not None and not self.stopping:
                 await self._begin_suspect(holdings.suspect)
             reports = self._reports()
@@ -187,6 +195,16 @@ class Pump:
             await self._back_off(error)
         else:
             self._doubts = False
+
+    async def _look(self) -> None:
+        self._looks = False
+        waiting = {held.claim.batch_id for held in self._holdings.claims.values() if held.waiting}
+        if not waiting or self._failures:
+            return
+        try:
+            self._holdings.give_back(await self._backend.stopped_batches(waiting))
+        except HammerworkError as error:
+            logger.debug("stopped batches: %s", error)
 
     async def _begin_suspect(self, held: HeldClaim) -> None:
         """Let the queue know that a job begins that may kill this worker: only then is its end blamed on the job."""

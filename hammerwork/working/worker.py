@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Self
 import msgspec
 
 from hammerwork.backends.protocol import WorkerRecord
-from hammerwork.errors import HammerworkError, IncompatibleDatabaseError
 from hammerwork.handlers.functions import check_handler
 from hammerwork.reports import WorkerStats
 from hammerwork.timing import (
@@ -29,6 +28,7 @@ from hammerwork.working.settings import DEFAULTS
 
 if TYPE_CHECKING:
     from hammerwork.backends.protocol import Heard
+    from hammerwork.errors import IncompatibleDatabaseError
     from hammerwork.handlers.functions import Handler
     from hammerwork.queue import JobQueue
     from hammerwork.working.settings import WorkerSettings
@@ -65,7 +65,6 @@ class Worker:
         check_handler(handler)
         self.id = uuid.uuid4()
         self.queue_name = queue_name
-        self._backend = queue.backend
         self._handler = handler
         self._pool = pool
         self._instance = instance
@@ -280,12 +279,7 @@ class Worker:
             if now - self._pulse.heard_at > self._lease * GIVE_BACK_SHARE:
                 # Others will soon take this worker for dead; what has not started here may start there.
                 self._holdings.give_back(None)
-            waiting = {held.claim.batch_id for held in self._holdings.claims.values() if held.waiting}
-            try:
-                if waiting:
-                    self._holdings.give_back(await self._backend.stopped_batches(waiting))
-            except HammerworkError as error:
-                logger.debug("upkeep: %s", error)
+            self._pump.look_for_stopped()
 
     async def _shut_down(self, lanes: Lanes, pump: asyncio.Task[None], *, grace_period: float) -> None:
         logger.info("queue %s: shutting down, %d jobs are running", self.queue_name, lanes.busy)

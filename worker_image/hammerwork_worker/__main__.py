@@ -166,7 +166,9 @@ async def _connect(url: str) -> JobQueue:
 
 
 async def _open(url: str) -> JobQueue:
-    queue = await JobQueue.connect(url)
+    queue = await JobQueue.connect(
+        url, max_connections=1
+    )  # which the worker's exchanges use; heartbeats have their own
     try:
         # A pool may be there before the first batch, and with it the first look of the operator at this database.
         await queue.create_tables()
