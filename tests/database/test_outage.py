@@ -101,7 +101,7 @@ async def test_a_worker_waits_for_a_database_that_is_not_there_yet(own_server: O
 async def test_a_worker_can_be_stopped_while_the_database_is_away(own_server: OwnServer, own_queue: JobQueue) -> None:
     batch_id = await own_queue.enqueue_batch(retried_at_once(10))
     runs = failing_some(seconds=0.2)
-    worker = Worker(own_queue, "q", runs).with_concurrency(2).with_shutdown_grace_period(1)
+    worker = Worker(own_queue, "q", runs, lease_seconds=3.0).with_concurrency(2).with_shutdown_grace_period(1)
     task = asyncio.create_task(worker.run())
     await happens(lambda: worker.busy_lanes == 2)
     await asyncio.to_thread(own_server.stop, "immediate")
