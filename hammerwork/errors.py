@@ -70,11 +70,13 @@ class AttemptFailedError(HammerworkError):
     """Raised by a handler that had a command or a service run the job, and was told that the attempt failed.
 
     `error_type` is the type that the failure is recorded with; by default it is the name of the exception's class.
+    `retry_after` is how many seconds the next attempt has to wait at least.
     """
 
-    def __init__(self, message: str = "", *, error_type: str | None = None) -> None:
+    def __init__(self, message: str = "", *, error_type: str | None = None, retry_after: float | None = None) -> None:
         super().__init__(message)
         self.error_type = error_type or type(self).__name__
+        self.retry_after = retry_after
 
 
 class JobFailedError(HammerworkError):

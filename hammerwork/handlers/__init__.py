@@ -13,9 +13,11 @@ import msgspec
 
 from hammerwork.errors import HandlerError
 from hammerwork.handlers import exec as exec_handlers
+from hammerwork.handlers import http as http_handlers
 from hammerwork.handlers import python
 from hammerwork.handlers.exec import ExecHandler
 from hammerwork.handlers.functions import BatchHandler, Handler, batch_handler
+from hammerwork.handlers.http import HTTPHandler
 from hammerwork.handlers.kinds import Kind
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ __all__ = [
     "KINDS",
     "BatchHandler",
     "ExecHandler",
+    "HTTPHandler",
     "Handler",
     "HandlerReference",
     "Kind",
@@ -34,7 +37,7 @@ __all__ = [
     "only_kind",
 ]
 
-KINDS: tuple[Kind, ...] = (python.KIND, exec_handlers.KIND)
+KINDS: tuple[Kind, ...] = (python.KIND, exec_handlers.KIND, http_handlers.KIND)
 
 
 class HandlerReference(msgspec.Struct, frozen=True):

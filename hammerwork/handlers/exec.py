@@ -6,7 +6,7 @@ import asyncio
 import errno
 import os
 import tempfile
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import msgspec
 
@@ -15,6 +15,7 @@ from hammerwork.errors import AttemptFailedError, HandlerError, JobFailedError
 from hammerwork.handlers import commands
 from hammerwork.handlers.arguments import COMMAND, command_in, compile_arguments, has_placeholder
 from hammerwork.handlers.kinds import Field, Kind, read_json
+from hammerwork.handlers.results import decoded
 
 if TYPE_CHECKING:
     import subprocess
@@ -35,6 +36,9 @@ LINGER_SECONDS = 0.1
 
 _READ_BYTES = 64 * 1024
 _TOO_LONG = frozenset({errno.E2BIG, errno.ENAMETOOLONG})
+
+
+ExitCode = Annotated[int, msgspec.Meta(ge=1, le=255)]
 
 
 class ExecHandler:
@@ -72,7 +76,7 @@ class ExecHandler:
         """
         finished = await self._run(job)
         if finished.code == 0:
-            return _result(finished.output)
+            return decoded(finished.output)
         message = f"{commands.describe(finished.code)}: {_tail(finished.errors)}"
         if finished.code in self._fail_codes:
             raise JobFailedError(message, error_type=ERROR_TYPE)
@@ -200,15 +204,6 @@ def _file_with(content: bytes) -> int:
     return number
 
 
-def _result(output: bytes) -> Any:
-    if not output.strip():
-        return None
-    try:
-        return msgspec.json.decode(output)
-    except (ValueError, RecursionError):
-        return output.decode(errors="replace").rstrip("\r\n")
-
-
 def _tail(errors: bytes) -> str:
     text = errors.decode(errors="replace").strip()
     return text or "nothing on standard error"
@@ -218,7 +213,7 @@ def load(fields: Mapping[str, str], folder: Path | None) -> ExecHandler:
     """Return the handler that runs the field `command`."""
     fail_codes = FAIL_CODES
     if "failCodes" in fields:
-        fail_codes = tuple(read_json(fields["failCodes"], list[int], KIND, "failCodes"))
+        fail_codes = tuple(read_json(fields["failCodes"], list[ExitCode], KIND, "failCodes"))
     return ExecHandler(read_json(fields["command"], list[str], KIND, "command"), fail_codes=fail_codes, folder=folder)
 
 
@@ -231,7 +226,7 @@ KIND = Kind(
         "failCodes": Field(
             variable="HAMMERWORK_EXEC_FAIL_CODES",
             purpose="the exit codes that fail a job for good",
-            allowed="a list of numbers in JSON, such as [100]",
+            allowed="a list of numbers in JSON, 1 to 255, such as [100]",
         ),
     },
     load=load,

@@ -10,8 +10,8 @@ import msgspec
 
 from hammerwork.backends.listing import merged
 from hammerwork.backends.protocol import Failure, Settlement
-from hammerwork.batch import PartialFailureMode
-from hammerwork.errors import JobFailedError, error_type
+from hammerwork.batch import MAX_RETRY_SECONDS, PartialFailureMode
+from hammerwork.errors import AttemptFailedError, JobFailedError, error_type
 
 if TYPE_CHECKING:
     from hammerwork.backends.protocol import Claim, Span
@@ -51,6 +51,7 @@ class HeldClaim:
         self._traceback_bytes = 0
         self._message_bytes = 0
         self._retries: list[int] = []
+        self._retry_after = 0.0
         self._released: list[int] = []
 
     @property
@@ -96,6 +97,8 @@ class HeldClaim:
             self._failed += 1
         else:
             self._retries.append(claim.indexes[offset])
+            if isinstance(error, AttemptFailedError) and error.retry_after is not None:
+                self._retry_after = max(self._retry_after, min(error.retry_after, MAX_RETRY_SECONDS))
         self._fates[offset] = _ENDED
         self.open -= 1
         return final
@@ -127,7 +130,10 @@ class HeldClaim:
                 failed=self._failed,
                 failures=self._failures or None,
                 retries=merged(sorted(self._retries)) or None,
-                delay=self.claim.retry_policy.delay(self.claim.attempt) if self._retries else 0.0,
+                # One for all retries of the report: none of them comes sooner than it was asked to.
+                delay=max(self.claim.retry_policy.delay(self.claim.attempt), self._retry_after)
+                if self._retries
+                else 0.0,
                 released=merged(sorted(self._released)) or None,
                 remaining=self._remaining() if self.open else None,
             )

@@ -14,9 +14,9 @@ from hammerwork.batch import Job, PartialFailureMode
 from hammerwork.errors import HandlerError, error_type
 from hammerwork.handlers.functions import handler_name, is_async, is_batch_handler
 from hammerwork.reports import WorkerStats
+from hammerwork.seldom import Seldom
 from hammerwork.timing import HELD_SECONDS, NAMED_SECONDS
 from hammerwork.working.calls import VALUES, in_context, timed, whole
-from hammerwork.working.seldom import Seldom
 from hammerwork.working.threads import HandlerThreads
 from hammerwork.working.turns import Turns
 

@@ -10,8 +10,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from hammerwork.handlers.functions import handler_name
+from hammerwork.seldom import Seldom
 from hammerwork.working.calls import VALUES, in_context, whole
-from hammerwork.working.seldom import Seldom
 
 if TYPE_CHECKING:
     from collections.abc import Callable

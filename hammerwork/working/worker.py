@@ -12,6 +12,7 @@ import msgspec
 
 from hammerwork.backends.protocol import WorkerRecord
 from hammerwork.handlers.functions import check_handler
+from hammerwork.handlers.lifetime import held_open
 from hammerwork.reports import WorkerStats
 from hammerwork.timing import (
     GIVE_BACK_SHARE,
@@ -43,6 +44,7 @@ class Worker:
         queue: Where the jobs are.
         queue_name: The queue to take jobs of.
         handler: Async function, or plain function (run in a thread), that takes one `Job`. See `hammerwork.handlers`.
+            One that is an async context manager is entered before the first job and left after the last.
         pool: Name of the group that the worker belongs to, for statistics.
         instance: Identity of the place that the worker runs in, if only one process can be there at a time, such as the
             UID of a Pod: what an earlier process there held is free again as soon as this one starts.
@@ -184,7 +186,8 @@ class Worker:
         lanes = self._lanes = Lanes(self._handler, self._holdings, queue_name=self.queue_name, count=self._lane_count)
         self._pulse.start()
         try:
-            await self._work(lanes)
+            async with held_open(self._handler):
+                await self._work(lanes)
         finally:
             await self._pulse.stop()
 

@@ -156,3 +156,24 @@ async def test_a_batch_handler_gets_the_jobs_of_a_claim_and_tells_the_fate_of_ea
     assert (status.state, status.completed_jobs) == (BatchState.COMPLETED, 90)
     assert max(map(len, calls)) > 1
     assert Counter(index for call in calls for index in call) == {n: 2 if n % 10 == 3 else 1 for n in range(90)}
+
+
+async def test_a_handler_that_can_be_entered_is_open_while_the_worker_runs(queue: JobQueue) -> None:
+    class Connected:
+        def __init__(self) -> None:
+            self.events: list[str] = []
+
+        async def __aenter__(self) -> None:
+            self.events.append("opened")
+
+        async def __call__(self, job: Job) -> None:
+            self.events.append(f"job {job.index}")
+
+        async def __aexit__(self, *_: object) -> None:
+            self.events.append("closed")
+
+    handler = Connected()
+    batch_id = await queue.enqueue_batch(retried_at_once(2))
+    async with running(Worker(queue, "q", handler).with_concurrency(1)):
+        await finished(queue, batch_id)
+    assert handler.events == ["opened", "job 0", "job 1", "closed"]

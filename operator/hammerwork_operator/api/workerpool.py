@@ -53,11 +53,35 @@ class ExecHandler(Struct, frozen=True, rename="camel"):
     ] = field(default_factory=lambda: [100])
 
 
+class HTTPHandler(Struct, frozen=True, rename="camel"):
+    """A POST for each job, to a sidecar or a service."""
+
+    url: Annotated[
+        str,
+        Meta(
+            max_length=2048,
+            pattern=r"^https?://[^\s{}/]+[^\s{}]*$",
+            description="Where each job is posted, e.g. http://localhost:8080/jobs. The payload is the body, as JSON.",
+        ),
+    ]
+    timeout_seconds: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=86_400,
+            description="How long a job may take, the wait for a service that cannot be reached included.",
+        ),
+    ] = 600
+
+
 class HandlerSpec(Struct, frozen=True, rename="camel"):
     """What runs a job. Exactly one kind is given."""
 
     python: Annotated[PythonHandler, Meta(description="A Python function in the worker's image.")] | UnsetType = UNSET
     exec: Annotated[ExecHandler, Meta(description="A command, one process for each job.")] | UnsetType = UNSET
+    http: Annotated[HTTPHandler, Meta(description="A POST for each job, to a sidecar or a service.")] | UnsetType = (
+        UNSET
+    )
 
 
 class WorkerPoolSpec(Struct, frozen=True, rename="camel"):

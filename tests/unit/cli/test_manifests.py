@@ -9,9 +9,12 @@ import msgspec
 import pytest
 import yaml
 
+from hammerwork.handlers import KINDS
 from hammerwork_cli.running.decoding import ManifestError
 from hammerwork_cli.running.manifests import check_runnable, read_manifests
 from tests.harness.manifests import jobbatch, workerpool
+
+KIND_NAMES = " or ".join(kind.name for kind in KINDS)
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 
@@ -103,15 +106,15 @@ def test_a_date_is_a_text_as_kubernetes_has_it(tmp_path: Path) -> None:
         ({**BATCH, "spec": None}, "JobBatch default/x: spec: missing, must be a mapping"),
         (
             {**POOL, "spec": {"queue": "q"}},
-            "WorkerPool default/p: spec.handler: missing, must be a mapping with python, exec",
+            "WorkerPool default/p: spec.handler: missing, must be a mapping with python, exec, http",
         ),
         (
             {**POOL, "spec": {"queue": "q", "handler": {}}},
-            "WorkerPool default/p: spec.handler: none given, must be exactly one of python or exec",
+            f"WorkerPool default/p: spec.handler: none given, must be exactly one of {KIND_NAMES}",
         ),
         (
             {**POOL, "spec": {"queue": "q", "handler": {"python": {"function": "a:b"}, "exec": {"command": ["true"]}}}},
-            "WorkerPool default/p: spec.handler: python and exec given, must be exactly one of python or exec",
+            f"WorkerPool default/p: spec.handler: python and exec given, must be exactly one of {KIND_NAMES}",
         ),
         (
             {**POOL, "spec": {"queue": "q", "handler": {"exec": {"command": "true"}}}},

@@ -164,7 +164,8 @@ def test_a_command_reaches_the_container_as_it_is() -> None:
     [({}, "none"), ({"python": {"function": "a:b"}, "exec": {"command": ["true"]}}, "python and exec")],
 )
 def test_a_pool_without_exactly_one_handler_is_a_problem(handler: dict[str, Any], seen: str) -> None:
-    assert pool({"handler": handler}).problem == f"spec.handler: {seen} given, must be exactly one of python or exec"
+    problem = pool({"handler": handler}).problem
+    assert (problem or "").startswith(f"spec.handler: {seen} given, must be exactly one of python or exec")
 
 
 def test_the_template_is_kept_and_completed() -> None:

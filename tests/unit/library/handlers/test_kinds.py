@@ -11,9 +11,7 @@ import pytest
 
 from hammerwork import HandlerError, Job, handlers
 from hammerwork.handlers import KINDS, HandlerReference, allowed_texts
-from hammerwork.handlers.arguments import COMMAND
 from hammerwork.handlers.kinds import Field, Kind
-from hammerwork.handlers.python import FUNCTION
 from hammerwork.service.environment import SettingError
 from hammerwork_cli.running.handlers import load_handler
 from hammerwork_cli.running.manifests import PoolManifest
@@ -26,6 +24,9 @@ if TYPE_CHECKING:
     from hammerwork.handlers import Handler
 
 CONTAINER = {"HAMMERWORK_DATABASE_URL": "postgresql://db/hammerwork", "HAMMERWORK_QUEUE": "q"}
+
+
+NAMES = " or ".join(kind.name for kind in KINDS)
 
 
 class ScriptHandler(msgspec.Struct):
@@ -103,8 +104,9 @@ def test_a_kind_in_the_list_is_known_to_the_image() -> None:
         (
             {},
             (
-                "HAMMERWORK_HANDLER or HAMMERWORK_EXEC_COMMAND or HAMMERWORK_SCRIPT: not set, must be "
-                f"{FUNCTION.allowed} or {COMMAND} or a path ending in .sh"
+                " or ".join(kind.fields[kind.main].variable for kind in (*KINDS, SCRIPT))
+                + ": not set, must be "
+                + " or ".join(kind.fields[kind.main].allowed for kind in (*KINDS, SCRIPT))
             ),
         ),
         (
@@ -128,7 +130,8 @@ def test_the_image_says_what_is_wrong_with_the_variables_of_kinds(environ: dict[
 def test_a_kind_in_the_list_is_known_to_the_command_line(tmp_path: Path) -> None:
     assert run(HandlerReference.from_text("mail.sh").load()) == ("mail.sh", [], None)
     assert allowed_texts() == (
-        "module:function or path/to/file.py:function or 'exec:COMMAND ARGUMENT …' or a path ending in .sh"
+        "module:function or path/to/file.py:function or 'exec:COMMAND ARGUMENT …' or http://HOST/PATH or a path "
+        "ending in .sh"
     )
     spec: Any = msgspec.convert({"handler": {"script": {"path": "mail.sh"}}}, PoolSpec)
     pool = PoolManifest(path=tmp_path / "pool.yaml", namespace="default", name="p", spec=spec)
@@ -141,7 +144,7 @@ def test_what_an_option_names_is_a_function_where_no_other_kind_knows_it(text: s
 
 
 def test_an_unknown_kind_is_told() -> None:
-    with pytest.raises(HandlerError, match=r"^handler of kind 'script': must be python or exec$"):
+    with pytest.raises(HandlerError, match=f"^handler of kind 'script': must be {NAMES}$"):
         HandlerReference("script", {"path": "mail.sh"}).load()
 
 
@@ -158,6 +161,11 @@ def test_an_option_names_a_command_by_its_words(text: str, command: list[str]) -
     assert (reference.kind, json.loads(reference.fields["command"])) == ("exec", command)
 
 
+@pytest.mark.parametrize("url", ["http://localhost:8080/jobs", "https://user:p@host"])
+def test_an_option_names_a_service_by_its_url(url: str) -> None:
+    assert HandlerReference.from_text(url) == HandlerReference("http", {"url": url})
+
+
 def test_an_option_with_an_open_quotation_mark_is_refused() -> None:
     with pytest.raises(HandlerError, match=r"""^handler "exec:echo 'a": No closing quotation$"""):
         HandlerReference.from_text("exec:echo 'a")
@@ -165,7 +173,7 @@ def test_an_option_with_an_open_quotation_mark_is_refused() -> None:
 
 @pytest.mark.parametrize(("spec", "seen"), [({}, "none"), ({"python": {}, "exec": {}}, "python and exec")])
 def test_a_manifest_has_exactly_one_kind(spec: dict[str, Any], seen: str) -> None:
-    with pytest.raises(HandlerError, match=f"^{seen} given, must be exactly one of python or exec$"):
+    with pytest.raises(HandlerError, match=f"^{seen} given, must be exactly one of {NAMES}$"):
         HandlerReference.from_manifest(spec)
 
 
@@ -176,6 +184,26 @@ def test_a_command_travels_to_the_container_as_it_is_in_the_manifest() -> None:
         "HAMMERWORK_EXEC_FAIL_CODES": "[3]",
     }
     assert read_settings({**CONTAINER, **reference.environment()}).handler == reference
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields", "message"),
+    [
+        (
+            "exec",
+            {"command": "[]", "failCodes": "[0]"},
+            r"^exec\.failCodes: '\[0\]', must be a list of numbers",
+        ),
+        (
+            "http",
+            {"url": "http://h", "timeoutSeconds": "0"},
+            r"^http\.timeoutSeconds: '0', must be a whole number",
+        ),
+    ],
+)
+def test_numbers_in_variables_are_held_to_their_limits(kind: str, fields: dict[str, str], message: str) -> None:
+    with pytest.raises(HandlerError, match=message):
+        HandlerReference(kind, fields).load()
 
 
 @pytest.mark.parametrize("command", ["true", "{}", "[1]", ""])

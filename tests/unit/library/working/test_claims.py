@@ -10,7 +10,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from hammerwork import JobFailedError, PartialFailureMode, Priority, RetryPolicy, RetryStrategy
+from hammerwork import AttemptFailedError, JobFailedError, PartialFailureMode, Priority, RetryPolicy, RetryStrategy
 from hammerwork.backends.protocol import Claim
 from hammerwork.working.claims import MAX_MESSAGE_BYTES, MAX_TRACEBACK_BYTES, HeldClaim
 
@@ -227,3 +227,28 @@ def test_an_error_that_cannot_be_printed_still_fails_its_job() -> None:
     (failure,) = claim.report().failures or []
     assert failure.error_type == "UnprintableError"
     assert failure.message == "<message of UnprintableError cannot be printed: RuntimeError>"
+
+
+@pytest.mark.parametrize(("asked", "delay"), [([], 3), ([None, 1.0], 3), ([5.0, None, 60.0], 60), ([1e9], 86_400)])
+def test_no_retry_comes_sooner_than_it_was_asked_to(asked: list[float | None], delay: float) -> None:
+    claim = held(len(asked) + 1, max_attempts=2)
+    claim.fail(claim.start(), ValueError("at once"))
+    for seconds in asked:
+        claim.fail(claim.start(), AttemptFailedError("later", retry_after=seconds))
+    assert claim.report().delay == delay
+
+
+def test_one_report_has_no_part_in_the_delay_of_the_next() -> None:
+    claim = held(2, max_attempts=2)
+    claim.fail(claim.start(), AttemptFailedError("later", retry_after=60))
+    assert claim.report().delay == 60
+    claim.confirm()
+    claim.fail(claim.start(), ValueError("at once"))
+    assert claim.report().delay == 3
+
+
+def test_a_failure_may_have_a_type_of_its_own() -> None:
+    claim = held(2)
+    claim.fail(claim.start(), AttemptFailedError("no", error_type="OutOfStock"))
+    claim.fail(claim.start(), JobFailedError("no"))
+    assert [failure.error_type for failure in claim.report().failures or ()] == ["OutOfStock", "JobFailedError"]
