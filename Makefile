@@ -61,6 +61,10 @@ format: $(VENV)/installed ## Format the Python code
 generated: $(VENV)/installed ## Make crds/, the chart's copy and docs/reference from the typed API
 	$(BIN)/python -m hammerwork_operator.generated --write .
 
+.PHONY: scaling-picture
+scaling-picture: $(VENV)/installed ## Simulate a day of autoscaling and draw it (docs/scaling-day.svg)
+	$(BIN)/python scripts/scaling_day.py
+
 .PHONY: verify
 verify: $(VENV)/installed ## Check format, lint, types, import layers and generated files
 	$(BIN)/ruff format --check .

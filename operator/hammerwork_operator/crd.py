@@ -10,7 +10,7 @@ import yaml
 from hammerwork.batch import MAX_METADATA_KEY_LENGTH
 from hammerwork.handlers import KINDS
 from hammerwork_operator import sources
-from hammerwork_operator.api import jobbatch, workerpool
+from hammerwork_operator.api import autoscaling, jobbatch, workerpool
 from hammerwork_operator.api.common import GROUP, VERSION, DatabaseSecretRef
 from hammerwork_operator.api.jobbatch import JobBatchSpec
 
@@ -128,6 +128,8 @@ def _workerpool_schema() -> Schema:
             "message": f"exactly one of {', '.join(kind.name for kind in KINDS)} must be given",
         }
     ]
+    spec = schema["properties"]["spec"]
+    spec["properties"]["autoscaling"]["x-kubernetes-validations"] = autoscaling.RULES
     return _with_defaults(schema)
 
 
@@ -167,8 +169,9 @@ _JOBBATCH_COLUMNS = [
 _WORKERPOOL_COLUMNS = [
     _column("Queue", ".spec.queue"),
     _column("Status", _READY_REASON, description="Reason of the condition Ready."),
-    _column("Desired", ".spec.replicas", "integer"),
+    _column("Desired", ".status.desiredReplicas", "integer", description="Worker Pods that there are to be."),
     _column("Ready", ".status.readyReplicas", "integer"),
+    _column("Depth", ".status.queueDepth", "integer", wide=True, description="Jobs that wait for a worker."),
     _column("Concurrency", ".spec.concurrency", "integer", wide=True),
     _column("Handler", ".spec.handler", wide=True, description="What runs a job."),
     _AGE,

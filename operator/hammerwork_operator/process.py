@@ -56,7 +56,7 @@ class OperatorProcess:
             return
         databases = Databases(server, self._metrics)
         batches = JobBatchController(server, databases, self._metrics)
-        pools = WorkerPoolController(server, self._metrics, default_image=self._config.worker_image)
+        pools = WorkerPoolController(server, databases, self._metrics, default_image=self._config.worker_image)
         registry = build_registry(batches, pools)
 
         @kopf.on.cleanup(registry=registry)  # type: ignore[untyped-decorator, unused-ignore]

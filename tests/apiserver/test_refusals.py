@@ -81,6 +81,25 @@ REFUSED: dict[str, tuple[Manifest, str]] = {
         jobbatch("bad", generate={"count": 0, "payload": 1}),
         "spec.generate.count: Invalid value: 0: spec.generate.count in body should be greater than or equal to 1",
     ),
+    "two targets to scale by": (
+        workerpool("bad", autoscaling={"maxReplicas": 2, "targetJobsPerWorker": 1, "targetDrainSeconds": 1}),
+        (
+            'The WorkerPool "bad" is invalid: spec.autoscaling: Invalid value: exactly one of targetJobsPerWorker and '
+            "targetDrainSeconds must be given"
+        ),
+    ),
+    "nothing to scale by": (
+        workerpool("bad", autoscaling={"maxReplicas": 2}),
+        "spec.autoscaling: Invalid value: exactly one of targetJobsPerWorker and targetDrainSeconds must be given",
+    ),
+    "more workers at least than at most": (
+        workerpool("bad", autoscaling={"minReplicas": 3, "maxReplicas": 2, "targetJobsPerWorker": 1}),
+        "spec.autoscaling: Invalid value: minReplicas must not be above maxReplicas",
+    ),
+    "one worker at least, by default, and none at most": (
+        workerpool("bad", autoscaling={"maxReplicas": 0, "targetJobsPerWorker": 1}),
+        "spec.autoscaling.maxReplicas: Invalid value: 0: spec.autoscaling.maxReplicas in body should be greater than",
+    ),
     "a field that does not exist": (
         jobbatch("bad", jobs=ONE, batchsize=5),
         (

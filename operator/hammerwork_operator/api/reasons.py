@@ -19,6 +19,10 @@ class Type(enum.StrEnum):
     COMPLETE = "Complete"
     FAILED = "Failed"
 
+    # Of a WorkerPool, as of a HorizontalPodAutoscaler.
+    SCALING_ACTIVE = "ScalingActive"
+    SCALING_LIMITED = "ScalingLimited"
+
 
 class Reason(enum.StrEnum):
     """Why a condition is as it is, or why there is an event."""
@@ -55,3 +59,14 @@ class Reason(enum.StrEnum):
     APPLY_FAILED = "ApplyFailed"
     PROGRESS_DEADLINE_EXCEEDED = "ProgressDeadlineExceeded"
     REPLICA_FAILURE = "ReplicaFailure"
+
+    # Of a WorkerPool's number of workers; most are those of a HorizontalPodAutoscaler.
+    VALID_METRIC_FOUND = "ValidMetricFound"
+    SCALING_DISABLED = "ScalingDisabled"
+    DURATIONS_UNKNOWN = "DurationsUnknown"
+    DESIRED_WITHIN_RANGE = "DesiredWithinRange"
+    TOO_FEW_REPLICAS = "TooFewReplicas"
+    TOO_MANY_REPLICAS = "TooManyReplicas"
+    SCALE_UP_LIMIT = "ScaleUpLimit"
+    SCALE_DOWN_LIMIT = "ScaleDownLimit"
+    SUCCESSFUL_RESCALE = "SuccessfulRescale"

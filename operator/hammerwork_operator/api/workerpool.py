@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
+from hammerwork_operator.api.autoscaling import Autoscaling
 from hammerwork_operator.api.common import Condition, DatabaseSecretRef
 from hammerwork_operator.api.jobbatch import Queue
 
@@ -89,7 +90,19 @@ class WorkerPoolSpec(Struct, frozen=True, rename="camel"):
 
     queue: Annotated[Queue, Meta(description="Name of the queue whose jobs the workers run.")]
     handler: Annotated[HandlerSpec, Meta(description="What runs a job; exactly one kind has to be given.")]
-    replicas: Annotated[int, Meta(ge=0, le=10_000, description="Number of worker Pods.")] = 1
+    replicas: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=10_000,
+            description="Number of worker Pods. The field of the scale subresource, which kubectl scale and a "
+            "HorizontalPodAutoscaler write. Not regarded while autoscaling is set.",
+        ),
+    ] = 1
+    autoscaling: (
+        Annotated[Autoscaling, Meta(description="How many worker Pods there are to be, by the jobs of the queue.")]
+        | UnsetType
+    ) = UNSET
     concurrency: Annotated[int, Meta(ge=1, le=10_000, description="Jobs that one Pod runs at a time.")] = 10
     poll_interval_milliseconds: Annotated[
         int,
@@ -140,12 +153,58 @@ class WorkerPoolStatus(Struct, frozen=True, rename="camel", omit_defaults=True):
     selector: Annotated[str, Meta(max_length=1024, description="Label selector of the worker Pods.")] | UnsetType = (
         UNSET
     )
+    desired_replicas: (
+        Annotated[
+            int,
+            Meta(ge=0, description="Worker Pods that there are to be: spec.replicas, or as spec.autoscaling has it."),
+        ]
+        | UnsetType
+    ) = UNSET
+    last_scale_time: (
+        Annotated[
+            str,
+            Meta(description="When autoscaling changed the number last.", extra_json_schema={"format": "date-time"}),
+        ]
+        | UnsetType
+    ) = UNSET
+    queue_depth: (
+        Annotated[
+            int,
+            Meta(ge=0, description="Jobs of the queue that wait for a worker. Left out while the database is away."),
+        ]
+        | UnsetType
+    ) = UNSET
+    oldest_job_age_seconds: (
+        Annotated[
+            int,
+            Meta(ge=0, description="How long the oldest of these jobs has been waiting, to two digits (137 is 130)."),
+        ]
+        | UnsetType
+    ) = UNSET
+    jobs_processed: (
+        Annotated[
+            int,
+            Meta(ge=0, description="Attempts that ended in the queue in the last hour, successful or not."),
+        ]
+        | UnsetType
+    ) = UNSET
+    success_rate: (
+        Annotated[
+            str, Meta(max_length=6, description="Share of these that were successful; left out if there were none.")
+        ]
+        | UnsetType
+    ) = UNSET
+    average_processing_time_ms: (
+        Annotated[int, Meta(ge=0, description="Mean duration of these attempts; left out if there were none.")]
+        | UnsetType
+    ) = UNSET
     conditions: (
         Annotated[
             list[Condition],
             Meta(
                 max_length=16,
-                description="Ready, Reconciling, Stalled, as kstatus reads them.",
+                description="Ready, Reconciling, Stalled, as kstatus reads them; ScalingActive and ScalingLimited, as "
+                "of a HorizontalPodAutoscaler.",
                 extra_json_schema={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
             ),
         ]

@@ -8,6 +8,9 @@ import time
 from typing import TYPE_CHECKING
 
 from hammerwork.errors import DatabaseError
+from hammerwork_operator.api.reasons import Reason
+from hammerwork_operator.databases.backlogs import Backlogs
+from hammerwork_operator.kube.situation import Obstacle
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,6 +31,8 @@ class FollowedQueue:
         self.error: str | None = None
         """Why the database does not answer, or None while it does."""
         self.statuses: dict[UUID, BatchStatus] = {}
+        self.backlogs = Backlogs(queue)
+        """Of the queues that pools serve."""
         self._wakes: dict[UUID, Callable[[], None]] = {}
         self._failures = 0
         self.used_at = time.monotonic()
@@ -46,6 +51,11 @@ class FollowedQueue:
         """Number of the batches that are followed."""
         return len(self._wakes)
 
+    @property
+    def needed(self) -> bool:
+        """Whether any batch or queue is followed."""
+        return bool(self._wakes) or self.backlogs.followed
+
     async def look(self, batch_id: UUID) -> BatchStatus | None:
         """Return the batch's status as it is now; None if the database has no such batch."""
         status = (await self.queue.get_batch_statuses([batch_id])).get(batch_id)
@@ -56,7 +66,7 @@ class FollowedQueue:
         return status
 
     async def poll_forever(self) -> None:
-        """Refresh all followed batches once a second, in one query, until cancelled."""
+        """Refresh all followed batches once a second, in one query, and all queues in another, until cancelled."""
         while True:
             await asyncio.sleep(min(POLL_SECONDS * 2.0 ** min(self._failures, 4), 10.0))
             try:
@@ -69,16 +79,20 @@ class FollowedQueue:
 
     async def _poll(self) -> None:
         wakes = dict(self._wakes)
-        if wakes or self.error is not None:
+        backlogs = self.backlogs.next_turn()
+        if wakes or backlogs.thorough or self.error is not None:
             await self.queue.check_version()
         if wakes:
             self.used_at = time.monotonic()
             self._changed(wakes, await self.queue.get_batch_statuses(list(wakes)))
+        if wakes or backlogs.thorough or backlogs.busy:
             await self.queue.upkeep()
+        await self.backlogs.refresh(backlogs)
         self._failures = 0
         if self.error is not None:
             self.error = None
             _wake_all(self._wakes)
+        self.backlogs.wake()
 
     def _changed(self, wakes: dict[UUID, Callable[[], None]], statuses: dict[UUID, BatchStatus]) -> None:
         for batch_id, wake in wakes.items():
@@ -98,6 +112,12 @@ class FollowedQueue:
         if was_reachable:
             _LOGGER.warning("a database cannot be used: %s", message)
             _wake_all(self._wakes)
+            self.backlogs.wake()
+
+
+def unavailable(error: Exception | str) -> Obstacle:
+    """Return the obstacle that a database is which does not answer, or refuses."""
+    return Obstacle(Reason.DATABASE_UNAVAILABLE, f"the database cannot be used now: {error}", passing=True)
 
 
 def _wake_all(wakes: dict[UUID, Callable[[], None]]) -> None:

@@ -23,7 +23,7 @@ SECRET_SECONDS = 30.0
 RETRY_SECONDS = 2.0
 """A database or Secret that failed is not asked more often than this, however many objects want it."""
 IDLE_SECONDS = 300.0
-"""Connections to a database without live batches are closed after this."""
+"""Connections to a database without live batches and without pools are closed after this."""
 MAX_CONNECTIONS = 6
 
 
@@ -93,7 +93,7 @@ class Databases:
             await asyncio.sleep(IDLE_SECONDS / 4)
             for url, slot in list(self._slots.items()):
                 database = slot.database
-                if database and not database.followed and time.monotonic() - database.used_at > IDLE_SECONDS:
+                if database and not database.needed and time.monotonic() - database.used_at > IDLE_SECONDS:
                     await self._drop(url)
 
     def _connected(self) -> list[FollowedQueue]:

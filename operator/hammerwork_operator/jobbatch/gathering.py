@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 from hammerwork import PartialFailureMode
 from hammerwork.errors import BatchNotFoundError, DatabaseError
 from hammerwork_operator.api.jobbatch import MAX_ERROR_GROUPS
-from hammerwork_operator.api.reasons import Reason
+from hammerwork_operator.databases.followed import unavailable
 from hammerwork_operator.databases.secret import SecretProblemError
 from hammerwork_operator.jobbatch.facts import Facts
 from hammerwork_operator.jobbatch.plan import LOOK_AGAIN_SECONDS, needs_database
-from hammerwork_operator.kube.situation import Obstacle
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from hammerwork_operator.databases.registry import Databases
     from hammerwork_operator.jobbatch.facts import Load
     from hammerwork_operator.jobbatch.observed import ObservedBatch
+    from hammerwork_operator.kube.situation import Obstacle
 
 ERRORS_SECONDS = 5.0
 """The failures of one batch are grouped at most this often while it runs: that query reads them all."""
@@ -58,18 +58,18 @@ class Gatherer:
         try:
             database = await self._database(observed)
             if database.error is not None:
-                return Facts(obstacle=_unavailable(database.error), load=load)
+                return Facts(obstacle=unavailable(database.error), load=load)
             self._follow(database, observed.batch_id)
             row = database.statuses.get(observed.batch_id) or await database.look(observed.batch_id)
             return Facts(row=row, load=load, errors=await self._error_groups(database, row))
         except SecretProblemError as error:
             return Facts(obstacle=error.obstacle, load=load)
         except DatabaseError as error:
-            return Facts(obstacle=_unavailable(error), load=load)
+            return Facts(obstacle=unavailable(error), load=load)
 
     def failed(self, error: Exception) -> None:
         """Take note that a step failed at the database: it is not asked again for a moment."""
-        self._obstacle = (time.monotonic() + LOOK_AGAIN_SECONDS, _unavailable(error))
+        self._obstacle = (time.monotonic() + LOOK_AGAIN_SECONDS, unavailable(error))
 
     def rest(self) -> None:
         """Stop to follow the batch; the next `gather` follows it again."""
@@ -109,7 +109,3 @@ class Gatherer:
             return None
         self._errors = (time.monotonic(), row, groups)
         return groups
-
-
-def _unavailable(error: Exception | str) -> Obstacle:
-    return Obstacle(Reason.DATABASE_UNAVAILABLE, f"the database cannot be used now: {error}", passing=True)

@@ -53,12 +53,14 @@ class Pace:
     """When the status of one object was written last, and how long that took."""
 
     clock: Callable[[], float] = time.monotonic
+    progress_pause: float = PAUSE_SECONDS
+    """Mere progress is written at most this often."""
     written_at: float = float("-inf")
     seconds: float = 0.0
 
     def rest(self, *, progress_only: bool) -> float:
         """Return the seconds until it may be written again, not above 0 if it may be at once."""
-        pause = max(PAUSE_SECONDS, COST_FACTOR * self.seconds) if progress_only else PAUSE_SECONDS
+        pause = max(self.progress_pause, COST_FACTOR * self.seconds) if progress_only else PAUSE_SECONDS
         return self.written_at + pause - self.clock()
 
     @contextlib.contextmanager

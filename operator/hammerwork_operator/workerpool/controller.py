@@ -9,23 +9,30 @@ from hammerwork_operator.api.names import LABEL_POOL
 from hammerwork_operator.api.workerpool import KIND, PLURAL
 from hammerwork_operator.kube import events, statuses
 from hammerwork_operator.kube.client import ApiError
+from hammerwork_operator.kube.statuses import Pace
 from hammerwork_operator.kube.workqueue import Key, Workqueue
-from hammerwork_operator.workerpool import status
+from hammerwork_operator.workerpool import queue_status, status
 from hammerwork_operator.workerpool.gathering import gather
 from hammerwork_operator.workerpool.observed import ObservedPool, observe
 from hammerwork_operator.workerpool.plan import decide, rejected, unapplied
+from hammerwork_operator.workerpool.scaler import Scaler
 
 if TYPE_CHECKING:
     from hammerwork_operator.api.common import Manifest
+    from hammerwork_operator.databases.registry import Databases
     from hammerwork_operator.kube.client import ApiServer
     from hammerwork_operator.kube.situation import Status
     from hammerwork_operator.metrics import Metrics
 
 
+PROGRESS_SECONDS = 5.0
+"""Counts that change all the time are written at most this often."""
+
+
 class WorkerPoolController:
     """Brings WorkerPools to their size. The watch calls `seen` and `deployment_seen` for every change."""
 
-    def __init__(self, server: ApiServer, metrics: Metrics, *, default_image: str) -> None:
+    def __init__(self, server: ApiServer, databases: Databases, metrics: Metrics, *, default_image: str) -> None:
         self._server = server
         self._metrics = metrics
         self._default_image = default_image
@@ -33,19 +40,24 @@ class WorkerPoolController:
         self._pools: dict[Key, ObservedPool] = {}
         self._unapplied: set[Key] = set()
         """Pools whose Deployment could not be applied at the last try, for what may pass by itself."""
+        self._paces: dict[Key, Pace] = {}
+        self._scaler = Scaler(databases, self._queue_seen)
 
     def seen(self, manifest: Manifest, *, deleted: bool = False) -> None:
         """Take note of a WorkerPool as the API server has it now."""
         metadata = manifest["metadata"]
         key = (metadata["namespace"], metadata["name"])
         if deleted:
-            self._pools.pop(key, None)
-            self._unapplied.discard(key)
+            self._forget(key)
             return
         known = self._pools.get(key)
         if known is not None and known.uid == metadata["uid"] and statuses.is_older(metadata, known.resource_version):
             return
-        self._pools[key] = observe(manifest)
+        pool = self._pools[key] = observe(manifest)
+        if pool.deleted:
+            self._scaler.forget(key)
+        else:
+            self._scaler.follow(key, pool)
         self._queue.add(key)
 
     def deployment_seen(self, manifest: Manifest) -> None:
@@ -57,14 +69,34 @@ class WorkerPoolController:
 
     async def stop(self) -> None:
         """End all work."""
+        self._scaler.stop()
         await self._queue.stop()
+
+    def _queue_seen(self, key: Key) -> None:
+        """Take note that there may be news of the pool's queue; nothing is asked where they change nothing."""
+        if (pool := self._pools.get(key)) is None:
+            return
+        if self._scaler.has_news(key, pool, progress_too=self._pace(key).rest(progress_only=True) <= 0):
+            self._queue.add(key)
+
+    def _forget(self, key: Key) -> None:
+        self._pools.pop(key, None)
+        self._paces.pop(key, None)
+        self._unapplied.discard(key)
+        self._scaler.forget(key)
+
+    def _pace(self, key: Key) -> Pace:
+        return self._paces.setdefault(key, Pace(progress_pause=PROGRESS_SECONDS))
 
     async def _reconcile(self, key: Key) -> float | None:
         pool = self._pools.get(key)
         if pool is None or pool.deleted:
             return None  # the Deployment goes with its owner
         facts = await gather(self._server, pool)
-        plan = decide(pool, facts, default_image=self._default_image)
+        if self._pools.get(key) is not pool:
+            return 0.0  # it has changed or is gone meanwhile
+        scaled = self._scaler.decide(key, pool, facts)
+        plan = decide(pool, facts, default_image=self._default_image, workers=scaled.workers)
         deployment = facts.deployment
         if plan.deployment is not None:
             try:
@@ -75,20 +107,30 @@ class WorkerPoolController:
                     self._unapplied.add(key)
                     raise  # most such failures are over at the next try
                 plan = rejected(error.message) if error.refused else unapplied(error.message)
+            else:
+                scaled, notes = self._scaler.carried_out(key, pool, scaled, facts.deployment, datetime.now(UTC))
+                await events.record(self._server, pool.subject, notes)
+        wanted = status.compute(pool, deployment, plan.obstacle, datetime.now(UTC), scaled=scaled)
         try:
-            await self._write_status(key, pool, status.compute(pool, deployment, plan.obstacle, datetime.now(UTC)))
+            rest = await self._write_status(key, pool, wanted)
         except ApiError as error:
             if not error.not_found:
                 raise
-            self._pools.pop(key, None)
+            self._forget(key)
             return None
-        return plan.after
+        return min(plan.after, rest) if rest > 0 else plan.after
 
-    async def _write_status(self, key: Key, pool: ObservedPool, wanted: Status) -> None:
+    async def _write_status(self, key: Key, pool: ObservedPool, wanted: Status) -> float:
+        """Write what has changed; return the seconds until that may be done, not above 0 if it is done."""
         change = statuses.patch(pool.status, wanted)
         if change is None:
-            return
-        version = await statuses.write(self._server, self._metrics, PLURAL, pool.subject, change)
+            return 0.0
+        pace = self._pace(key)
+        if (rest := pace.rest(progress_only=change.keys() <= queue_status.FIELDS)) > 0:
+            return rest
+        with pace.writing():
+            version = await statuses.write(self._server, self._metrics, PLURAL, pool.subject, change)
         if (known := self._pools.get(key)) is not None and known.uid == pool.uid:
             self._pools[key] = known.with_status(wanted, version)
         await events.record(self._server, pool.subject, status.notes(pool.status, wanted))
+        return 0.0

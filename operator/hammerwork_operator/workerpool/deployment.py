@@ -34,7 +34,7 @@ def labels(pool: ObservedPool) -> dict[str, str]:
     }
 
 
-def build_deployment(pool: ObservedPool, *, default_image: str, secret_version: str) -> Manifest:
+def build_deployment(pool: ObservedPool, *, default_image: str, secret_version: str, workers: int) -> Manifest:
     """Return the manifest to apply.
 
     Raises:
@@ -59,7 +59,7 @@ def build_deployment(pool: ObservedPool, *, default_image: str, secret_version: 
             ],
         },
         "spec": {
-            "replicas": pool.spec.replicas,
+            "replicas": workers,
             "revisionHistoryLimit": 3,
             "selector": {"matchLabels": selector_labels(pool)},
             "template": complete_template(

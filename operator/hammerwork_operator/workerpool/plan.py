@@ -34,8 +34,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         return SECRET_SECONDS if self.obstacle is None else OBSTACLE_SECONDS
 
 
-def decide(pool: ObservedPool, facts: Facts, *, default_image: str) -> Plan:
-    """Return what to do. Of several obstacles, the pool's own comes first."""
+def decide(pool: ObservedPool, facts: Facts, *, default_image: str, workers: int) -> Plan:
+    """Return what to do so that there are so many workers. Of several obstacles, the pool's own comes first."""
     if pool.problem is not None:
         return _hindered(Reason.INVALID_SPEC, pool.problem)
     if facts.name_taken:
@@ -47,7 +47,9 @@ def decide(pool: ObservedPool, facts: Facts, *, default_image: str) -> Plan:
     if facts.obstacle is not None:
         return Plan(obstacle=facts.obstacle)
     try:
-        wanted = build_deployment(pool, default_image=default_image, secret_version=facts.secret_version)
+        wanted = build_deployment(
+            pool, default_image=default_image, secret_version=facts.secret_version, workers=workers
+        )
     except InvalidTemplateError as error:
         return _hindered(Reason.INVALID_SPEC, str(error))
     return Plan(deployment=wanted)

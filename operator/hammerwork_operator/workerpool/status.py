@@ -16,26 +16,35 @@ if TYPE_CHECKING:
 
     from hammerwork_operator.kube.situation import Obstacle, Status
     from hammerwork_operator.workerpool.observed import ObservedPool
+    from hammerwork_operator.workerpool.queue_status import Scaled
 
 
 def compute(
-    pool: ObservedPool, deployment: Mapping[str, Any] | None, obstacle: Obstacle | None, now: datetime
+    pool: ObservedPool,
+    deployment: Mapping[str, Any] | None,
+    obstacle: Obstacle | None,
+    now: datetime,
+    *,
+    scaled: Scaled,
 ) -> Status:
-    """Return the whole status: of the Deployment as the API server has it, or of what is in its way."""
-    situation = _situation(pool, deployment, obstacle)
+    """Return the whole status: of the Deployment as the API server has it, or of what is in its way; of the queue."""
+    situation = _situation(pool, deployment, obstacle, scaled.workers)
     counts = (deployment or {}).get("status") or {}
     status: Status = {
         "observedGeneration": pool.generation,
         "replicas": counts.get("replicas", 0),
         "readyReplicas": counts.get("readyReplicas", 0),
         "selector": ",".join(f"{key}={value}" for key, value in sorted(selector_labels(pool).items())),
+        **scaled.stated(),
     }
-    previous = pool.status.get("conditions") or ()
-    status["conditions"] = conditions.merge(previous, situation.conditions(), generation=pool.generation, now=now)
+    previous, wanted = pool.status.get("conditions") or (), [*situation.conditions(), *scaled.conditions]
+    status["conditions"] = conditions.merge(previous, wanted, generation=pool.generation, now=now)
     return status
 
 
-def _situation(pool: ObservedPool, deployment: Mapping[str, Any] | None, obstacle: Obstacle | None) -> Situation:
+def _situation(
+    pool: ObservedPool, deployment: Mapping[str, Any] | None, obstacle: Obstacle | None, wanted: int
+) -> Situation:
     if obstacle is not None:
         return Situation.behind(obstacle)
     if deployment is None:
@@ -51,11 +60,10 @@ def _situation(pool: ObservedPool, deployment: Mapping[str, Any] | None, obstacl
     if failure is not None and failure.get("status") == "True":
         reason, message = Reason.REPLICA_FAILURE, failure.get("message", "")
         return Situation(ready=False, reason=reason, message=message, reconciling=True)
-    return _progress(pool, deployment, state)
+    return _progress(deployment, state, wanted)
 
 
-def _progress(pool: ObservedPool, deployment: Mapping[str, Any], state: Mapping[str, Any]) -> Situation:
-    wanted = pool.spec.replicas
+def _progress(deployment: Mapping[str, Any], state: Mapping[str, Any], wanted: int) -> Situation:
     available, updated = state.get("availableReplicas", 0), state.get("updatedReplicas", 0)
     seen = state.get("observedGeneration", 0) >= deployment["metadata"]["generation"]
     message = f"{available} of {wanted} workers available"

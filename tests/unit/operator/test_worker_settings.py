@@ -18,7 +18,7 @@ from tests.unit.operator.builders import pool
 
 def told() -> dict[str, str]:
     """The environment of the worker's container, as far as its values stand in the Deployment."""
-    deployment = build_deployment(pool(), default_image="registry/worker:1", secret_version="5")
+    deployment = build_deployment(pool(), default_image="registry/worker:1", secret_version="5", workers=1)
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
     return {entry["name"]: entry["value"] for entry in container["env"] if "value" in entry}
 

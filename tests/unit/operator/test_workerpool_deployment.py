@@ -20,7 +20,7 @@ SECRET = {"metadata": {"uid": "s", "resourceVersion": "5"}, "data": {"url": "cGc
 
 
 def build(of: ObservedPool) -> dict[str, Any]:
-    return build_deployment(of, default_image="registry/worker:1", secret_version=secret_version(SECRET))
+    return build_deployment(of, default_image="registry/worker:1", secret_version=secret_version(SECRET), workers=2)
 
 
 def pod(of: ObservedPool) -> dict[str, Any]:
@@ -59,7 +59,7 @@ def test_the_whole_deployment() -> None:
             ],
         },
         "spec": {
-            "replicas": 1,
+            "replicas": 2,
             "revisionHistoryLimit": 3,
             "selector": {
                 "matchLabels": {

@@ -20,13 +20,15 @@ BAD_TEMPLATE: dict[str, Any] = {"template": {"spec": {"containers": {}}}}
 
 def test_the_deployment_is_applied_however_it_stands() -> None:
     facts = Facts(secret_version="s1")
-    plan = decide(pool(), facts, default_image="worker:1")
+    plan = decide(pool(), facts, default_image="worker:1", workers=1)
     assert plan.obstacle is None
     assert plan.deployment is not None
     template = plan.deployment["spec"]["template"]
     assert template["metadata"]["annotations"]["hammerwork.io/database-secret-version"] == "s1"
     assert template["spec"]["containers"][0]["image"] == "worker:1"
-    assert decide(pool(), Facts(secret_version="s1", deployment={"any": 1}), default_image="worker:1") == plan
+    assert (
+        decide(pool(), Facts(secret_version="s1", deployment={"any": 1}), default_image="worker:1", workers=1) == plan
+    )
     assert plan.after == SECRET_SECONDS
 
 
@@ -42,7 +44,7 @@ def test_the_deployment_is_applied_however_it_stands() -> None:
     ],
 )
 def test_nothing_is_applied_while_something_is_in_the_way(spec: dict[str, Any], facts: Facts, reason: Reason) -> None:
-    plan = decide(pool(spec), facts, default_image="worker:1")
+    plan = decide(pool(spec), facts, default_image="worker:1", workers=1)
     assert plan.deployment is None
     assert plan.obstacle is not None
     assert plan.obstacle.reason == reason
@@ -93,7 +95,7 @@ def test_a_pool_owns_what_it_controls(owners: list[dict[str, Any]] | None, owned
 
 
 def ownerless(labels: dict[str, str] | None = None, owners: object = None, **selector: str) -> dict[str, Any]:
-    made = build_deployment(pool(), default_image="worker:1", secret_version="s1")
+    made = build_deployment(pool(), default_image="worker:1", secret_version="s1", workers=1)
     metadata = {**made["metadata"], "ownerReferences": owners or []}
     metadata["labels"] = metadata["labels"] if labels is None else labels
     made["spec"]["selector"]["matchLabels"].update(selector)
