@@ -20,7 +20,7 @@ def handlers() -> Manifest:
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"handlers.py": source}}
 
 
-def pool(name: str, function: str, *, replicas: int = 1, concurrency: int = 10) -> Manifest:
+def pool(name: str, function: str, *, concurrency: int = 10, **spec: Any) -> Manifest:
     """A WorkerPool for the queue of its own name, which finds its handler in a ConfigMap."""
     mount = {"name": "handlers", "mountPath": "/app/handlers", "readOnly": True}
     template = {
@@ -32,9 +32,7 @@ def pool(name: str, function: str, *, replicas: int = 1, concurrency: int = 10) 
         }
     }
     function = f"handlers:{function}"
-    return workerpool(
-        name, queue=name, function=function, replicas=replicas, concurrency=concurrency, template=template
-    )
+    return workerpool(name, queue=name, function=function, concurrency=concurrency, template=template, **spec)
 
 
 def batch(name: str, count: int, *, queue: str = "", payload: dict[str, Any] | None = None, **spec: Any) -> Manifest:
