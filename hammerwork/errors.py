@@ -58,6 +58,9 @@ class IncompatibleDatabaseError(DatabaseRefusedError):
     """The tables in the database are of a version that this one cannot work with."""
 
 
+EXIT_BAD_CONFIGURATION = 2
+"""Exit code of programs whose settings cannot be used, or whose database refuses them."""
+
 EXIT_INCOMPATIBLE = 3
 """Exit code of programs that an `IncompatibleDatabaseError` ends; to start them again does not help."""
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Self
 
 from hammerwork.backends import connect_backend
 from hammerwork.errors import BatchNotFoundError, InvalidBatchError
-from hammerwork.timing import UPKEEP_SECONDS
+from hammerwork.timing import HEARTBEATS_PER_LEASE, SILENT_HEARTBEATS, UPKEEP_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Awaitable, Callable, Collection, Iterable
@@ -273,6 +273,23 @@ class JobQueue:
         while the database cannot be reached, does not count.
         """
         return await self.backend.reap()
+
+    async def forget_workers(self, instances: Collection[str], *, certain: bool) -> set[str]:
+        """Recover the claims of workers whose processes have ended now, not when their leases end.
+
+        What they had begun to run, alone, is blamed for their loss as it would be then.
+
+        Args:
+            instances: Where they ran, see `Worker`; those of their processes (INSTANCE/NUMBER) are meant, too.
+            certain: Whether they are known to have ended. If not, a worker stays that was heard of lately, which is one
+                and a half of its heartbeats, by the clock of the upkeep.
+
+        Returns:
+            Those of the instances that still have a worker.
+        """
+        return await self.backend.forget_workers(
+            instances, 0.0 if certain else SILENT_HEARTBEATS / HEARTBEATS_PER_LEASE
+        )
 
     async def upkeep(self) -> None:
         """Do what somebody must do each second for the queues of this database, if nobody has just done it.

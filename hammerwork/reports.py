@@ -166,6 +166,8 @@ class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     pool: str
     instance: str
     lanes: int
+    jobs_held: int
+    """Those that it has claimed and that have no outcome yet."""
     started_at: datetime
     heartbeat_at: datetime
     jobs_processed: int

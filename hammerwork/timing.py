@@ -7,6 +7,9 @@ LEASE_SECONDS = 30.0
 
 HEARTBEATS_PER_LEASE = 6
 
+SILENT_HEARTBEATS = 1.5
+"""A worker whose Pod seems to be gone is taken for dead after so many heartbeats' time without one."""
+
 READY_HEARTBEATS = 3
 """A worker claims nothing more after so many heartbeats without an answer."""
 
@@ -100,6 +103,7 @@ def broken_rules() -> list[str]:
             READY_HEARTBEATS / HEARTBEATS_PER_LEASE < GIVE_BACK_SHARE < 1
         ),
         "a statement that is given up ends sooner than an exchange": CANCEL_SECONDS < EXCHANGE_SECONDS,
+        "a heartbeat that is due has time to come": 1 < SILENT_HEARTBEATS < READY_HEARTBEATS,
         "the upkeep is taken over well within a lease": 4 * UPKEEP_ORPHANED_SECONDS < LEASE_SECONDS,
         "a pause of the upkeep is noticed": UPKEEP_ORPHANED_SECONDS > 2 * UPKEEP_SECONDS,
         "a worker that stops has ended before its process is killed": (

@@ -249,6 +249,13 @@ class Backend(Protocol):
         """Free the claims of lost workers; return the number of jobs."""
         ...
 
+    async def forget_workers(self, instances: Collection[str], share: float) -> set[str]:
+        """Recover the claims of the workers at these instances, processes included, and forget the workers.
+
+        Those that were heard of within `share` of their lease stay; return where there are such.
+        """
+        ...
+
     async def lifeline(self, queue: str, wake: Callable[[], None]) -> Lifeline:
         """Open a connection outside of the pool; `wake` is called when jobs of `queue` become ready."""
         ...

@@ -141,6 +141,7 @@ def worker_info(row: Row) -> WorkerInfo:
         pool=row["pool"],
         instance=row["instance"],
         lanes=row["lanes"],
+        jobs_held=row["held"],
         started_at=row["started_at"],
         heartbeat_at=row["heartbeat_at"],
         jobs_processed=row["processed"],

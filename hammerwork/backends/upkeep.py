@@ -66,6 +66,16 @@ async def reap(caller: Caller) -> int:
     return await free_claims(lambda: caller.fetch("reap"), forget_and_wake)
 
 
+async def forget_workers(caller: Caller, instances: Sequence[str], share: float) -> set[str]:
+    """Forget workers and recover their claims; see `hammerwork.backends.protocol.Backend.forget_workers`."""
+    found = await caller.fetch("workers_at", instances, share)
+    silent = [row["id"] for row in found if row["silent"]]
+    if silent:
+        await caller.fetch("forget_silent", silent, share)
+        await reap(caller)
+    return {row["instance"] for row in found if not row["silent"]}
+
+
 async def free_claims(
     free_one: Callable[[], Awaitable[Sequence[Any]]], wake: Callable[[str | None], Awaitable[None]]
 ) -> int:

@@ -21,7 +21,7 @@ from hammerwork.backends.mysql.storing import MysqlTables
 from hammerwork.backends.protocol import MAX_CLAIMS
 from hammerwork.backends.slices import MAX_CHUNK_JOBS
 from hammerwork.backends.storing import RETRY_JOBS, Store
-from hammerwork.backends.upkeep import do_upkeep, reap
+from hammerwork.backends.upkeep import do_upkeep, forget_workers, reap
 from hammerwork.batch import JobStatus
 from hammerwork.errors import BatchNotFoundError, DatabaseError
 from hammerwork.reports import (
@@ -279,6 +279,9 @@ class MysqlBackend:
 
     async def reap(self) -> int:
         return await reap(self._chores)
+
+    async def forget_workers(self, instances: Collection[str], share: float) -> set[str]:
+        return await forget_workers(self._chores, list(instances), share)
 
     async def lifeline(self, queue: str, wake: Callable[[], None]) -> MysqlLifeline:
         del queue, wake  # the server has no notifications

@@ -34,6 +34,8 @@ class Chores:
             "tick": self._tick,
             "reap": self._reap,
             "forget_workers": self._forget_workers,
+            "workers_at": self._workers_at,
+            "forget_silent": self._forget_silent,
             "unfinished": self._unfinished,
             "delete_slice": self._delete_slice,
             "retry_slice": self._retry_slice,
@@ -72,6 +74,14 @@ class Chores:
         workers = [row["id"] for row in await self.rows("lost_workers")]
         if workers:
             await self.rows("forget_workers", ids=[UUID(bytes=worker) for worker in workers])
+        return []
+
+    async def _workers_at(self, instances: Sequence[str], share: float) -> list[Row]:
+        found = await self.rows("workers_at", instances=instances, share=share)
+        return [{**row, "id": UUID(bytes=row["id"])} for row in found]
+
+    async def _forget_silent(self, ids: Sequence[UUID], share: float) -> list[Row]:
+        await self.rows("forget_silent", ids=ids, share=share)
         return []
 
     async def recover(self, worker_id: UUID, held: Sequence[int], older_than: float) -> list[Row]:

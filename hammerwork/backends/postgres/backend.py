@@ -17,7 +17,7 @@ from hammerwork.backends.postgres.waking import Waker
 from hammerwork.backends.protocol import MAX_CLAIMS, Claim, Exchange, Settled
 from hammerwork.backends.slices import MAX_CHUNK_JOBS
 from hammerwork.backends.storing import RETRY_JOBS, Store
-from hammerwork.backends.upkeep import do_upkeep, reap
+from hammerwork.backends.upkeep import do_upkeep, forget_workers, reap
 from hammerwork.batch import JobStatus
 from hammerwork.errors import BatchNotFoundError
 from hammerwork.reports import (
@@ -235,6 +235,9 @@ class PostgresBackend:
 
     async def reap(self) -> int:
         return await reap(self)
+
+    async def forget_workers(self, instances: Collection[str], share: float) -> set[str]:
+        return await forget_workers(self, list(instances), share)
 
     async def lifeline(self, queue: str, wake: Callable[[], None]) -> PostgresLifeline:
         lifeline = PostgresLifeline(self._database, await self._database.dedicated_connection(), self._queries)

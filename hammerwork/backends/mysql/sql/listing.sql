@@ -111,5 +111,7 @@ FROM hammerwork_statistics
 WHERE queue IN (:queues) AND minute > UTC_TIMESTAMP(6) - INTERVAL :window_us MICROSECOND GROUP BY queue
 
 -- name: list_workers
-SELECT id, queue, pool, instance, lanes, started_at, heartbeat_at, processed, failed, busy_ms FROM hammerwork_workers
+SELECT id, queue, pool, instance, lanes, started_at, heartbeat_at, processed, failed, busy_ms,
+       (SELECT CAST(COALESCE(SUM(k.`open`), 0) AS SIGNED) FROM hammerwork_claims k WHERE k.worker_id = w.id) AS held
+FROM hammerwork_workers w
 WHERE :queue IS NULL OR queue = :queue ORDER BY queue, started_at, id

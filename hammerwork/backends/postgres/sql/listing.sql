@@ -115,5 +115,7 @@ FROM hammerwork_statistics
 WHERE queue = ANY($1::text[]) AND minute > clock_timestamp() - $2 * interval '1 second' GROUP BY queue
 
 -- name: list_workers
-SELECT id, queue, pool, instance, lanes, started_at, heartbeat_at, processed, failed, busy_ms FROM hammerwork_workers
+SELECT id, queue, pool, instance, lanes, started_at, heartbeat_at, processed, failed, busy_ms,
+       (SELECT coalesce(sum(open), 0) FROM hammerwork_claims k WHERE k.worker_id = w.id)::bigint AS held
+FROM hammerwork_workers w
 WHERE $1::text IS NULL OR queue = $1 ORDER BY queue, started_at, id
