@@ -130,6 +130,12 @@ def _workerpool_schema() -> Schema:
     ]
     spec = schema["properties"]["spec"]
     spec["properties"]["autoscaling"]["x-kubernetes-validations"] = autoscaling.RULES
+    spec["properties"]["podDisruptionBudget"]["x-kubernetes-validations"] = [
+        {
+            "rule": "has(self.maxUnavailable) != has(self.minAvailable)",
+            "message": "exactly one of maxUnavailable and minAvailable must be given",
+        }
+    ]
     return _with_defaults(schema)
 
 

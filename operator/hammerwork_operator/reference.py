@@ -88,6 +88,8 @@ def _type(field: Schema) -> str:
         return ", ".join(f"`{value}`" for value in field["enum"])
     if field.get("x-kubernetes-preserve-unknown-fields"):
         return "any"
+    if field.get("x-kubernetes-int-or-string"):
+        return "integer or string"
     kind = str(field.get("type", "any"))
     if kind == "array":
         return f"list of {_type(field['items'])}"

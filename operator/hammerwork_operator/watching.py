@@ -54,6 +54,10 @@ def build_registry(batches: JobBatchController, pools: WorkerPoolController) -> 
     async def deployment_event(event: Any, **_: Any) -> None:
         pools.deployment_seen(event["object"])
 
+    @kopf.on.event("", "v1", "pods", registry=registry)  # type: ignore[untyped-decorator, unused-ignore]
+    async def pod_event(event: Any, **_: Any) -> None:
+        pools.pod_seen(event["object"], deleted=event["type"] == "DELETED")
+
     return registry
 
 
@@ -71,7 +75,9 @@ def build_settings() -> kopf.OperatorSettings:
     settings.watching.client_timeout = 330
     settings.watching.connect_timeout = 10
     settings.watching.inactivity_timeout = 70
-    settings.watching.label_selectors["apps", "v1", "deployments"] = f"{names.LABEL_MANAGED_BY}={names.MANAGED_BY}"
+    ours = f"{names.LABEL_MANAGED_BY}={names.MANAGED_BY}"
+    settings.watching.label_selectors["apps", "v1", "deployments"] = ours
+    settings.watching.label_selectors["", "v1", "pods"] = ours
     # A worker of kopf's stays with its object for the idle timeout, so a limit would let 50 objects hold up all others.
     # Ours only hand events on; what takes time is limited in the workqueue.
     settings.queueing.worker_limit = None

@@ -46,6 +46,21 @@ async def record(job: Job) -> None:
     await asyncio.sleep(job.payload.get("milliseconds", 0) / 1000)
 
 
+async def hang_at_first(job: Job) -> None:
+    """Like `record`, but the first run of a job with payload.hangs goes on until its process ends."""
+    await record(job)
+    sql = "SELECT count(*) FROM ledger.runs WHERE batch = $1 AND idx = $2"
+    if job.payload.get("hangs") and await (await _ledger()).fetchval(sql, job.batch_id, job.index) == 1:
+        await asyncio.sleep(3600)
+
+
+async def eat_memory(job: Job) -> None:
+    """Like `record`, but the job whose payload.index is 3 takes more memory than any limit of these tests."""
+    await record(job)
+    if job.payload["index"] == 3:
+        print(len(b"x" * 2**31))
+
+
 async def fail_some(job: Job) -> None:
     """Like `record`, but each job whose payload.index ends in 3 or is 50 does not succeed."""
     await record(job)

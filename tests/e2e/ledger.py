@@ -16,7 +16,8 @@ CREATE TABLE IF NOT EXISTS ledger.runs (
     batch uuid NOT NULL,
     idx integer NOT NULL,
     attempt integer NOT NULL,
-    process text NOT NULL
+    process text NOT NULL,
+    began timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 CREATE INDEX IF NOT EXISTS runs_of_batch ON ledger.runs (batch);
 """
@@ -30,6 +31,8 @@ class Run:
     attempt: int
     process: str
     """The worker's Pod and an id that is new with each start of its process: POD:ID."""
+    began: float
+    """Seconds of the database's clock."""
 
     @property
     def pod(self) -> str:
@@ -56,8 +59,15 @@ class Database:
 
     def runs(self, batch_id: str) -> list[Run]:
         """Return every run of a batch's jobs, in the order in which they began."""
-        sql = f"SELECT idx, attempt, process FROM ledger.runs WHERE batch = '{batch_id}' ORDER BY number"
-        return [Run(row["idx"], row["attempt"], row["process"]) for row in self.query(sql)]
+        sql = (
+            "SELECT idx, attempt, process, extract(epoch FROM began)::float8 AS began "
+            f"FROM ledger.runs WHERE batch = '{batch_id}' ORDER BY number"
+        )
+        return [Run(row["idx"], row["attempt"], row["process"], row["began"]) for row in self.query(sql)]
+
+    def seconds(self) -> float:
+        """Return the database's time."""
+        return float(self.query("SELECT extract(epoch FROM clock_timestamp())::float8 AS now")[0]["now"])
 
     def rows_of(self, batch_id: str) -> dict[str, int]:
         """Count the rows that speak of a batch, in every table of the queue."""

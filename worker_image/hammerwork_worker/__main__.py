@@ -20,7 +20,7 @@ from hammerwork import (
     JobQueue,
     Worker,
 )
-from hammerwork.errors import EXIT_INCOMPATIBLE
+from hammerwork.errors import EXIT_BAD_CONFIGURATION, EXIT_INCOMPATIBLE
 from hammerwork.handlers import KINDS
 from hammerwork.service import logs, loop
 from hammerwork.service.ending import leave_threads_behind
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from hammerwork_worker.environment import ContainerSettings
 
 EXIT_CLEAN = 0
-EXIT_BAD_CONFIGURATION = 2
 
 FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 10.0

@@ -19,6 +19,11 @@ MANAGED_BY = FIELD_MANAGER
 ANNOTATION_SECRET_VERSION = f"{GROUP}/database-secret-version"
 """On the Pod template: changes when the Secret does, so that the Deployment rolls."""
 
+LABEL_TEMPLATE_HASH = "pod-template-hash"
+"""Kubernetes' own: what tells the Pods of a Deployment's revisions apart."""
+ANNOTATION_DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
+"""Kubernetes' own: of a smaller ReplicaSet, Pods of a low cost go first."""
+
 WORKER_CONTAINER = "worker"
 WORKER_PORT = 8080
 """Where a worker serves probes and metrics, unless a container of its Pod uses that port; then the next vacant one."""

@@ -70,3 +70,16 @@ class Reason(enum.StrEnum):
     SCALE_UP_LIMIT = "ScaleUpLimit"
     SCALE_DOWN_LIMIT = "ScaleDownLimit"
     SUCCESSFUL_RESCALE = "SuccessfulRescale"
+
+    # Of a WorkerPool's Pods, as Kubernetes calls them.
+    UNSCHEDULABLE = "Unschedulable"
+    IMAGE_PULL_BACK_OFF = "ImagePullBackOff"
+    INVALID_IMAGE_NAME = "InvalidImageName"
+    ERR_IMAGE_NEVER_PULL = "ErrImageNeverPull"
+    FAILED_MOUNT = "FailedMount"
+    FAILED_CREATE_POD_SANDBOX = "FailedCreatePodSandBox"
+    CREATE_CONTAINER_CONFIG_ERROR = "CreateContainerConfigError"
+    CREATE_CONTAINER_ERROR = "CreateContainerError"
+    RUN_CONTAINER_ERROR = "RunContainerError"
+    CRASH_LOOP_BACK_OFF = "CrashLoopBackOff"
+    OOM_KILLED = "OOMKilled"

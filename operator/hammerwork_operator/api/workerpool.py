@@ -85,6 +85,39 @@ class HandlerSpec(Struct, frozen=True, rename="camel"):
     )
 
 
+_INT_OR_PERCENT: dict[str, Any] = {
+    "x-kubernetes-int-or-string": True,
+    "minimum": 0,
+    "pattern": "^([0-9]|[1-9][0-9]|100)%$",
+}
+
+
+class PodDisruptionBudgetSpec(Struct, frozen=True, rename="camel"):
+    """How many workers may be missing as nodes are drained."""
+
+    max_unavailable: (
+        Annotated[
+            int | str,
+            Meta(
+                description="So many Pods, or percent of them, may be evicted at a time, e.g. 1 or 25%.",
+                extra_json_schema=_INT_OR_PERCENT,
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
+    min_available: (
+        Annotated[
+            int | str,
+            Meta(
+                description="So many Pods, or percent of them, stay whatever is evicted. With as many as there are, no "
+                "node with a worker can be drained.",
+                extra_json_schema=_INT_OR_PERCENT,
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
+
+
 class WorkerPoolSpec(Struct, frozen=True, rename="camel"):
     """Workers for one queue."""
 
@@ -127,6 +160,16 @@ class WorkerPoolSpec(Struct, frozen=True, rename="camel"):
         DatabaseSecretRef,
         Meta(description="The Secret that holds the database URL, in the namespace of the pool."),
     ] = field(default_factory=DatabaseSecretRef)
+    pod_disruption_budget: (
+        Annotated[
+            PodDisruptionBudgetSpec,
+            Meta(
+                description="The PodDisruptionBudget of the pool, with either maxUnavailable or minAvailable: what "
+                "drains and evictions leave alone."
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
     template: Annotated[
         dict[str, Any],
         Meta(

@@ -153,6 +153,33 @@ class ApiServer:
         query = {"fieldManager": FIELD_MANAGER, "force": "true"}
         return await self.request("PATCH", path, manifest, content_type=_APPLY_PATCH, query=query)
 
+    async def annotate_pod(self, namespace: str, name: str, annotations: Mapping[str, str | None]) -> None:
+        """Set annotations of a Pod; None removes one."""
+        patch = {"metadata": {"annotations": dict(annotations)}}
+        await self.request("PATCH", f"/api/v1/namespaces/{namespace}/pods/{name}", patch, content_type=_MERGE_PATCH)
+
+    async def apply_disruption_budget(self, manifest: Manifest) -> None:
+        """Apply a PodDisruptionBudget server-side, with force."""
+        metadata = manifest["metadata"]
+        path = _disruption_budget(metadata["namespace"], metadata["name"])
+        query = {"fieldManager": FIELD_MANAGER, "force": "true"}
+        await self.request("PATCH", path, manifest, content_type=_APPLY_PATCH, query=query)
+
+    async def get_disruption_budget(self, namespace: str, name: str) -> Manifest | None:
+        """Return a PodDisruptionBudget, or None."""
+        return await self._find(_disruption_budget(namespace, name))
+
+    async def delete_disruption_budget(self, namespace: str, name: str, uid: str) -> None:
+        """Delete the PodDisruptionBudget with this uid."""
+        await self.request("DELETE", _disruption_budget(namespace, name), {"preconditions": {"uid": uid}})
+
+    async def warnings_about(self, namespace: str, uid: str) -> list[Manifest]:
+        """Return some Events of type Warning about the object with this uid."""
+        query = {"fieldSelector": f"involvedObject.uid={uid},type=Warning", "limit": "50"}
+        answer = await self.request("GET", f"/api/v1/namespaces/{namespace}/events", query=query)
+        found: list[Manifest] = answer["items"]
+        return found
+
     async def create_event(self, namespace: str, event: Manifest) -> None:
         """Record an Event."""
         await self.request("POST", f"/api/v1/namespaces/{namespace}/events", event)
@@ -168,6 +195,10 @@ class ApiServer:
 
 def _custom(plural: str, namespace: str, name: str) -> str:
     return f"/apis/{API_VERSION}/namespaces/{namespace}/{plural}/{name}"
+
+
+def _disruption_budget(namespace: str, name: str) -> str:
+    return f"/apis/policy/v1/namespaces/{namespace}/poddisruptionbudgets/{name}"
 
 
 def _message(content: bytes) -> str:

@@ -18,7 +18,7 @@ Status = dict[str, Any]
 
 
 class Obstacle(msgspec.Struct, frozen=True):
-    """What keeps the operator from its next step."""
+    """What keeps the operator from its next step, or a Pod from its work."""
 
     reason: Reason
     message: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -11,14 +12,20 @@ from hammerwork_operator.kube import events, statuses
 from hammerwork_operator.kube.client import ApiError
 from hammerwork_operator.kube.statuses import Pace
 from hammerwork_operator.kube.workqueue import Key, Workqueue
+from hammerwork_operator.pods import causes
+from hammerwork_operator.pods.events import explained
+from hammerwork_operator.pods.marking import IdleMarker
+from hammerwork_operator.pods.recovering import ClaimRecovery
+from hammerwork_operator.pods.watched import WatchedPods
 from hammerwork_operator.workerpool import queue_status, status
+from hammerwork_operator.workerpool.budgets import DisruptionBudgets
 from hammerwork_operator.workerpool.gathering import gather
 from hammerwork_operator.workerpool.observed import ObservedPool, observe
 from hammerwork_operator.workerpool.plan import decide, rejected, unapplied
 from hammerwork_operator.workerpool.scaler import Scaler
 
 if TYPE_CHECKING:
-    from hammerwork_operator.api.common import Manifest
+    from hammerwork_operator.api.common import DatabaseSecretRef, Manifest
     from hammerwork_operator.databases.registry import Databases
     from hammerwork_operator.kube.client import ApiServer
     from hammerwork_operator.kube.situation import Status
@@ -42,6 +49,10 @@ class WorkerPoolController:
         """Pools whose Deployment could not be applied at the last try, for what may pass by itself."""
         self._paces: dict[Key, Pace] = {}
         self._scaler = Scaler(databases, self._queue_seen)
+        self._pods = WatchedPods()
+        self._claims = ClaimRecovery(databases, metrics, self._secret_of)
+        self._marker = IdleMarker(server, databases)
+        self._budgets = DisruptionBudgets(server)
 
     def seen(self, manifest: Manifest, *, deleted: bool = False) -> None:
         """Take note of a WorkerPool as the API server has it now."""
@@ -49,6 +60,7 @@ class WorkerPoolController:
         key = (metadata["namespace"], metadata["name"])
         if deleted:
             self._forget(key)
+            self._budgets.forget(metadata["uid"])
             return
         known = self._pools.get(key)
         if known is not None and known.uid == metadata["uid"] and statuses.is_older(metadata, known.resource_version):
@@ -67,10 +79,25 @@ class WorkerPoolController:
         if key in self._pools:
             self._queue.add(key)
 
+    def pod_seen(self, manifest: Manifest, *, deleted: bool = False) -> None:
+        """Take note of a worker Pod as the API server has it now."""
+        change = self._pods.seen(manifest, deleted=deleted)
+        pod = change.pod
+        if change.loss and pod.loss is not None:
+            self._claims.lost(change.pool, pod.uid, certain=pod.loss.certain)
+        elif pod.loss is None and not pod.leaving:
+            self._claims.works(change.pool, pod.uid)
+        if change.cause and change.pool in self._pools:
+            self._queue.add(change.pool)
+
     async def stop(self) -> None:
         """End all work."""
         self._scaler.stop()
-        await self._queue.stop()
+        await asyncio.gather(self._queue.stop(), self._claims.stop())
+
+    def _secret_of(self, key: Key) -> DatabaseSecretRef | None:
+        pool = self._pools.get(key)
+        return pool.spec.database_secret_ref if pool is not None and pool.problem is None else None
 
     def _queue_seen(self, key: Key) -> None:
         """Take note that there may be news of the pool's queue; nothing is asked where they change nothing."""
@@ -99,8 +126,10 @@ class WorkerPoolController:
         plan = decide(pool, facts, default_image=self._default_image, workers=scaled.workers)
         deployment = facts.deployment
         if plan.deployment is not None:
+            await self._before_fewer(pool, deployment, plan.deployment)
             try:
                 deployment = await self._server.apply_deployment(plan.deployment)
+                await self._budgets.bring(pool)
                 self._unapplied.discard(key)
             except ApiError as error:
                 if not error.refused and key not in self._unapplied:
@@ -110,7 +139,9 @@ class WorkerPoolController:
             else:
                 scaled, notes = self._scaler.carried_out(key, pool, scaled, facts.deployment, datetime.now(UTC))
                 await events.record(self._server, pool.subject, notes)
-        wanted = status.compute(pool, deployment, plan.obstacle, datetime.now(UTC), scaled=scaled)
+        now = datetime.now(UTC)
+        pods, again = await explained(self._server, pool.namespace, self._pods.of(key), now)
+        wanted = status.compute(pool, deployment, plan.obstacle, now, scaled=scaled, cause=causes.of_pool(pods))
         try:
             rest = await self._write_status(key, pool, wanted)
         except ApiError as error:
@@ -118,7 +149,14 @@ class WorkerPoolController:
                 raise
             self._forget(key)
             return None
-        return min(plan.after, rest) if rest > 0 else plan.after
+        return min([plan.after, *(seconds for seconds in (rest, again) if seconds > 0)])
+
+    async def _before_fewer(self, pool: ObservedPool, now: Manifest | None, wanted: Manifest) -> None:
+        keep, there = wanted["spec"].get("replicas"), (now or {"spec": {}})["spec"].get("replicas", 0)
+        if keep is not None and keep < there:
+            pods = self._pods.of((pool.namespace, pool.name))
+            secret = pool.spec.database_secret_ref
+            await self._marker.mark(pool.namespace, secret, pods, queue=pool.spec.queue, keep=keep)
 
     async def _write_status(self, key: Key, pool: ObservedPool, wanted: Status) -> float:
         """Write what has changed; return the seconds until that may be done, not above 0 if it is done."""

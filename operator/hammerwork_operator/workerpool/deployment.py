@@ -34,6 +34,18 @@ def labels(pool: ObservedPool) -> dict[str, str]:
     }
 
 
+def owner_reference(pool: ObservedPool) -> Manifest:
+    """Return what makes an object go with the pool."""
+    return {
+        "apiVersion": API_VERSION,
+        "kind": KIND,
+        "name": pool.name,
+        "uid": pool.uid,
+        "controller": True,
+        "blockOwnerDeletion": True,
+    }
+
+
 def build_deployment(pool: ObservedPool, *, default_image: str, secret_version: str, workers: int) -> Manifest:
     """Return the manifest to apply.
 
@@ -47,16 +59,7 @@ def build_deployment(pool: ObservedPool, *, default_image: str, secret_version: 
             "name": pool.deployment_name,
             "namespace": pool.namespace,
             "labels": labels(pool),
-            "ownerReferences": [
-                {
-                    "apiVersion": API_VERSION,
-                    "kind": KIND,
-                    "name": pool.name,
-                    "uid": pool.uid,
-                    "controller": True,
-                    "blockOwnerDeletion": True,
-                }
-            ],
+            "ownerReferences": [owner_reference(pool)],
         },
         "spec": {
             "replicas": workers,

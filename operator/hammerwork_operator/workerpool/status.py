@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from hammerwork_operator.workerpool.queue_status import Scaled
 
 
+_UNEXPLAINED = {Reason.PROGRESSING, Reason.PROGRESS_DEADLINE_EXCEEDED}
+
+
 def compute(
     pool: ObservedPool,
     deployment: Mapping[str, Any] | None,
@@ -26,9 +29,15 @@ def compute(
     now: datetime,
     *,
     scaled: Scaled,
+    cause: Obstacle | None = None,
 ) -> Status:
-    """Return the whole status: of the Deployment as the API server has it, or of what is in its way; of the queue."""
+    """Return the whole status: of the Deployment as the API server has it, or of what is in its way; of the queue.
+
+    `cause` is why Pods of the latest template do not work, if it is known.
+    """
     situation = _situation(pool, deployment, obstacle, scaled.workers)
+    if cause is not None and deployment is not None and situation.reason in _UNEXPLAINED:
+        situation = _explained(situation, deployment, cause)
     counts = (deployment or {}).get("status") or {}
     status: Status = {
         "observedGeneration": pool.generation,
@@ -72,6 +81,15 @@ def _progress(deployment: Mapping[str, Any], state: Mapping[str, Any], wanted: i
     if updated != wanted or not seen:
         message += f", {updated} up to date"
     return Situation(ready=False, reason=Reason.PROGRESSING, message=message, reconciling=True)
+
+
+def _explained(situation: Situation, deployment: Mapping[str, Any], cause: Obstacle) -> Situation:
+    state = deployment.get("status") or {}
+    if state.get("observedGeneration", 0) < deployment["metadata"]["generation"] or not state.get("updatedReplicas"):
+        return situation  # the Pods that are there have a template that is replaced
+    stalled = situation.stalled or not cause.passing
+    message = f"{situation.message}; {cause.message}"
+    return Situation(ready=False, reason=cause.reason, message=message, reconciling=not stalled, stalled=stalled)
 
 
 def notes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Note]:

@@ -84,6 +84,8 @@ def _complete_container(container: Manifest, pod: Manifest, image: str, environm
     container["env"] = [*ours, *(entry for entry in theirs if entry.get("name") not in taken)]
     _complete_probe(container, "livenessProbe", "/healthz", port, failures=6)
     _complete_probe(container, "readinessProbe", "/readyz", port, failures=2)
+    # What a worker says last becomes part of the Pod's status, and so of the pool's.
+    container.setdefault("terminationMessagePolicy", "FallbackToLogsOnError")
     _secure(
         container, _WORKER, allowPrivilegeEscalation=False, readOnlyRootFilesystem=True, capabilities={"drop": ["ALL"]}
     )

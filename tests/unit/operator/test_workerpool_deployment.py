@@ -107,6 +107,7 @@ def test_the_whole_deployment() -> None:
                                 {"name": "HAMMERWORK_PORT", "value": "8080"},
                             ],
                             "ports": [{"name": "hammerwork", "containerPort": 8080, "protocol": "TCP"}],
+                            "terminationMessagePolicy": "FallbackToLogsOnError",
                             "livenessProbe": {
                                 "httpGet": {"path": "/healthz", "port": 8080},
                                 "periodSeconds": 5,

@@ -1,0 +1,335 @@
+"""What becomes of worker Pods: why they do not work, whose claims are recovered, and which of them may go."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from hammerwork_operator.api.reasons import Reason
+from hammerwork_operator.kube.situation import Obstacle
+from hammerwork_operator.pods import causes, costs
+from hammerwork_operator.pods.observed import Loss, ObservedPod, observe
+from hammerwork_operator.pods.watched import WatchedPods
+from hammerwork_operator.workerpool import status
+from hammerwork_operator.workerpool.queue_status import Scaled
+from tests.unit.operator.builders import NOW, pool
+from tests.unit.operator.pods import BACK_OFF, CREATING, RUNNING, container, of, pod, terminated, waiting
+
+Manifest = dict[str, Any]
+
+UNSCHEDULABLE = {
+    "type": "PodScheduled",
+    "status": "False",
+    "reason": "Unschedulable",
+    "message": "0/1 nodes are available: 1 Insufficient cpu.",
+}
+NO_IMAGE = 'failed to pull and unpack image "x:1": failed to resolve reference "x:1": x:1: not found'
+NO_REGISTRY = 'failed to do request: Head "https://r.io/v2/": dial tcp 10.0.0.1:443: connect: connection refused'
+LOG = "2026-05-01T11:59:59.000Z INFO hammerwork_worker: starting\n"
+IMPORT = LOG + "2026-05-01T12:00:00.000Z ERROR hammerwork_worker: handlers: No module named 'x'\n"
+TRACEBACK = "Traceback (most recent call last):\n  File …\nRuntimeError: no luck\n"
+
+
+@pytest.mark.parametrize(
+    ("manifest", "reason", "passing", "message"),
+    [
+        (pod(container(RUNNING, ready=True)), None, None, ""),
+        (pod(container(RUNNING)), None, None, ""),
+        (pod(container(CREATING)), None, None, ""),
+        (pod(), None, None, ""),
+        (pod(phase="Pending", conditions=[UNSCHEDULABLE]), "Unschedulable", True, UNSCHEDULABLE["message"]),
+        (pod(container(waiting("ErrImagePull", NO_IMAGE))), "ImagePullBackOff", False, f"container worker: {NO_IMAGE}"),
+        (
+            pod(container(waiting("ImagePullBackOff", f'Back-off pulling image "x:1": ErrImagePull: {NO_IMAGE}'))),
+            "ImagePullBackOff",
+            False,
+            f"container worker: {NO_IMAGE}",
+        ),
+        (
+            pod(container(waiting("ImagePullBackOff", 'Back-off pulling image "x:1"'))),
+            "ImagePullBackOff",
+            False,
+            'container worker: Back-off pulling image "x:1"',
+        ),
+        (
+            pod(container(waiting("ErrImagePull", NO_REGISTRY))),
+            "ImagePullBackOff",
+            True,
+            f"container worker: {NO_REGISTRY}",
+        ),
+        (pod(container(waiting("InvalidImageName", "bad"))), "InvalidImageName", False, "container worker: bad"),
+        (pod(container(waiting("ErrImageNeverPull", "no"))), "ErrImageNeverPull", False, "container worker: no"),
+        (
+            pod(container(waiting("CreateContainerConfigError", 'configmap "settings" not found'))),
+            "CreateContainerConfigError",
+            False,
+            'container worker: configmap "settings" not found',
+        ),
+        (
+            pod(container(waiting("PostStartHookError", "it\nfailed"))),
+            "CreateContainerError",
+            True,
+            "container worker: PostStartHookError: it failed",
+        ),
+        (
+            pod(container(BACK_OFF, terminated(128, reason="StartError", message='exec: "x": not found'))),
+            "RunContainerError",
+            False,
+            'container worker: exec: "x": not found',
+        ),
+        (
+            pod(container(terminated(137, reason="OOMKilled"))),
+            "OOMKilled",
+            True,
+            "container worker was killed as it used more memory than its limit",
+        ),
+        (
+            pod(container(BACK_OFF, terminated(2, message=IMPORT))),
+            "CrashLoopBackOff",
+            False,
+            "container worker ended with exit code 2: handlers: No module named 'x'",
+        ),
+        (
+            pod(container(RUNNING, terminated(1, message=TRACEBACK))),  # started again, not ready yet
+            "CrashLoopBackOff",
+            True,
+            "container worker ended with exit code 1: RuntimeError: no luck",
+        ),
+        (
+            pod(container(RUNNING, terminated(1, message=TRACEBACK), ready=True)),  # and it works again
+            None,
+            None,
+            "",
+        ),
+        (
+            pod(
+                container(RUNNING, ready=True),
+                container(terminated(2, message='{"level": "error", "message": "no"}'), name="side"),
+            ),
+            "CrashLoopBackOff",
+            True,
+            "container side ended with exit code 2: no",
+        ),
+        (
+            pod(container(BACK_OFF, terminated(0, reason="Completed"), name="side")),
+            "CrashLoopBackOff",
+            True,
+            "container side ended with exit code 0",
+        ),
+        (pod(container(terminated(0, reason="Completed"))), None, None, ""),
+        (
+            pod(
+                container(CREATING), initContainerStatuses=[container(waiting("ErrImageNeverPull", "no"), name="copy")]
+            ),
+            "ErrImageNeverPull",
+            False,
+            "container copy: no",
+        ),
+    ],
+)
+def test_a_pod_tells_why_it_does_not_work(
+    manifest: Manifest, reason: str | None, passing: bool | None, message: str
+) -> None:
+    found = causes.of_pod(manifest)
+    if reason is None:
+        assert found is None
+    else:
+        assert found == Obstacle(Reason(reason), message, passing is True)
+
+
+def event(reason: str, message: str, at: int) -> Manifest:
+    return {"reason": reason, "message": message, "lastTimestamp": f"2026-05-01T12:00:{at:02}Z"}
+
+
+@pytest.mark.parametrize(
+    ("events", "found"),
+    [
+        ([], None),
+        ([event("Unhealthy", "readiness probe failed", 1)], None),
+        (
+            [
+                event("FailedMount", 'MountVolume.SetUp failed for volume "h" : configmap "h" not found', 1),
+                event("FailedMount", "Unable to attach or mount volumes: timed out", 2),
+            ],
+            Obstacle(Reason.FAILED_MOUNT, 'MountVolume.SetUp failed for volume "h" : configmap "h" not found'),
+        ),
+        (
+            [event("FailedAttachVolume", "Multi-Attach error", 1), event("FailedMount", "timed out", 2)],
+            Obstacle(Reason.FAILED_MOUNT, "timed out", passing=True),
+        ),
+        (
+            [event("FailedCreatePodSandBox", "no network", 1)],
+            Obstacle(Reason.FAILED_CREATE_POD_SANDBOX, "no network", passing=True),
+        ),
+    ],
+)
+def test_events_tell_why_containers_are_not_created(events: list[Manifest], found: Obstacle | None) -> None:
+    assert causes.of_events(events) == found
+
+
+def test_only_pods_that_are_being_created_are_asked_about() -> None:
+    assert observe(pod(container(CREATING))).creating
+    assert observe(pod(initContainerStatuses=[container(waiting("PodInitializing", ""))])).creating
+    assert not observe(pod(container(RUNNING))).creating
+    assert not observe(pod(container(waiting("ErrImageNeverPull", "")))).creating
+    assert not observe(of(pod(container(CREATING)), deletionTimestamp="2026-05-01T12:00:00Z")).creating
+
+
+def crashed(name: str, code: int, *, template: str = "1", created: str = "2026-05-01T11:00:00Z") -> ObservedPod:
+    manifest = pod(container(BACK_OFF, terminated(code)), name=name)
+    return observe(of(manifest, labels={"pod-template-hash": template}, creationTimestamp=created))
+
+
+def test_a_pool_tells_what_a_person_has_to_cure_and_else_what_is_frequent() -> None:
+    oom = observe(pod(container(terminated(137, reason="OOMKilled")), name="c"))
+    works = observe(pod(container(RUNNING, ready=True), name="d"))
+    found = causes.of_pool([oom, works, crashed("b", 1), crashed("a", 1)])
+    assert found == Obstacle(
+        Reason.CRASH_LOOP_BACK_OFF, "Pod a (and 1 more): container worker ended with exit code 1", passing=True
+    )
+    found = causes.of_pool([crashed("a", 1), crashed("b", 1), crashed("c", 2)])
+    assert found is not None
+    assert not found.passing
+    assert found.message.startswith("Pod c (and 2 more): ")
+    assert causes.of_pool([]) is None
+
+
+def test_pods_of_an_earlier_template_are_no_cause() -> None:
+    new = observe(of(pod(container(CREATING)), labels={"pod-template-hash": "2"}))
+    assert causes.of_pool([crashed("a", 2), new]) is None
+
+
+GOES = {"deletionTimestamp": "2026-05-01T12:00:00Z"}
+KILLED = terminated(137)
+
+
+@pytest.mark.parametrize(
+    ("manifest", "deleted", "loss"),
+    [
+        (pod(container(RUNNING, ready=True)), False, None),
+        (of(pod(container(RUNNING, ready=True)), **GOES), False, None),  # stopping, or on a node that does not answer
+        (pod(container(RUNNING), phase="Unknown"), False, None),
+        (pod(container(KILLED)), False, Loss("containerd://1", certain=False)),  # will be restarted
+        (pod(container(BACK_OFF, KILLED)), False, Loss("containerd://1", certain=False)),
+        (pod(container(RUNNING, KILLED)), False, None),  # is restarted
+        (of(pod(container(KILLED)), **GOES), False, Loss("containerd://1", certain=True)),
+        (pod(container(KILLED), phase="Failed"), False, Loss("containerd://1", certain=True)),
+        (of(pod(container(BACK_OFF, KILLED)), **GOES), False, Loss("containerd://1", certain=False)),
+        (of(pod(container(KILLED)), **GOES), True, Loss("containerd://1", certain=True)),
+        (pod(container(KILLED)), True, Loss("containerd://1", certain=True)),
+        (of(pod(container(RUNNING)), **GOES), True, Loss("containerd://2", certain=False)),  # deleted by force
+        (pod(container(RUNNING), phase="Failed"), True, Loss("containerd://2", certain=False)),  # its node was removed
+        (pod(container(RUNNING), phase="Failed"), False, None),
+        (of(pod(container(terminated(0))), **GOES), True, None),  # ended by itself
+        (pod(container(CREATING)), True, None),
+        (pod(phase="Pending"), True, None),
+        (pod(container(RUNNING), container(KILLED, name="side")), False, None),
+    ],
+)
+def test_a_worker_is_lost_when_its_container_has_ended(manifest: Manifest, deleted: bool, loss: Loss | None) -> None:
+    assert observe(manifest, deleted=deleted).loss == loss
+
+
+def test_each_loss_is_told_once() -> None:
+    pods = WatchedPods()
+    key = ("mail", "mailers")
+
+    def told(manifest: Manifest, *, deleted: bool = False) -> bool:
+        change = pods.seen(manifest, deleted=deleted)
+        assert change.pool == key
+        return change.loss
+
+    assert not told(pod(container(RUNNING)))
+    assert told(pod(container(KILLED)))
+    assert not told(pod(container(BACK_OFF, KILLED)))
+    assert not told(pod(container(RUNNING, KILLED)))
+    assert told(pod(container(BACK_OFF, terminated(1, container="containerd://2"))))
+    assert told(of(pod(container(terminated(1, container="containerd://3"))), **GOES))
+    assert len(pods.of(key)) == 1
+    assert not told(of(pod(container(terminated(1, container="containerd://3"))), **GOES), deleted=True)
+    assert pods.of(key) == []
+
+
+def test_news_that_say_nothing_of_the_cause_are_none() -> None:
+    pods = WatchedPods()
+    assert not pods.seen(pod(container(RUNNING)), deleted=False).cause
+    assert not pods.seen(pod(container(RUNNING, ready=True)), deleted=False).cause
+    assert pods.seen(pod(container(KILLED)), deleted=False).cause
+    assert not pods.seen(pod(container(BACK_OFF, KILLED)), deleted=False).cause
+    assert pods.seen(of(pod(container(BACK_OFF, KILLED)), **GOES), deleted=False).cause
+    assert not pods.seen(of(pod(container(BACK_OFF, KILLED)), **GOES), deleted=True).cause
+
+
+def workers(count: int, **annotations: str) -> list[ObservedPod]:
+    found = [pod(container(RUNNING, ready=True), name=f"p{number}") for number in range(count)]
+    key = "controller.kubernetes.io/pod-deletion-cost"
+    return [
+        observe(
+            of(each, annotations={key: annotations[name]} if (name := each["metadata"]["name"]) in annotations else {})
+        )
+        for each in found
+    ]
+
+
+@pytest.mark.parametrize(
+    ("pods", "loads", "keep", "written"),
+    [
+        (workers(3), {"uid-p0": 5, "uid-p2": 9}, 2, {"p1": -1}),
+        (workers(4), {"uid-p0": 5, "uid-p2": 9}, 1, {"p2": 1}),  # the one that stays is written to
+        (workers(3), {}, 2, {}),  # all idle
+        (workers(3), {"uid-p0": 5, "uid-p1": 5, "uid-p2": 5}, 1, {}),
+        (workers(3), {"uid-p0": 5}, 3, {}),
+        (workers(3), {"uid-p0": 5}, 0, {}),
+        (workers(3, p0="-1"), {"uid-p0": 5}, 2, {"p0": 0, "p1": -1}),  # what was written before counts no more
+        (workers(3, p1="-1"), {"uid-p0": 5, "uid-p2": 1}, 2, {}),
+        (workers(2, p0="many"), {"uid-p0": 5}, 1, {"p1": -1}),
+        ([*workers(2), observe(pod(container(CREATING), name="p9"))], {"uid-p0": 5}, 2, {}),  # it goes first anyway
+    ],
+)
+def test_idle_pods_cost_less(
+    pods: list[ObservedPod], loads: dict[str, int], keep: int, written: dict[str, int]
+) -> None:
+    assert costs.changes(pods, loads, keep=keep) == written
+
+
+def test_the_writes_before_one_step_are_bounded() -> None:
+    pods = workers(2_000)
+    assert len(costs.changes(pods, {"uid-p7": 1}, keep=1_000)) == costs.MAX_WRITES
+
+
+DEPLOYMENT: Manifest = {
+    "metadata": {"generation": 4},
+    "status": {"observedGeneration": 4, "replicas": 2, "updatedReplicas": 2, "availableReplicas": 1},
+}
+LATE = {"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded", "message": "timed out"}
+TWO = Scaled(workers=2)
+LASTING = Obstacle(Reason.IMAGE_PULL_BACK_OFF, "Pod a: no such image")
+PASSING = Obstacle(Reason.OOM_KILLED, "Pod a: too big", passing=True)
+
+
+@pytest.mark.parametrize(
+    ("state", "cause", "reason", "reconciling", "message"),
+    [
+        ({}, None, "Progressing", "True", "1 of 2 workers available"),
+        ({}, PASSING, "OOMKilled", "True", "1 of 2 workers available; Pod a: too big"),
+        ({}, LASTING, "ImagePullBackOff", "False", "1 of 2 workers available; Pod a: no such image"),
+        ({"conditions": [LATE]}, PASSING, "OOMKilled", "False", "timed out; Pod a: too big"),
+        ({"observedGeneration": 3}, LASTING, "Progressing", "True", "1 of 2 workers available, 2 up to date"),
+        ({"updatedReplicas": 0}, LASTING, "Progressing", "True", "1 of 2 workers available, 0 up to date"),
+        ({"availableReplicas": 2}, LASTING, "Available", "False", "2 of 2 workers available"),
+    ],
+)
+def test_the_cause_is_in_the_pools_conditions(
+    state: Manifest, cause: Obstacle | None, reason: str, reconciling: str, message: str
+) -> None:
+    deployment = {**DEPLOYMENT, "status": {**DEPLOYMENT["status"], **state}}
+    computed = status.compute(pool({"replicas": 2}), deployment, None, NOW, scaled=TWO, cause=cause)
+    ready, moving, stalled = computed["conditions"]
+    assert (ready["reason"], ready["message"], moving["status"]) == (reason, message, reconciling)
+    assert stalled["status"] == ("False" if reconciling == "True" or reason == "Available" else "True")
+    later = status.compute(
+        pool({"replicas": 2}, computed), deployment, None, NOW + timedelta(hours=1), scaled=TWO, cause=cause
+    )
+    assert later == computed, "what does not change is written again"
