@@ -38,6 +38,8 @@ RUN python3 -m venv --without-pip /opt/hammerwork
 COPY --from=wheel /wheel /wheel
 RUN python3 -m pip --python /opt/hammerwork/bin/python install \
     --no-deps --no-index --no-warn-script-location --root /project /wheel/*.whl
+COPY images/portable.py /build/portable.py
+RUN python3 /build/portable.py /portable /project/opt/hammerwork/lib/python3*/site-packages
 
 # In both targets, the layer with third-party packages is built anew only when a pin changes.
 FROM base AS operator
@@ -57,16 +59,25 @@ WORKDIR /tmp
 EXPOSE 8080
 ENTRYPOINT ["hammerwork-operator"]
 
-FROM base AS worker
-# pip stays in, for images built from this one.
+FROM base AS packages
+# pip stays in, for images built from the worker.
 RUN python3 -m venv /opt/hammerwork
 COPY requirements/worker.txt /build/requirements.txt
 RUN python3 -m pip --python /opt/hammerwork/bin/python install \
     --require-hashes --only-binary :all: -r /build/requirements.txt
+
+# A worker that needs nothing of the image around it, for containers of other images; still without our own packages.
+FROM packages AS portable
+COPY images/portable.py /build/portable.py
+RUN /opt/hammerwork/bin/python /build/portable.py /opt/hammerwork-worker
+
+FROM packages AS worker
 LABEL org.opencontainers.image.title="Hammerwork worker" \
       org.opencontainers.image.description="Claims jobs of a queue and runs a handler for each" \
       org.opencontainers.image.licenses="MIT"
+COPY --from=portable /opt/hammerwork-worker /opt/hammerwork-worker
 COPY --from=project /project /
+COPY --from=project /portable /opt/hammerwork-worker
 ENV PATH=/opt/hammerwork/bin:$PATH PYTHONPATH=/app/handlers PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 USER 65532:65532
 WORKDIR /app/handlers

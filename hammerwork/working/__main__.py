@@ -14,6 +14,7 @@ from hammerwork.errors import EXIT_INCOMPATIBLE, HandlerError, IncompatibleDatab
 from hammerwork.queue import JobQueue
 from hammerwork.service.ending import leave_threads_behind
 from hammerwork.service.loop import run
+from hammerwork.working.portable import provide_authorities
 from hammerwork.working.settings import ProcessSettings
 from hammerwork.working.threads import any_left
 from hammerwork.working.worker import Worker
@@ -53,6 +54,7 @@ def _keep_standard_input() -> int:
 
 
 def _main() -> int:
+    provide_authorities()
     settings = msgspec.json.decode(sys.stdin.buffer.readline(), type=ProcessSettings)
     parent = _keep_standard_input()
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(process)d %(message)s")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import sys
+import os
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from hammerwork.errors import EXIT_INCOMPATIBLE, IncompatibleDatabaseError
 from hammerwork.timing import PROCESS_END_SECONDS
+from hammerwork.working.portable import this_python
 
 if TYPE_CHECKING:
     from hammerwork.working.settings import ProcessSettings
@@ -85,7 +86,12 @@ class WorkerProcesses:
         # The settings hold the database's password. They travel as a line of JSON on standard input, not on the command
         # line, which everybody can read.
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "hammerwork.working", stdin=asyncio.subprocess.PIPE, start_new_session=True
+            *this_python(),
+            "-m",
+            "hammerwork.working",
+            stdin=asyncio.subprocess.PIPE,
+            start_new_session=True,
+            env=os.environ,  # without what `provide_authorities` has set
         )
         ended = asyncio.create_task(process.wait())
         stopped = asyncio.create_task(self._stopping.wait())

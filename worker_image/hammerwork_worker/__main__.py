@@ -28,6 +28,7 @@ from hammerwork.service.environment import SettingError
 from hammerwork.service.probes import ProbeServer, ProbeThread
 from hammerwork.working import variables
 from hammerwork.working.init import leave_init_behind
+from hammerwork.working.portable import is_portable
 from hammerwork.working.threads import any_left
 from hammerwork_worker.environment import DEFAULTS, read_settings
 from hammerwork_worker.metrics import WorkerState
@@ -106,9 +107,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _load_handler(handler: HandlerReference) -> Handler:
-    # A console script has its own folder on the import path, not the folder that the container starts in.
+    # A console script has its own folder on the import path, not the folder that the container starts in. Of an image
+    # that is not ours, nothing is imported.
     here = str(Path.cwd())
-    if here not in sys.path:
+    if here not in sys.path and not is_portable():
         sys.path.insert(0, here)
     return handler.load()
 
