@@ -175,7 +175,8 @@ class WorkerPoolSpec(Struct, frozen=True, rename="camel"):
         Meta(
             description="A PodTemplateSpec that the worker Pods start from. The container named worker is "
             "completed by the "
-            "operator (and added where it is missing); set its image, resources, volumeMounts or env here.",
+            "operator (and added where it is missing); set its image, resources, volumeMounts or env here. "
+            "With a handler other than python, the image may be any.",
             extra_json_schema={"x-kubernetes-preserve-unknown-fields": True},
         ),
     ] = field(default_factory=dict)

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from hammerwork.handlers import HandlerReference
+from hammerwork.handlers import HandlerReference, python
 from hammerwork.timing import POD_END_SECONDS
 from hammerwork.working import variables
 from hammerwork_operator.api import names
 from hammerwork_operator.api.common import API_VERSION
 from hammerwork_operator.api.workerpool import KIND
+from hammerwork_operator.workerpool.injection import bring_worker
 from hammerwork_operator.workerpool.template import complete_template
 
 if TYPE_CHECKING:
@@ -50,8 +51,19 @@ def build_deployment(pool: ObservedPool, *, default_image: str, secret_version: 
     """Return the manifest to apply.
 
     Raises:
-        InvalidTemplateError: spec.template has a part of the wrong type.
+        InvalidTemplateError: spec.template has a part of the wrong type, or one that cannot be carried out.
     """
+    handler = HandlerReference.from_manifest(msgspec.to_builtins(pool.spec.handler))
+    template = complete_template(
+        pool.spec.template,
+        labels=labels(pool),
+        annotations={names.ANNOTATION_SECRET_VERSION: secret_version},
+        grace_seconds=pool.spec.shutdown_grace_period_seconds + round(POD_END_SECONDS),
+        image=default_image,
+        environment=_environment(pool, handler),
+    )
+    if handler.kind != python.KIND.name:
+        bring_worker(template, worker_image=default_image)
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
@@ -65,24 +77,17 @@ def build_deployment(pool: ObservedPool, *, default_image: str, secret_version: 
             "replicas": workers,
             "revisionHistoryLimit": 3,
             "selector": {"matchLabels": selector_labels(pool)},
-            "template": complete_template(
-                pool.spec.template,
-                labels=labels(pool),
-                annotations={names.ANNOTATION_SECRET_VERSION: secret_version},
-                grace_seconds=pool.spec.shutdown_grace_period_seconds + round(POD_END_SECONDS),
-                image=default_image,
-                environment=_environment(pool),
-            ),
+            "template": template,
         },
     }
 
 
-def _environment(pool: ObservedPool) -> list[Manifest]:
+def _environment(pool: ObservedPool, handler: HandlerReference) -> list[Manifest]:
     spec = pool.spec
     plain = {
         variables.QUEUE: spec.queue,
         variables.POOL: pool.name,
-        **HandlerReference.from_manifest(msgspec.to_builtins(spec.handler)).environment(),
+        **handler.environment(),
         variables.CONCURRENCY: str(spec.concurrency),
         variables.POLL_INTERVAL_MILLISECONDS: str(spec.poll_interval_milliseconds),
         variables.BATCH_PROCESSING: "true" if spec.batch_processing else "false",

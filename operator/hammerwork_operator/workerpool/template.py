@@ -43,10 +43,10 @@ def complete_template(
         InvalidTemplateError: It has a part of the wrong type.
     """
     template = copy.deepcopy(template)
-    metadata = _part(template, "metadata", dict, "spec.template")
-    _part(metadata, "labels", dict, "spec.template.metadata").update(labels)
-    _part(metadata, "annotations", dict, "spec.template.metadata").update(annotations)
-    pod = _part(template, "spec", dict, "spec.template")
+    metadata = part(template, "metadata", dict, "spec.template")
+    part(metadata, "labels", dict, "spec.template.metadata").update(labels)
+    part(metadata, "annotations", dict, "spec.template.metadata").update(annotations)
+    pod = part(template, "spec", dict, "spec.template")
     pod["terminationGracePeriodSeconds"] = grace_seconds
     pod.setdefault("automountServiceAccountToken", False)
     pod.setdefault("enableServiceLinks", False)
@@ -54,15 +54,20 @@ def complete_template(
     worker = _worker_container(pod)
     _complete_container(worker, pod, image, environment)
     if (volume := _mount_tmp(worker, pod)) is not None:
-        # It holds nothing for which a cluster autoscaler has to keep a node.
-        theirs = metadata["annotations"].get(_EVICTABLE_VOLUMES)
-        metadata["annotations"][_EVICTABLE_VOLUMES] = f"{theirs},{volume}" if theirs else volume
+        allow_eviction(template, volume)
     completed: Manifest = _without_nulls(template)
     return completed
 
 
+def allow_eviction(template: Manifest, volume: str) -> None:
+    """Tell cluster autoscalers that a volume holds nothing for which they have to keep a node."""
+    annotations = template["metadata"]["annotations"]
+    theirs = annotations.get(_EVICTABLE_VOLUMES)
+    annotations[_EVICTABLE_VOLUMES] = f"{theirs},{volume}" if theirs else volume
+
+
 def _worker_container(pod: Manifest) -> Manifest:
-    containers = _part(pod, "containers", list, "spec.template.spec")
+    containers = part(pod, "containers", list, "spec.template.spec")
     for container in containers:
         if container.get("name") == names.WORKER_CONTAINER:
             found: Manifest = container
@@ -74,13 +79,13 @@ def _worker_container(pod: Manifest) -> Manifest:
 
 def _complete_container(container: Manifest, pod: Manifest, image: str, environment: Sequence[Manifest]) -> None:
     container.setdefault("image", image)
-    ports = _part(container, "ports", list, _WORKER)
+    ports = part(container, "ports", list, _WORKER)
     port = _own_port(ports) or vacant_port(pod, container, names.WORKER_PORT)
     if not _own_port(ports):
         ports.append({"name": names.METRICS_PORT_NAME, "containerPort": port, "protocol": "TCP"})
     ours = [*environment, {"name": variables.PORT, "value": str(port)}]
     taken = {entry["name"] for entry in ours}
-    theirs = _part(container, "env", list, _WORKER)
+    theirs = part(container, "env", list, _WORKER)
     container["env"] = [*ours, *(entry for entry in theirs if entry.get("name") not in taken)]
     _complete_probe(container, "livenessProbe", "/healthz", port, failures=6)
     _complete_probe(container, "readinessProbe", "/readyz", port, failures=2)
@@ -112,17 +117,17 @@ def _complete_probe(container: Manifest, key: str, path: str, port: int, *, fail
 def _secure(parent: Manifest, where: str, **defaults: Any) -> None:
     if parent.get("securityContext", {}) is None:
         return
-    security = _part(parent, "securityContext", dict, where)
+    security = part(parent, "securityContext", dict, where)
     for key, value in defaults.items():
         security.setdefault(key, value)
 
 
 def _mount_tmp(container: Manifest, pod: Manifest) -> str | None:
     """Mount an emptyDir at /tmp and return the name of the volume, or None where users mount one."""
-    mounts = _part(container, "volumeMounts", list, _WORKER)
+    mounts = part(container, "volumeMounts", list, _WORKER)
     if is_mounted(container, _TMP_PATH):
         return None
-    volumes = _part(pod, "volumes", list, "spec.template.spec")
+    volumes = part(pod, "volumes", list, "spec.template.spec")
     name = vacant_name(_TMP_VOLUME, [volume.get("name") for volume in volumes])
     volumes.append({"name": name, "emptyDir": {}})
     mounts.append({"name": name, "mountPath": _TMP_PATH})
@@ -135,7 +140,7 @@ def _without_nulls(node: Any) -> Any:
     return [_without_nulls(entry) for entry in node] if isinstance(node, list) else node
 
 
-def _part(parent: Manifest, key: str, kind: type, where: str) -> Any:
+def part(parent: Manifest, key: str, kind: type, where: str) -> Any:
     """Return parent[key], an object or a list of objects, made empty where it is missing."""
     if parent.get(key) is None:
         parent[key] = kind()

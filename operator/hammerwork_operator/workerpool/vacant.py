@@ -29,8 +29,19 @@ def vacant_port(pod: Manifest, worker: Manifest, first: int) -> int:
 
 def vacant_name(wanted: str, taken: Collection[object]) -> str:
     """Return `wanted`, or with the lowest number that makes it a name which is not taken: ``tmp-2``."""
-    candidates = itertools.chain((wanted,), (f"{wanted}-{number}" for number in itertools.count(2)))
-    return next(name for name in candidates if name not in taken)
+    return next(name for name in _numbered(wanted) if name not in taken)
+
+
+def vacant_folder(wanted: str, container: Mapping[str, Any]) -> str:
+    """Return the path `wanted`, or one with a number, so that the container mounts nothing there or below."""
+    mounted = [f"{_normalized(mount.get('mountPath'))}/" for mount in container.get("volumeMounts") or ()]
+    return next(folder for folder in _numbered(wanted) if not any(path.startswith(f"{folder}/") for path in mounted))
+
+
+def _numbered(wanted: str) -> Iterator[str]:
+    yield wanted
+    for number in itertools.count(2):
+        yield f"{wanted}-{number}"
 
 
 def is_mounted(container: Mapping[str, Any], path: str) -> bool:
