@@ -5,6 +5,7 @@ set -eu
 
 packages="
     buildah
+    busybox-static
     ca-certificates
     conntrack
     containerd
