@@ -83,6 +83,10 @@ STUCK_SECONDS = 15.0
 STUCK_BUSY_SECONDS = 600.0
 """The same while jobs run: handlers should not hold the loop, but to end the worker only repeats its jobs."""
 
+REPORT_SECONDS = 1.0
+"""Each of several worker processes reports this often how it is, and what it has done. One that reports nothing for
+`STUCK_SECONDS` has stopped working."""
+
 BACKOFF_SECONDS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 """Pauses of a worker after one, two, … failures in a row; the last one from then on."""
 
@@ -114,6 +118,7 @@ def broken_rules() -> list[str]:
         "polling is bounded": POLL_SECONDS <= IDLE_POLL_SECONDS,
         "whoever sees a held loop has looked in time": LOOK_SECONDS < HELD_SECONDS,
         "a handler that holds the loop is named before the worker ends": HELD_SECONDS <= NAMED_SECONDS < STUCK_SECONDS,
+        "a process that is slow to report is not taken for stuck": 10 * REPORT_SECONDS < STUCK_SECONDS,
         "an idle worker that is stuck ends within its lease": STUCK_SECONDS < LEASE_SECONDS,
         "a busy worker is not ended for what its heartbeats cover": STUCK_BUSY_SECONDS > LEASE_SECONDS,
     }

@@ -10,5 +10,6 @@
 7. The database answers for each claim: settled, stopped (give back what has not started) or lost (drop it).
 8. Meanwhile the `Pulse` shows from a thread of its own that the worker lives, and which claims it holds.
 
-`WorkerPool` is several workers in one process, `WorkerProcesses` several processes of one worker each.
+`WorkerPool` is several workers in one process, `WorkerProcesses` several processes of one worker each;
+`WorkerRun` is what such a process does, and a container: handler, database, worker.
 """

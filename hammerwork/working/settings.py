@@ -10,6 +10,7 @@ from hammerwork.timing import GRACE_SECONDS, LEASE_SECONDS, POLL_SECONDS
 MAX_CONCURRENCY = 10_000
 MAX_POLL_SECONDS = 3_600.0
 MAX_GRACE_SECONDS = 86_400.0
+MAX_PROCESSES = 256
 
 
 class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,6 +41,7 @@ class ProcessSettings(WorkerSettings, frozen=True, kw_only=True):
     """E.g. ``postgresql://user:password@host/database``."""
     handler: HandlerReference
     log_level: str = "INFO"
+    log_format: str = "text"
 
     def __repr__(self) -> str:
         # Without the URL, which holds a password.

@@ -143,6 +143,14 @@ REFUSED: dict[str, tuple[Manifest, str]] = {
         workerpool("bad", handler={"http": {"url": "ftp://host/"}}),
         'spec.handler.http.url: Invalid value: "ftp://host/": spec.handler.http.url in body should match',
     ),
+    "a Pod without a process": (
+        workerpool("bad", processes=0),
+        "spec.processes: Invalid value: 0: spec.processes in body should be greater than or equal to 1",
+    ),
+    "processes by another word": (
+        workerpool("bad", processes="many"),
+        'spec.processes: Invalid value: "many": spec.processes in body should match',
+    ),
     "fewer than no workers": (
         workerpool("bad", replicas=-1),
         "spec.replicas: Invalid value: -1: spec.replicas in body should be greater than or equal to 0",

@@ -11,10 +11,21 @@ from hammerwork.handlers import HandlerReference
 from hammerwork.service import environment
 from hammerwork.service.environment import SettingError
 from hammerwork.working import variables
-from hammerwork.working.settings import MAX_CONCURRENCY, MAX_GRACE_SECONDS, MAX_POLL_SECONDS, ProcessSettings
+from hammerwork.working.cpus import processes_for_cpu_limit
+from hammerwork.working.settings import (
+    MAX_CONCURRENCY,
+    MAX_GRACE_SECONDS,
+    MAX_POLL_SECONDS,
+    MAX_PROCESSES,
+    ProcessSettings,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+
+AUTO = "auto"
+"""As many processes as the container's CPU limit has a use for."""
 
 
 class ContainerSettings(ProcessSettings, frozen=True, kw_only=True):
@@ -22,7 +33,7 @@ class ContainerSettings(ProcessSettings, frozen=True, kw_only=True):
 
     pod_name: str = ""
     port: int = 8080
-    log_format: str = "text"
+    processes: int = 1
 
 
 DEFAULTS = ContainerSettings(database_url="", queue="", handler=HandlerReference("", {}))
@@ -49,6 +60,7 @@ def read_settings(environ: Mapping[str, str]) -> ContainerSettings:
         pool=environment.text(environ, variables.POOL),
         instance=environment.text(environ, variables.POD_UID),
         pod_name=environment.text(environ, variables.POD_NAME),
+        processes=_processes(environ),
         concurrency=environment.whole_number(
             environ, variables.CONCURRENCY, default=DEFAULTS.concurrency, low=1, high=MAX_CONCURRENCY
         ),
@@ -69,6 +81,17 @@ def read_settings(environ: Mapping[str, str]) -> ContainerSettings:
         log_format=environment.log_format(environ, variables.LOG_FORMAT, default=DEFAULTS.log_format),
         log_level=environment.log_level(environ, variables.LOG_LEVEL, default=DEFAULTS.log_level),
     )
+
+
+def _processes(environ: Mapping[str, str]) -> int:
+    if environment.text(environ, variables.PROCESSES) == AUTO:
+        return min(processes_for_cpu_limit(), MAX_PROCESSES)
+    try:
+        return environment.whole_number(
+            environ, variables.PROCESSES, default=DEFAULTS.processes, low=1, high=MAX_PROCESSES
+        )
+    except SettingError as error:
+        raise SettingError(f"{error}, or {AUTO}") from None
 
 
 def _handler(environ: Mapping[str, str]) -> HandlerReference:

@@ -7,67 +7,57 @@ from typing import TYPE_CHECKING
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
-from hammerwork.timing import STUCK_SECONDS
-
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from prometheus_client.core import Metric
 
-    from hammerwork import Worker
+    from hammerwork.working.reporting import ProcessReport
 
 
 class WorkerState:
-    """Answers for probes and metrics. `worker` is None until the database has been reached for the first time."""
+    """Answers for probes and metrics. `report` is called in the thread that serves them."""
 
-    def __init__(self, queue: str, pool: str) -> None:
-        self.worker: Worker | None = None
+    def __init__(self, queue: str, pool: str, report: Callable[[], ProcessReport]) -> None:
+        self.report = report
         self.registry = CollectorRegistry(auto_describe=False)
-        self.registry.register(WorkerCollector(self, queue, pool))
+        self.registry.register(WorkerCollector(report, queue, pool))
 
     def unhealthy(self) -> str | None:
-        """Return that the worker's loop does not move, or None; that this is called shows that the process lives."""
-        if self.worker is None or self.worker.healthy:
-            return None
-        return f"the worker's loop has not moved for {STUCK_SECONDS:.0f} s"
+        """Return why the container has to be restarted, or None; that this is called shows that the process lives."""
+        return self.report().unhealthy
 
     def not_ready(self) -> str | None:
-        """Return that the database cannot be reached, or None."""
-        if self.worker is None:
-            return "the database has not been reached yet"
-        return None if self.worker.ready else "the database was not reached in the last heartbeat"
+        """Return why the container does not work on jobs, or None."""
+        return self.report().not_ready
 
 
 class WorkerCollector:
-    """Reads the worker's own counters when Prometheus asks, so that there is one count of each thing."""
+    """Reads the workers' own counters when Prometheus asks, so that there is one count of each thing."""
 
-    def __init__(self, state: WorkerState, queue: str, pool: str) -> None:
-        self._state = state
+    def __init__(self, report: Callable[[], ProcessReport], queue: str, pool: str) -> None:
+        self._report = report
         self._labels = (queue, pool)
 
     def collect(self) -> Iterator[Metric]:
         """Yield the metrics; all zero until the worker runs."""
-        worker = self._state.worker
-        stats = worker.get_batch_stats() if worker else None
+        report = self._report()
+        stats = report.stats
         counters = (
-            ("processed", "Attempts that have ended, successful or not", stats.jobs_processed if stats else 0),
-            ("completed", "Attempts that succeeded", stats.jobs_completed if stats else 0),
-            ("failed", "Attempts that failed, those that are retried included", stats.jobs_failed if stats else 0),
+            ("processed", "Attempts that have ended, successful or not", stats.jobs_processed),
+            ("completed", "Attempts that succeeded", stats.jobs_completed),
+            ("failed", "Attempts that failed, those that are retried included", stats.jobs_failed),
         )
         for name, meaning, count in counters:
             counter = CounterMetricFamily(f"hammerwork_worker_jobs_{name}", meaning, labels=("queue", "pool"))
             counter.add_metric(self._labels, count)
             yield counter
         gauges = (
-            ("busy_lanes", "Lanes that run a job right now", worker.busy_lanes if worker else 0),
-            ("ready", "1 while the database can be reached", int(worker.ready) if worker else 0),
-            ("average_processing_seconds", "Mean duration of an attempt", _average_seconds(worker)),
+            ("busy_lanes", "Lanes that run a job right now", report.busy_lanes),
+            ("ready", "1 while the database can be reached", int(report.not_ready is None)),
+            ("average_processing_seconds", "Mean duration of an attempt", stats.average_processing_time_ms / 1000.0),
         )
         for name, meaning, value in gauges:
             gauge = GaugeMetricFamily(f"hammerwork_worker_{name}", meaning, labels=("queue", "pool"))
             gauge.add_metric(self._labels, value)
             yield gauge
-
-
-def _average_seconds(worker: Worker | None) -> float:
-    return worker.get_batch_stats().average_processing_time_ms / 1000.0 if worker else 0.0

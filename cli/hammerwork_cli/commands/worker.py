@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import signal
 from typing import Annotated
 
 import typer
 
-from hammerwork.errors import HandlerError, IncompatibleDatabaseError
+from hammerwork.errors import HammerworkError, HandlerError
 from hammerwork.handlers import HandlerReference, allowed_texts
-from hammerwork.service import loop
+from hammerwork.service import logs, loop
 from hammerwork.working.init import leave_init_behind
 from hammerwork.working.processes import WorkerProcesses
-from hammerwork.working.settings import DEFAULTS, MAX_CONCURRENCY, ProcessSettings
+from hammerwork.working.settings import DEFAULTS, MAX_CONCURRENCY, MAX_PROCESSES, ProcessSettings
 from hammerwork_cli.output.console import DatabaseURL, fail_with, with_queue
 
 
@@ -22,7 +21,7 @@ def worker(  # noqa: PLR0917 (typer names the options)
     database_url: DatabaseURL,
     queue_name: Annotated[str, typer.Option("--queue", metavar="NAME", help="The queue to work on.")],
     handler: Annotated[str, typer.Option(metavar="SPEC", help=f"{allowed_texts()} that is given each job.")],
-    processes: Annotated[int, typer.Option(min=1, max=256, help="Worker processes; one uses one core.")] = 1,
+    processes: Annotated[int, typer.Option(min=1, max=MAX_PROCESSES, help="Worker processes; one uses one core.")] = 1,
     concurrency: Annotated[
         int, typer.Option(min=1, max=MAX_CONCURRENCY, help="Jobs that each process runs at a time.")
     ] = DEFAULTS.concurrency,
@@ -35,7 +34,7 @@ def worker(  # noqa: PLR0917 (typer names the options)
     Ends with 3 when this version is too old for the database.
     """
     leave_init_behind()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    logs.configure("INFO", "text")
     try:
         reference = HandlerReference.from_text(handler)
     except HandlerError as error:
@@ -57,5 +56,5 @@ def worker(  # noqa: PLR0917 (typer names the options)
 
     try:
         loop.run(run())
-    except (HandlerError, IncompatibleDatabaseError) as error:
+    except HammerworkError as error:
         fail_with(error)

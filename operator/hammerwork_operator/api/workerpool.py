@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
+from hammerwork.working.settings import MAX_PROCESSES
 from hammerwork_operator.api.autoscaling import Autoscaling
 from hammerwork_operator.api.common import Condition, DatabaseSecretRef
 from hammerwork_operator.api.jobbatch import Queue
@@ -136,7 +137,23 @@ class WorkerPoolSpec(Struct, frozen=True, rename="camel"):
         Annotated[Autoscaling, Meta(description="How many worker Pods there are to be, by the jobs of the queue.")]
         | UnsetType
     ) = UNSET
-    concurrency: Annotated[int, Meta(ge=1, le=10_000, description="Jobs that one Pod runs at a time.")] = 10
+    processes: Annotated[
+        int | str,
+        Meta(
+            description="Worker processes in a Pod, each of which runs up to concurrency jobs at a time and uses up to "
+            "one core; auto: as many as the CPU limit of the container worker has a use for, 1 without a limit.",
+            extra_json_schema={
+                "x-kubernetes-int-or-string": True,
+                "minimum": 1,
+                "maximum": MAX_PROCESSES,
+                "pattern": "^auto$",
+            },
+        ),
+    ] = 1
+    concurrency: Annotated[
+        int,
+        Meta(ge=1, le=10_000, description="Jobs that a worker process runs at a time; a Pod has one, see processes."),
+    ] = 10
     poll_interval_milliseconds: Annotated[
         int,
         Meta(

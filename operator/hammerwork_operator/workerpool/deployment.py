@@ -88,6 +88,7 @@ def _environment(pool: ObservedPool, handler: HandlerReference) -> list[Manifest
         variables.QUEUE: spec.queue,
         variables.POOL: pool.name,
         **handler.environment(),
+        variables.PROCESSES: str(spec.processes),
         variables.CONCURRENCY: str(spec.concurrency),
         variables.POLL_INTERVAL_MILLISECONDS: str(spec.poll_interval_milliseconds),
         variables.BATCH_PROCESSING: "true" if spec.batch_processing else "false",

@@ -30,6 +30,7 @@ def test_a_broken_rule_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         ("LAST_REPORTS_SECONDS", 10.0, "a worker that stops has ended before its process is killed"),
         ("POD_END_SECONDS", 35.0, "the processes of a Pod have ended before it is killed"),
         ("DEREGISTER_SECONDS", 10.0, "a worker gives up deregistering before it is waited for no more"),
+        ("REPORT_SECONDS", 1.5, "a process that is slow to report is not taken for stuck"),
         ("LOOK_SECONDS", 0.5, "whoever sees a held loop has looked in time"),
         ("NAMED_SECONDS", 15.0, "a handler that holds the loop is named before the worker ends"),
         ("STUCK_SECONDS", 30.0, "an idle worker that is stuck ends within its lease"),

@@ -100,6 +100,7 @@ def test_the_whole_deployment() -> None:
                                 {"name": "HAMMERWORK_QUEUE", "value": "email"},
                                 {"name": "HAMMERWORK_POOL", "value": "mailers"},
                                 {"name": "HAMMERWORK_HANDLER", "value": "handlers:send"},
+                                {"name": "HAMMERWORK_PROCESSES", "value": "1"},
                                 {"name": "HAMMERWORK_CONCURRENCY", "value": "10"},
                                 {"name": "HAMMERWORK_POLL_INTERVAL_MILLISECONDS", "value": "100"},
                                 {"name": "HAMMERWORK_BATCH_PROCESSING", "value": "true"},
@@ -137,6 +138,7 @@ def test_the_whole_deployment() -> None:
 
 def test_settings_reach_the_container() -> None:
     spec = {
+        "processes": "auto",
         "concurrency": 3,
         "pollIntervalMilliseconds": 50,
         "batchProcessing": False,
@@ -146,6 +148,7 @@ def test_settings_reach_the_container() -> None:
     built = pod(pool(spec))
     env = environment(built["containers"][0])
     assert built["terminationGracePeriodSeconds"] == 90 + POD_END_SECONDS
+    assert env[variables.PROCESSES] == "auto"
     assert env[variables.CONCURRENCY] == "3"
     assert env[variables.POLL_INTERVAL_MILLISECONDS] == "50"
     assert env[variables.BATCH_PROCESSING] == "false"

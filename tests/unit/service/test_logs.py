@@ -31,6 +31,13 @@ def test_text_is_time_level_logger_and_message() -> None:
     assert TextFormatter().format(record("claimed")) == "2023-11-14T22:13:20.250Z WARNING hammerwork.worker: claimed"
 
 
+def test_lines_of_several_processes_name_theirs() -> None:
+    line = TextFormatter(7).format(record("claimed"))
+    assert line == "2023-11-14T22:13:20.250Z WARNING hammerwork.worker[7]: claimed"
+    assert json.loads(JSONFormatter(7).format(record("claimed")))["process"] == 7
+    assert "process" not in json.loads(JSONFormatter().format(record("claimed")))
+
+
 @pytest.mark.parametrize("formatter", [TextFormatter(), JSONFormatter()])
 def test_a_record_with_line_ends_and_a_traceback_is_one_line(formatter: logging.Formatter) -> None:
     line = formatter.format(record("two\nlines", error=ValueError("a\nb")))

@@ -26,6 +26,7 @@ def test_what_is_not_set_has_the_documented_default() -> None:
         pool="",
         instance="",
         pod_name="",
+        processes=1,
         concurrency=10,
         poll_interval_seconds=0.1,
         batch_processing=True,
@@ -43,6 +44,7 @@ def test_every_variable_is_read() -> None:
             variables.POOL: "mailers",
             variables.POD_UID: "0a1b",
             variables.POD_NAME: "mailers-worker-1",
+            variables.PROCESSES: "4",
             variables.CONCURRENCY: "25",
             variables.POLL_INTERVAL_MILLISECONDS: "250",
             variables.BATCH_PROCESSING: "false",
@@ -59,6 +61,7 @@ def test_every_variable_is_read() -> None:
         pool="mailers",
         instance="0a1b",
         pod_name="mailers-worker-1",
+        processes=4,
         concurrency=25,
         poll_interval_seconds=0.25,
         batch_processing=False,
@@ -80,6 +83,8 @@ def test_a_needed_variable_that_is_not_set_is_named(name: str, value: str | None
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
+        (variables.PROCESSES, "0", "'0', must be a whole number, 1 to 256, or auto"),
+        (variables.PROCESSES, "Auto", "'Auto', must be a whole number, 1 to 256, or auto"),
         (variables.CONCURRENCY, "0", "'0', must be a whole number, 1 to 10,000"),
         (variables.CONCURRENCY, "10001", "'10001', must be a whole number, 1 to 10,000"),
         (variables.CONCURRENCY, "ten", "'ten', must be a whole number, 1 to 10,000"),
