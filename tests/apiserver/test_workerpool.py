@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.usefixtures("operator")
 
+VERSION = "hammerwork.io/database-secret-version"
+CHECKSUM = "hammerwork.io/configmap-checksum"
 URL = "postgresql://user:secret@db/hammerwork"
 
 
@@ -115,16 +117,28 @@ async def test_the_pool_can_be_scaled(kubectl: Kubectl) -> None:
     await kubectl.wait("deployment", "mailers-worker", lambda found: found["spec"]["replicas"] == 4)
 
 
-async def test_a_changed_secret_rolls_the_pods(kubectl: Kubectl) -> None:
+async def test_a_changed_secret_and_where_it_is_asked_for_a_changed_configmap_roll_the_pods(kubectl: Kubectl) -> None:
     kubectl.create(secret(URL))
-    kubectl.create(workerpool("mailers"))
-    before = await kubectl.wait("deployment", "mailers-worker", lambda _: True)
+    kubectl.create({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "code"}, "data": {"a.py": "1"}})
+    volumes = [{"name": name, "configMap": {"name": name, "optional": True}} for name in ("code", "missing")]
+    pools = {"fixed": False, "mailers": True}
+    for name, restart in pools.items():
+        template = {"spec": {"volumes": volumes}}
+        kubectl.create(workerpool(name, replicas=0, template=template, restartOnConfigMapChange=restart))
+    before = {name: _annotations(await kubectl.wait("deployment", f"{name}-worker", lambda _: True)) for name in pools}
+    assert [CHECKSUM in before[name] for name in pools] == [False, True]
     kubectl.patch("secret", "hammerwork-database", {"stringData": {"url": "postgresql://other@db/hammerwork"}})
-    await kubectl.wait(
-        "deployment",
-        "mailers-worker",
-        lambda found: found["spec"]["template"]["metadata"] != before["spec"]["template"]["metadata"],
-    )
+    kubectl.patch("configmap", "code", {"data": {"a.py": "2"}})
+
+    def rolled(name: str, *changed: str) -> Callable[[Manifest], bool]:
+        return lambda found: all(_annotations(found).get(key) not in {None, before[name].get(key)} for key in changed)
+
+    await kubectl.wait("deployment", "fixed-worker", rolled("fixed", VERSION))
+    await kubectl.wait("deployment", "mailers-worker", rolled("mailers", VERSION, CHECKSUM))
+
+
+def _annotations(deployment: Manifest) -> Manifest:
+    return dict(deployment["spec"]["template"]["metadata"]["annotations"])
 
 
 async def test_a_missing_secret_is_reported_and_its_appearance_heals(kubectl: Kubectl) -> None:

@@ -19,6 +19,8 @@ MANAGED_BY = FIELD_MANAGER
 ANNOTATION_SECRET_VERSION = f"{GROUP}/database-secret-version"
 """On the Pod template: changes when the Secret does, so that the Deployment rolls."""
 
+ANNOTATION_CONFIGMAP_CHECKSUM = f"{GROUP}/configmap-checksum"
+"""The same for the ConfigMaps of a pool with restartOnConfigMapChange."""
 LABEL_TEMPLATE_HASH = "pod-template-hash"
 """Kubernetes' own: what tells the Pods of a Deployment's revisions apart."""
 ANNOTATION_DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"

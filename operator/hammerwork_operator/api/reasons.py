@@ -52,6 +52,7 @@ class Reason(enum.StrEnum):
     DATABASE_UNAVAILABLE = "DatabaseUnavailable"
 
     # Of a WorkerPool.
+    CONFIG_MAP_FORBIDDEN = "ConfigMapForbidden"
     PROGRESSING = "Progressing"
     AVAILABLE = "Available"
     DEPLOYMENT_CONFLICT = "DeploymentConflict"

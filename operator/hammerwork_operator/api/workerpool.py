@@ -187,6 +187,13 @@ class WorkerPoolSpec(Struct, frozen=True, rename="camel"):
         ]
         | UnsetType
     ) = UNSET
+    restart_on_config_map_change: Annotated[
+        bool,
+        Meta(
+            description="Whether the Pods are replaced when a ConfigMap changes that the volumes or variables of the "
+            "template refer to."
+        ),
+    ] = False
     template: Annotated[
         dict[str, Any],
         Meta(

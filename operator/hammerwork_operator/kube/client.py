@@ -142,6 +142,10 @@ class ApiServer:
         """Return a Secret, or None."""
         return await self._find(f"/api/v1/namespaces/{namespace}/secrets/{name}")
 
+    async def get_configmap(self, namespace: str, name: str) -> Manifest | None:
+        """Return a ConfigMap, or None."""
+        return await self._find(f"/api/v1/namespaces/{namespace}/configmaps/{name}")
+
     async def get_deployment(self, namespace: str, name: str) -> Manifest | None:
         """Return a Deployment, or None."""
         return await self._find(f"/apis/apps/v1/namespaces/{namespace}/deployments/{name}")

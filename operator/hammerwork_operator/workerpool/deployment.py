@@ -47,7 +47,9 @@ def owner_reference(pool: ObservedPool) -> Manifest:
     }
 
 
-def build_deployment(pool: ObservedPool, *, default_image: str, secret_version: str, workers: int) -> Manifest:
+def build_deployment(
+    pool: ObservedPool, *, default_image: str, secret_version: str, workers: int, configmap_checksum: str = ""
+) -> Manifest:
     """Return the manifest to apply.
 
     Raises:
@@ -57,7 +59,7 @@ def build_deployment(pool: ObservedPool, *, default_image: str, secret_version: 
     template = complete_template(
         pool.spec.template,
         labels=labels(pool),
-        annotations={names.ANNOTATION_SECRET_VERSION: secret_version},
+        annotations=_annotations(secret_version, configmap_checksum),
         grace_seconds=pool.spec.shutdown_grace_period_seconds + round(POD_END_SECONDS),
         image=default_image,
         environment=_environment(pool, handler),
@@ -80,6 +82,14 @@ def build_deployment(pool: ObservedPool, *, default_image: str, secret_version: 
             "template": template,
         },
     }
+
+
+def _annotations(secret_version: str, configmap_checksum: str) -> dict[str, str]:
+    given = {
+        names.ANNOTATION_SECRET_VERSION: secret_version,
+        names.ANNOTATION_CONFIGMAP_CHECKSUM: configmap_checksum,
+    }
+    return {name: text for name, text in given.items() if text}
 
 
 def _environment(pool: ObservedPool, handler: HandlerReference) -> list[Manifest]:

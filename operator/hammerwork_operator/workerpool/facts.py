@@ -25,8 +25,10 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """Whether there is a Deployment of that name which is not the pool's."""
     secret_version: str = ""
     """Changes whenever the Secret does."""
+    configmap_checksum: str = ""
+    """Changes whenever the ConfigMaps do for which the Pods are to be replaced; empty where there are none."""
     obstacle: Obstacle | None = None
-    """Why the Secret does not lead to a database."""
+    """Why the Secret does not lead to a database, or why a ConfigMap cannot be read."""
 
 
 def is_owned(deployment: Mapping[str, Any], pool: ObservedPool) -> bool:

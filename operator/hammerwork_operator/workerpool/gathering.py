@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from hammerwork_operator.api.reasons import Reason
 from hammerwork_operator.databases.secret import SecretProblemError, read_database_secret
+from hammerwork_operator.kube.client import ApiError
+from hammerwork_operator.kube.situation import Obstacle
 from hammerwork_operator.workerpool.adoption import may_be_adopted
+from hammerwork_operator.workerpool.configmaps import configmap_checksum, referenced_configmaps
 from hammerwork_operator.workerpool.facts import Facts, is_owned, secret_version
 
 if TYPE_CHECKING:
@@ -28,4 +32,16 @@ async def gather(server: ApiServer, pool: ObservedPool) -> Facts:
         secret, _ = await read_database_secret(server, pool.namespace, pool.spec.database_secret_ref)
     except SecretProblemError as error:
         return Facts(deployment=deployment, obstacle=error.obstacle)
-    return Facts(deployment=deployment, secret_version=secret_version(secret))
+    version = secret_version(secret)
+    if not pool.spec.restart_on_config_map_change:
+        return Facts(deployment=deployment, secret_version=version)
+    configmaps = {}
+    for name in referenced_configmaps(pool.spec.template):
+        try:
+            configmaps[name] = await server.get_configmap(pool.namespace, name)
+        except ApiError as error:
+            if not error.refused:
+                raise
+            message = f"ConfigMap {pool.namespace}/{name} cannot be read: {error.message}"
+            return Facts(deployment=deployment, obstacle=Obstacle(Reason.CONFIG_MAP_FORBIDDEN, message))
+    return Facts(deployment=deployment, secret_version=version, configmap_checksum=configmap_checksum(configmaps))

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from hammerwork_operator.workerpool.observed import ObservedPool
 
 SECRET_SECONDS = 10.0
-"""How often the Secret is looked at: Secrets are read by name, never watched."""
+"""How often Secret and ConfigMaps are looked at: they are read by name, never watched."""
 OBSTACLE_SECONDS = 3.0
 """How soon what a person has to cure is looked at again."""
 
@@ -48,7 +48,11 @@ def decide(pool: ObservedPool, facts: Facts, *, default_image: str, workers: int
         return Plan(obstacle=facts.obstacle)
     try:
         wanted = build_deployment(
-            pool, default_image=default_image, secret_version=facts.secret_version, workers=workers
+            pool,
+            default_image=default_image,
+            secret_version=facts.secret_version,
+            workers=workers,
+            configmap_checksum=facts.configmap_checksum,
         )
     except InvalidTemplateError as error:
         return _hindered(Reason.INVALID_SPEC, str(error))

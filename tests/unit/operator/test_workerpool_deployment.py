@@ -7,6 +7,7 @@ import pytest
 from hammerwork.timing import POD_END_SECONDS
 from hammerwork.working import variables
 from hammerwork_operator.api import names
+from hammerwork_operator.workerpool.configmaps import configmap_checksum, referenced_configmaps
 from hammerwork_operator.workerpool.deployment import build_deployment
 from hammerwork_operator.workerpool.facts import secret_version
 from hammerwork_operator.workerpool.template import InvalidTemplateError
@@ -296,6 +297,53 @@ def test_a_changed_secret_rolls_the_pods_and_tells_nothing_of_its_content() -> N
     changed = {"metadata": {"uid": "s", "resourceVersion": "6"}, "data": SECRET["data"]}
     assert secret_version(changed) != secret_version(SECRET)
     assert "cGc=" not in str(build(pool()))
+
+
+REFERRING = {
+    "spec": {
+        "volumes": [
+            {"name": "a", "configMap": {"name": "code"}},
+            {"name": "b", "projected": {"sources": [{"configMap": {"name": "part"}}, {"secret": {"name": "s"}}]}},
+            {"name": "c", "secret": {"secretName": "s"}},
+            "no volume",
+        ],
+        "initContainers": [{"name": "i", "envFrom": [{"configMapRef": {"name": "first", "optional": True}}]}],
+        "containers": [
+            {
+                "name": "worker",
+                "env": [
+                    {"name": "A", "valueFrom": {"configMapKeyRef": {"name": "code", "key": "a"}}},
+                    {"name": "B", "valueFrom": {"configMapKeyRef": {"name": "values", "key": "b"}}},
+                    {"name": "C", "valueFrom": {"secretKeyRef": {"name": "s", "key": "c"}}},
+                ],
+            },
+            {"name": "sidecar", "envFrom": [{"configMapRef": {"name": 5}}, {"configMapRef": None}]},
+        ],
+    }
+}
+
+
+def test_the_configmaps_of_a_template_are_found_whatever_its_shape() -> None:
+    assert referenced_configmaps(REFERRING) == ["code", "first", "part", "values"]
+    odd: list[dict[str, Any]] = [
+        {},
+        {"spec": None},
+        {"spec": []},
+        {"spec": {"volumes": "none", "containers": {"a": 1}}},
+    ]
+    assert [referenced_configmaps(template) for template in odd] == [[]] * len(odd)
+
+
+def test_the_pods_are_replaced_when_what_a_configmap_holds_changes() -> None:
+    held: dict[str, Any] = {"metadata": {"resourceVersion": "1"}, "data": {"a": "1"}}
+    others: list[dict[str, Any] | None] = [{**held, "data": {"a": "2"}}, {**held, "binaryData": {"a": "1"}}, {}, None]
+    told = [configmap_checksum({"code": each}) for each in (held, *others)]
+    assert len(set(told)) == len(told)
+    assert configmap_checksum({"code": {**held, "metadata": {"resourceVersion": "2"}}}) == told[0]
+    built = build_deployment(pool(), default_image="w:1", secret_version="s", workers=1, configmap_checksum=told[0])
+    annotations = built["spec"]["template"]["metadata"]["annotations"]
+    assert annotations["hammerwork.io/configmap-checksum"] == told[0]
+    assert "hammerwork.io/configmap-checksum" not in build(pool())["spec"]["template"]["metadata"]["annotations"]
 
 
 @pytest.mark.parametrize(
