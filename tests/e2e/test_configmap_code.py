@@ -29,7 +29,10 @@ def test_code_in_a_configmap_runs_and_its_change_replaces_the_pods(kubectl: Kube
     code, pool, batch = _documented()
     # Two processes, which the container finds in its own limit.
     pool["spec"]["processes"] = "auto"
-    pool["spec"]["template"]["spec"]["containers"][0]["resources"] = {"limits": {"cpu": "1500m"}}
+    pool["spec"]["template"]["spec"]["containers"][0]["resources"] = {
+        "limits": {"cpu": "1500m"},
+        "requests": {"cpu": "10m"},
+    }
     kubectl.apply(code, pool, batch)
     done = kubectl.wait_for("jobbatch", "greetings", lacks_condition("Complete"), seconds=90)
     assert (done["status"]["completedJobs"], done["status"]["failedJobs"]) == (2, 0)
