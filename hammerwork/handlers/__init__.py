@@ -15,10 +15,12 @@ from hammerwork.errors import HandlerError
 from hammerwork.handlers import exec as exec_handlers
 from hammerwork.handlers import http as http_handlers
 from hammerwork.handlers import python
+from hammerwork.handlers import stream as stream_handlers
 from hammerwork.handlers.exec import ExecHandler
 from hammerwork.handlers.functions import BatchHandler, Handler, batch_handler
 from hammerwork.handlers.http import HTTPHandler
 from hammerwork.handlers.kinds import Kind
+from hammerwork.handlers.stream import StreamHandler
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,12 +34,13 @@ __all__ = [
     "Handler",
     "HandlerReference",
     "Kind",
+    "StreamHandler",
     "allowed_texts",
     "batch_handler",
     "only_kind",
 ]
 
-KINDS: tuple[Kind, ...] = (python.KIND, exec_handlers.KIND, http_handlers.KIND)
+KINDS: tuple[Kind, ...] = (python.KIND, exec_handlers.KIND, stream_handlers.KIND, http_handlers.KIND)
 
 
 class HandlerReference(msgspec.Struct, frozen=True):

@@ -131,3 +131,8 @@ def describe(code: int) -> str:
         return f"ended by signal {-code} ({signal.Signals(-code).name})"
     except ValueError:
         return f"ended by signal {-code}"
+
+
+def told(errors: bytes) -> str:
+    """Return what stands on standard error, as messages say it."""
+    return errors.decode(errors="replace").strip() or "nothing on standard error"

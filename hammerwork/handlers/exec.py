@@ -77,7 +77,7 @@ class ExecHandler:
         finished = await self._run(job)
         if finished.code == 0:
             return decoded(finished.output)
-        message = f"{commands.describe(finished.code)}: {_tail(finished.errors)}"
+        message = f"{commands.describe(finished.code)}: {commands.told(finished.errors)}"
         if finished.code in self._fail_codes:
             raise JobFailedError(message, error_type=ERROR_TYPE)
         raise AttemptFailedError(message, error_type=ERROR_TYPE)
@@ -202,11 +202,6 @@ def _file_with(content: bytes) -> int:
     os.write(number, content)
     os.lseek(number, 0, os.SEEK_SET)
     return number
-
-
-def _tail(errors: bytes) -> str:
-    text = errors.decode(errors="replace").strip()
-    return text or "nothing on standard error"
 
 
 def load(fields: Mapping[str, str], folder: Path | None) -> ExecHandler:

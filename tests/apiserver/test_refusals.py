@@ -125,11 +125,11 @@ REFUSED: dict[str, tuple[Manifest, str]] = {
     ),
     "no handler": (
         workerpool("bad", handler={}),
-        "spec.handler: Invalid value: exactly one of python, exec, http must be given",
+        "spec.handler: Invalid value: exactly one of python, exec, stream, http must be given",
     ),
     "two handlers": (
         workerpool("bad", handler={"python": {"function": "a:b"}, "exec": {"command": ["true"]}}),
-        "spec.handler: Invalid value: exactly one of python, exec, http must be given",
+        "spec.handler: Invalid value: exactly one of python, exec, stream, http must be given",
     ),
     "an empty command": (
         workerpool("bad", handler={"exec": {"command": []}}),
@@ -138,6 +138,10 @@ REFUSED: dict[str, tuple[Manifest, str]] = {
     "an exit code that says success": (
         workerpool("bad", handler={"exec": {"command": ["true"], "failCodes": [0]}}),
         "spec.handler.exec.failCodes[0]: Invalid value: 0: spec.handler.exec.failCodes[0] in body should be greater",
+    ),
+    "no process that stays": (
+        workerpool("bad", handler={"stream": {"command": ["node"], "processes": 0}}),
+        "spec.handler.stream.processes: Invalid value: 0: spec.handler.stream.processes in body should be greater",
     ),
     "a URL of another kind": (
         workerpool("bad", handler={"http": {"url": "ftp://host/"}}),

@@ -55,6 +55,24 @@ class ExecHandler(Struct, frozen=True, rename="camel"):
     ] = field(default_factory=lambda: [100])
 
 
+class StreamHandler(Struct, frozen=True, rename="camel"):
+    """Processes that stay, a line for each job."""
+
+    command: Annotated[
+        list[Annotated[str, Meta(max_length=16_384, description="The program, or one of its arguments.")]],
+        Meta(
+            min_length=1,
+            max_length=100,
+            description="Program and arguments; no shell has a part in it. Each job is a line of JSON on standard "
+            "input, each outcome a line of JSON on standard output.",
+        ),
+    ]
+    processes: Annotated[
+        int,
+        Meta(ge=1, le=256, description="How many processes a worker runs; they share its concurrency evenly."),
+    ] = 1
+
+
 class HTTPHandler(Struct, frozen=True, rename="camel"):
     """A POST for each job, to a sidecar or a service."""
 
@@ -81,6 +99,7 @@ class HandlerSpec(Struct, frozen=True, rename="camel"):
 
     python: Annotated[PythonHandler, Meta(description="A Python function in the worker's image.")] | UnsetType = UNSET
     exec: Annotated[ExecHandler, Meta(description="A command, one process for each job.")] | UnsetType = UNSET
+    stream: Annotated[StreamHandler, Meta(description="Processes that stay, a line for each job.")] | UnsetType = UNSET
     http: Annotated[HTTPHandler, Meta(description="A POST for each job, to a sidecar or a service.")] | UnsetType = (
         UNSET
     )

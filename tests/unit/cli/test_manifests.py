@@ -106,7 +106,7 @@ def test_a_date_is_a_text_as_kubernetes_has_it(tmp_path: Path) -> None:
         ({**BATCH, "spec": None}, "JobBatch default/x: spec: missing, must be a mapping"),
         (
             {**POOL, "spec": {"queue": "q"}},
-            "WorkerPool default/p: spec.handler: missing, must be a mapping with python, exec, http",
+            "WorkerPool default/p: spec.handler: missing, must be a mapping with python, exec, stream, http",
         ),
         (
             {**POOL, "spec": {"queue": "q", "handler": {}}},

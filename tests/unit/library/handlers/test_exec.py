@@ -8,10 +8,10 @@ import os
 import resource
 import time
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+import psutil
 import pytest
 import uvloop
 
@@ -23,6 +23,7 @@ from tests.harness.waiting import DEADLINE_SECONDS, happens
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
+    from pathlib import Path
 
 JOB = Job("mail", {"to": "a b", "n": [1]}, batch_id=UUID(int=5), index=7, attempt=2, max_attempts=4)
 
@@ -210,7 +211,7 @@ def test_a_cancelled_command_ends_with_all_of_its_group(
     run(cancelled())
     assert time.monotonic() - started < 10
     group = int((tmp_path / "pid").read_text())
-    asyncio.run(happens(lambda: not _group_lives(group)))
+    asyncio.run(happens(partial(_group_is_gone, group)))
 
 
 def test_nothing_stays_open(run: Callable[..., Any]) -> None:
@@ -219,34 +220,27 @@ def test_nothing_stays_open(run: Callable[..., Any]) -> None:
             await asyncio.gather(*(shell(script)(JOB) for _ in range(5)), return_exceptions=True)
         with pytest.raises(AttemptFailedError):
             await ExecHandler(["{{ payload.to }}"])(JOB)
-        return _open_files()
+        return int(psutil.Process().num_fds())
 
     async def none() -> int:
-        return _open_files()
+        return int(psutil.Process().num_fds())
 
     assert run(many()) == run(none())
 
 
-def _open_files() -> int:
-    return len(list(Path("/proc/self/fd").iterdir()))
-
-
-def _states(path: Path) -> list[str]:
-    """State, parent and group of a process; nothing of one that is gone."""
-    try:
-        return path.read_text().rpartition(")")[2].split()[:3]
-    except (FileNotFoundError, ProcessLookupError):
-        return []
-
-
-def _lives(process: int) -> bool:
-    return _states(Path(f"/proc/{process}/stat"))[:1] not in ([], ["Z"])
-
-
 def _gone(process: int) -> bool:
-    return not _lives(process)
+    try:
+        return bool(psutil.Process(process).status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True
 
 
-def _group_lives(group: int) -> bool:
-    states = map(_states, Path("/proc").glob("[0-9]*/stat"))
-    return any(found[0] != "Z" and found[2] == str(group) for found in states if found)
+def _group_is_gone(group: int) -> bool:
+    return all(_gone(process.pid) for process in psutil.process_iter() if _group_of(process.pid) == group)
+
+
+def _group_of(process: int) -> int | None:
+    try:
+        return os.getpgid(process)
+    except ProcessLookupError:
+        return None

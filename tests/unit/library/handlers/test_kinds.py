@@ -130,8 +130,8 @@ def test_the_image_says_what_is_wrong_with_the_variables_of_kinds(environ: dict[
 def test_a_kind_in_the_list_is_known_to_the_command_line(tmp_path: Path) -> None:
     assert run(HandlerReference.from_text("mail.sh").load()) == ("mail.sh", [], None)
     assert allowed_texts() == (
-        "module:function or path/to/file.py:function or 'exec:COMMAND ARGUMENT …' or http://HOST/PATH or a path "
-        "ending in .sh"
+        "module:function or path/to/file.py:function or 'exec:COMMAND ARGUMENT …' or 'stream:COMMAND ARGUMENT …' or "
+        "http://HOST/PATH or a path ending in .sh"
     )
     spec: Any = msgspec.convert({"handler": {"script": {"path": "mail.sh"}}}, PoolSpec)
     pool = PoolManifest(path=tmp_path / "pool.yaml", namespace="default", name="p", spec=spec)
@@ -166,6 +166,11 @@ def test_an_option_names_a_service_by_its_url(url: str) -> None:
     assert HandlerReference.from_text(url) == HandlerReference("http", {"url": url})
 
 
+def test_an_option_names_a_process_that_stays() -> None:
+    reference = HandlerReference.from_text("stream: node worker.js")
+    assert reference == HandlerReference("stream", {"command": '["node","worker.js"]'})
+
+
 def test_an_option_with_an_open_quotation_mark_is_refused() -> None:
     with pytest.raises(HandlerError, match=r"""^handler "exec:echo 'a": No closing quotation$"""):
         HandlerReference.from_text("exec:echo 'a")
@@ -189,6 +194,7 @@ def test_a_command_travels_to_the_container_as_it_is_in_the_manifest() -> None:
 @pytest.mark.parametrize(
     ("kind", "fields", "message"),
     [
+        ("stream", {"command": "[]", "processes": "0"}, r"^stream\.processes: '0', must be a whole number, 1 to 256"),
         (
             "exec",
             {"command": "[]", "failCodes": "[0]"},
