@@ -129,6 +129,8 @@ class WorkerPoolController:
             await self._before_fewer(pool, deployment, plan.deployment)
             try:
                 deployment = await self._server.apply_deployment(plan.deployment)
+                scaled, notes = self._scaler.carried_out(key, pool, scaled, facts.deployment, datetime.now(UTC))
+                await events.record(self._server, pool.subject, notes)
                 await self._budgets.bring(pool)
                 self._unapplied.discard(key)
             except ApiError as error:
@@ -136,9 +138,6 @@ class WorkerPoolController:
                     self._unapplied.add(key)
                     raise  # most such failures are over at the next try
                 plan = rejected(error.message) if error.refused else unapplied(error.message)
-            else:
-                scaled, notes = self._scaler.carried_out(key, pool, scaled, facts.deployment, datetime.now(UTC))
-                await events.record(self._server, pool.subject, notes)
         now = datetime.now(UTC)
         pods, again = await explained(self._server, pool.namespace, self._pods.of(key), now)
         wanted = status.compute(pool, deployment, plan.obstacle, now, scaled=scaled, cause=causes.of_pool(pods))

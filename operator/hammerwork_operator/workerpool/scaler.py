@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class _Memory:
+    uid: str
     follower: QueueFollower | None = None
     history: History = field(default_factory=History)
     workers: int | None = None
@@ -53,7 +54,10 @@ class Scaler:
 
     def follow(self, key: Key, pool: ObservedPool) -> None:
         """Follow the pool's queue from now on."""
-        memory = self._memories.setdefault(key, _Memory())
+        memory = self._memories.get(key)
+        if memory is None or memory.uid != pool.uid:
+            self.forget(key)
+            memory = self._memories[key] = _Memory(pool.uid)
         if pool.problem is not None or (memory.follower is not None and memory.follower.serves(pool)):
             return
         if memory.follower is not None:
