@@ -47,14 +47,15 @@ def main() -> None:
     with mounted(image) as root, tempfile.TemporaryDirectory() as name:
         empty = Path(name)
         empty.chmod(0o755)
-        files = [file for file in (root / PORTABLE_WORKER.relative_to("/")).rglob("*") if file.is_file()]
-        copies = [copied(root, empty / f"copy-{number}") for number in range(ROUNDS)]
+        folder = root / PORTABLE_WORKER.relative_to("/")
+        sizes = [file.stat().st_size for file in folder.rglob("*") if file.is_file()]
+        copies = [copied(folder, empty / f"copy-{number}") for number in range(ROUNDS)]
         portable = [
             started(empty, [*python_command("/copy-0"), "-m", "hammerwork_worker.portable"]) for _ in range(ROUNDS)
         ]
         ordinary = [started(root, ["/opt/hammerwork/bin/hammerwork-worker"]) for _ in range(ROUNDS)]
     print("| | portable | ordinary |\n|---|---|---|")
-    print(f"| size | {sum(file.stat().st_size for file in files) / 1e6:.0f} MB in {len(files):,} files | the image |")
+    print(f"| size | {sum(sizes) / 1e6:.0f} MB in {len(sizes):,} files | the image |")
     print(f"| time to copy it | {told(copies)} | |")
     starts = [told([seconds for seconds, _ in runs]) for runs in (portable, ordinary)]
     print(f"| start, until it answers probes | {' | '.join(starts)} |")
@@ -77,12 +78,12 @@ def mounted(image: str) -> Iterator[Path]:
         output("buildah", "rm", container)
 
 
-def copied(root: Path, target: Path) -> float:
+def copied(source: Path, target: Path) -> float:
     """Copy the portable worker with the Python of this environment, as the init container does; return the seconds."""
     begin = time.monotonic()
     program = "import sys; from pathlib import Path; from hammerwork_worker.copying import main; "
     program += "sys.exit(main([sys.argv[1]], source=Path(sys.argv[2])))"
-    output(sys.executable, "-c", program, str(target), str(root / PORTABLE_WORKER.relative_to("/")))
+    output(sys.executable, "-c", program, str(target), str(source))
     return time.monotonic() - begin
 
 

@@ -42,11 +42,15 @@ def main(arguments: Sequence[str] | None = None, *, source: Path = PORTABLE_WORK
 
 def _copy(source: Path, target: Path) -> None:
     os.umask(0o022)  # whoever the worker runs as can read the files
-    for folder, _, names in os.walk(source):
+    for folder, _, names in os.walk(source, onerror=_fail):
         here = target / Path(folder).relative_to(source)
         here.mkdir(parents=True, exist_ok=True)
         for name in names:
             shutil.copy(Path(folder, name), here / name)
+
+
+def _fail(error: OSError) -> None:
+    raise error
 
 
 if __name__ == "__main__":

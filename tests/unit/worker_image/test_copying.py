@@ -42,6 +42,12 @@ def test_a_copy_may_be_made_again(worker: Path, tmp_path: Path, capsys: pytest.C
     assert capsys.readouterr().err.startswith(f"{volume}: 0 MB in ")
 
 
+def test_an_image_without_a_portable_worker_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    missing = tmp_path / "missing"
+    assert copying.main([str(tmp_path)], source=missing) == 1
+    assert capsys.readouterr().err.endswith(f"No such file or directory: '{missing}'\n")
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounts file systems, so it needs root")
 @pytest.mark.parametrize(
     ("options", "told"),
