@@ -1,4 +1,4 @@
-"""An operator for one namespace, with nothing but a Role there."""
+"""An operator for one namespace, with nothing but a Role there, as a user that the platform assigns."""
 
 from __future__ import annotations
 
@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+UID_OF_A_NAMESPACE = 1_000_700_000
+"""Of the kind that OpenShift assigns; no image knows it."""
+
+
 @pytest.fixture
 def namespaced(release: Release) -> Iterator[Release]:
     """A second release beside the first one, whose operator rests meanwhile: it would serve the namespace too."""
@@ -23,7 +27,9 @@ def namespaced(release: Release) -> Iterator[Release]:
     second = Release(kubectl, release.images, name="second")
     release.kubectl(*scale, "--replicas=0")
     try:
-        second.install("crds.install=false", f"watchNamespaces={{{kubectl.namespace}}}")
+        context = "operator.podSecurityContext"
+        user = (f"{context}.runAsUser={UID_OF_A_NAMESPACE}", f"{context}.runAsGroup=null", f"{context}.fsGroup=null")
+        second.install("crds.install=false", f"watchNamespaces={{{kubectl.namespace}}}", *user)
         # Both use one database; its address holds the namespace, so it is good anywhere in the cluster.
         secret = release.kubectl.get("secret", "hammerwork-database")
         metadata = {"name": "hammerwork-database"}
@@ -48,6 +54,7 @@ def test_a_role_is_enough_for_an_operator_of_one_namespace(namespaced: Release) 
     subjects = [subject for binding in bindings for subject in binding.get("subjects", [])]
     assert kubectl.namespace not in {subject.get("namespace") for subject in subjects}
 
+    assert kubectl("exec", f"deployment/{namespaced.operator}", "--", "id", "-u").strip() == str(UID_OF_A_NAMESPACE)
     kubectl.apply(manifests.pool("own", "record"), manifests.batch("own", 50))
     batch = kubectl.wait_for("jobbatch", "own", lacks_condition("Complete"), seconds=90)
     assert batch["status"]["completedJobs"] == 50

@@ -1,23 +1,42 @@
+{{/*
+Names of objects. A Service's name and a host's are a DNS label that begins with a letter, of at most 63 characters; a
+release's name may begin with a digit and have dots, and an alias in a chart above may have capitals and underscores.
+*/}}
 {{- define "hammerwork.name" -}}
-{{- default .Chart.Name .Values.nameOverride | trunc 50 | trimSuffix "-" -}}
+{{- default .Chart.Name .Values.nameOverride | lower | replace "_" "-" | trunc 50 | trimAll "-" -}}
 {{- end -}}
 
 {{- define "hammerwork.fullname" -}}
-{{- if .Values.fullnameOverride -}}
-{{- .Values.fullnameOverride | trunc 50 | trimSuffix "-" -}}
-{{- else if contains (include "hammerwork.name" .) .Release.Name -}}
-{{- .Release.Name | trunc 50 | trimSuffix "-" -}}
-{{- else -}}
-{{- printf "%s-%s" .Release.Name (include "hammerwork.name" .) | trunc 50 | trimSuffix "-" -}}
+{{- $name := include "hammerwork.name" . -}}
+{{- $full := .Values.fullnameOverride -}}
+{{- if not $full -}}
+{{- $full = contains $name .Release.Name | ternary .Release.Name (printf "%s-%s" .Release.Name $name) -}}
 {{- end -}}
+{{- $full = $full | replace "." "-" -}}
+{{- if regexMatch "^[0-9]" $full -}}
+{{- $full = printf "hammerwork-%s" $full -}}
+{{- end -}}
+{{- $full | trunc 50 | trimSuffix "-" -}}
+{{- end -}}
+
+{{/* The full name with a suffix, cut so that the whole has at most so many characters: (list $ $suffix $length). */}}
+{{- define "hammerwork.suffixed" -}}
+{{- $suffix := index . 1 -}}
+{{- $full := include "hammerwork.fullname" (index . 0) | trunc (sub (index . 2) (len $suffix) | int) | trimSuffix "-" -}}
+{{- printf "%s%s" $full $suffix -}}
 {{- end -}}
 
 {{- define "hammerwork.operator" -}}
-{{- printf "%s-operator" (include "hammerwork.fullname" .) -}}
+{{- include "hammerwork.suffixed" (list . "-operator" 63) -}}
 {{- end -}}
 
+{{- define "hammerwork.metrics" -}}
+{{- include "hammerwork.suffixed" (list . "-operator-metrics" 63) -}}
+{{- end -}}
+
+{{/* A StatefulSet's Pods have a label with its name and the hash of its revision, which has up to 10 digits. */}}
 {{- define "hammerwork.postgresql" -}}
-{{- printf "%s-postgresql" (include "hammerwork.fullname" .) -}}
+{{- include "hammerwork.suffixed" (list . "-postgresql" 52) -}}
 {{- end -}}
 
 {{- define "hammerwork.databaseSecret" -}}
@@ -33,7 +52,7 @@
 {{- end -}}
 
 {{- define "hammerwork.labels" -}}
-helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimAll "-_." }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 app.kubernetes.io/part-of: hammerwork
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
@@ -41,12 +60,12 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 
 {{- define "hammerwork.operatorSelector" -}}
 app.kubernetes.io/name: hammerwork-operator
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end -}}
 
 {{- define "hammerwork.postgresqlSelector" -}}
 app.kubernetes.io/name: hammerwork-postgresql
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end -}}
 
 {{/* The reference of an image: (list $image $defaultTag). */}}
@@ -57,12 +76,4 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- else -}}
 {{- printf "%s:%s" $image.repository (default (index . 1) $image.tag) -}}
 {{- end -}}
-{{- end -}}
-
-{{/* What the restricted Pod Security Standard asks of a container, and a read-only root file system. */}}
-{{- define "hammerwork.containerSecurity" -}}
-allowPrivilegeEscalation: false
-readOnlyRootFilesystem: true
-capabilities:
-  drop: [ALL]
 {{- end -}}

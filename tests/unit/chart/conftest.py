@@ -22,16 +22,25 @@ class Chart:
 
     folder = ROOT / "charts" / "hammerwork"
 
-    def __init__(self, helm: str) -> None:
+    def __init__(self, helm: str, folder: Path = folder) -> None:
         self._helm = helm
+        self.folder = folder
+
+    def below(self, folder: Path, **dependency: str) -> Chart:
+        """Return a chart in `folder` that has this one as its dependency."""
+        shutil.copytree(self.folder, folder / "charts" / "hammerwork")
+        dependencies = [{"name": "hammerwork", "version": "*", **dependency}]
+        content = {"apiVersion": "v2", "name": "above", "version": "1.0.0", "dependencies": dependencies}
+        (folder / "Chart.yaml").write_text(yaml.safe_dump(content))
+        return Chart(self._helm, folder)
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run helm, whatever its status is."""
         return subprocess.run([self._helm, *arguments], capture_output=True, text=True, timeout=60, check=False)
 
-    def render(self, *values: str) -> list[Manifest]:
-        """Return the manifests of the release `test` in the namespace `system`."""
-        done = self.run(*self._template(values))
+    def render(self, *values: str, release: str = "test", namespace: str = "system") -> list[Manifest]:
+        """Return the manifests of a release."""
+        done = self.run(*self._template(values, release, namespace))
         assert done.returncode == 0, done.stderr
         return [manifest for manifest in yaml.safe_load_all(done.stdout) if manifest]
 
@@ -41,9 +50,9 @@ class Chart:
         assert done.returncode != 0, f"{values} were accepted"
         return done.stderr
 
-    def _template(self, values: tuple[str, ...]) -> list[str]:
+    def _template(self, values: tuple[str, ...], release: str = "test", namespace: str = "system") -> list[str]:
         settings = [word for value in values for word in ("--set", value)]
-        return ["template", "test", str(self.folder), "--namespace", "system", *settings]
+        return ["template", release, str(self.folder), "--namespace", namespace, *settings]
 
 
 @pytest.fixture(scope="session")

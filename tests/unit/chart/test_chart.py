@@ -245,6 +245,8 @@ def test_network_policies_let_workers_of_any_namespace_reach_the_database(chart:
         ("postgresql.enabled=maybe", "'/postgresql/enabled': got string, want boolean"),
         ("watchNamespaces={Upper}", "'/watchNamespaces/0': 'Upper' does not match pattern"),
         ("operator.image.digest=md5:1", "'/operator/image/digest': 'md5:1' does not match pattern"),
+        ("operator.podSecurityContext.runAsUsr=1", "additional properties 'runAsUsr' not allowed"),
+        ("postgresql.podSecurityContext.fsGroup=team", "/postgresql/podSecurityContext/fsGroup': got string, want"),
         ("operator.port=80", "'/operator/port': minimum: got 80, want 1,024"),
         ("postgresql.username=o'brien", "'/postgresql/username':"),
         ("serviceAccount.create=false", "serviceAccount.name: must be set"),
