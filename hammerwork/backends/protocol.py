@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 from uuid import UUID
 
 import msgspec
@@ -31,6 +31,16 @@ Span = tuple[int, int]
 
 MAX_CLAIMS = 100
 """In one exchange."""
+
+
+class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
+    """What one kind of database can do and another one cannot. Ask this, not which database it is."""
+
+    notifies: bool
+    """It tells clients when jobs become ready. A single lifeline may not hear it even so: see `Lifeline.notified`."""
+    functions: bool
+    """The queue's functions are in the database, where processes of several versions call them; a migration replaces
+    them. Else each process brings its own statements."""
 
 
 class Claim(msgspec.Struct, kw_only=True):
@@ -185,6 +195,8 @@ class Lifeline(Protocol):
 
 class Backend(Protocol):
     """One database. `JobQueue` documents the operations that it passes on."""
+
+    capabilities: ClassVar[Capabilities]
 
     async def close(self) -> None: ...
     async def ping(self) -> None: ...

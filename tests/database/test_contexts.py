@@ -10,9 +10,9 @@ import pytest
 
 from hammerwork import BatchState, Job, JobQueue, Worker, batch_handler
 from tests.harness.batches import tried_once
-from tests.harness.observing import finished, only_postgres, running
+from tests.harness.observing import finished, one_server, running
 
-pytestmark = only_postgres
+pytestmark = one_server
 
 
 tenant: ContextVar[str] = ContextVar("tenant")

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 
 from hammerwork import Job, JobBatch, Worker
 from hammerwork.working import worker as working
-from tests.harness.observing import finished, happens, only_postgres, running
+from tests.harness.observing import finished, happens, one_server, running
 
 if TYPE_CHECKING:
     import pytest
 
     from hammerwork import JobQueue
 
-pytestmark = only_postgres
+pytestmark = one_server
 
 
 def seen_from_outside(worker: Worker, seconds: float) -> tuple[threading.Thread, list[bool]]:

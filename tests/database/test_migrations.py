@@ -13,7 +13,7 @@ from hammerwork.backends import migrating
 from hammerwork.backends.mysql import migrate as mysql_migrate
 from hammerwork.backends.postgres import migrate as postgres_migrate
 from tests.harness import observing
-from tests.harness.observing import DEADLINE_SECONDS, only_postgres
+from tests.harness.observing import DEADLINE_SECONDS, with_functions
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -47,7 +47,7 @@ async def test_a_database_without_tables_is_told(database_url: str) -> None:
             await queue.enqueue_batch(JobBatch("b").with_jobs([Job("q", 1)]))
 
 
-@only_postgres
+@with_functions
 async def test_changed_functions_replace_the_old_ones(queue: JobQueue, database_url: str) -> None:
     async with observing.sql(database_url) as sql:
         await sql.run("UPDATE hammerwork_migrations SET checksum = 'old' WHERE name = 'functions'")

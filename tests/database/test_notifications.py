@@ -13,7 +13,7 @@ from hammerwork import Job, JobBatch, JobQueue, RetryPolicy, RetryStrategy
 from hammerwork.backends.postgres import waking
 from hammerwork.backends.upkeep import CLAIMS_PER_NOTICE
 from tests.harness.batches import AT_ONCE, batch
-from tests.harness.observing import happens, only_postgres
+from tests.harness.observing import happens, notifying
 from tests.harness.steered import SteeredWorker
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from tests.harness.observing import Sql
 
-pytestmark = [only_postgres, pytest.mark.usefixtures("notifications")]
+pytestmark = [notifying, pytest.mark.usefixtures("notifications")]
 
 LATER = RetryPolicy(strategy=RetryStrategy.FIXED, initial_seconds=3_600, max_seconds=3_600)
 

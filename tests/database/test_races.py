@@ -59,9 +59,8 @@ async def test_a_stopped_batch_with_a_long_job_does_not_keep_others_from_ending(
     assert (await queue.get_batch_status(first)).finished
 
 
-async def test_jobs_that_are_given_back_wake_idle_workers(queue: JobQueue, database_url: str) -> None:
-    """The idle worker would look for work by itself only in an hour. (MySQL has no notifications: there it polls.)"""
-    notifies = database_url.startswith("postgresql")
+async def test_jobs_that_are_given_back_wake_idle_workers(queue: JobQueue) -> None:
+    """The idle worker would look for work by itself only in an hour, where it is notified; else it polls."""
     batch_id = await queue.enqueue_batch(batch(50))
     stopping = SteeredWorker(queue)
     await stopping.register()
@@ -71,7 +70,9 @@ async def test_jobs_that_are_given_back_wake_idle_workers(queue: JobQueue, datab
     async def handler(job: Job) -> None:
         ran.append(job.index)
 
-    async with running(Worker(queue, "q", handler).with_poll_interval(3_600 if notifies else 0.1)):
+    async with running(
+        Worker(queue, "q", handler).with_poll_interval(3_600 if queue.backend.capabilities.notifies else 0.1)
+    ):
         # A batch of its own shows that it listens and has nothing left to do.
         await finished(queue, await queue.enqueue_batch(batch(1)))
         held.release_waiting()

@@ -12,9 +12,9 @@ import pytest
 
 from hammerwork import Job, JobQueue, Worker, batch_handler
 from tests.harness.batches import tried_once
-from tests.harness.observing import DEADLINE_SECONDS, finished, happens, only_postgres, running
+from tests.harness.observing import DEADLINE_SECONDS, finished, happens, one_server, running
 
-pytestmark = only_postgres
+pytestmark = one_server
 
 
 async def test_threads_that_hang_are_replaced_and_named(queue: JobQueue, caplog: pytest.LogCaptureFixture) -> None:

@@ -23,7 +23,7 @@ from hammerwork.backends.postgres import migrate as postgres_migrate
 from hammerwork.backends.sql import list_sql, read_sql
 from hammerwork.errors import DatabaseRefusedError
 from tests.harness import observing
-from tests.harness.observing import Sql, finished, only_postgres, running
+from tests.harness.observing import Sql, finished, running, with_functions
 from tests.harness.servers.pgbouncer import PgbouncerServer
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def test_a_migration_is_never_changed(family: str, version: int) -> None:
         assert list(then) == list(now), "a new migration is a new version"
 
 
-@only_postgres
+@with_functions
 async def test_a_function_keeps_its_signature(queue: JobQueue, sql: Sql) -> None:  # noqa: ARG001 (its functions)
     """PostgreSQL replaces no function by one that returns something else, and keeps both if the arguments differ."""
     now = await signatures(sql)

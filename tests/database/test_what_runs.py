@@ -13,12 +13,12 @@ import pytest
 
 from hammerwork import HandlerError, Job, JobQueue, JobStatus, Worker, batch_handler
 from tests.harness.batches import tried_once
-from tests.harness.observing import all_jobs, finished, only_postgres, running
+from tests.harness.observing import all_jobs, finished, one_server, running
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 
-pytestmark = only_postgres
+pytestmark = one_server
 
 
 def yielding(_job: Any) -> Iterator[int]:

@@ -16,7 +16,7 @@ from hammerwork import (
 from hammerwork.working.pump import FEW_JOBS
 from tests.harness.batches import retried_at_once
 from tests.harness.handlers import Runs, failing_at
-from tests.harness.observing import finished, happens, only_postgres, running
+from tests.harness.observing import finished, happens, notifying, running
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,7 +53,7 @@ async def test_settings_out_of_range_are_told(
 
 
 @pytest.mark.every_server
-@only_postgres
+@notifying
 @pytest.mark.usefixtures("notifications")
 async def test_a_new_batch_wakes_an_idle_worker_without_polling(queue: JobQueue) -> None:
     runs = Runs()

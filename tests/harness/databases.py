@@ -15,6 +15,8 @@ import asyncpg
 import pytest
 
 from hammerwork import JobQueue
+from hammerwork.backends.mysql.backend import MysqlBackend
+from hammerwork.backends.postgres import PostgresBackend
 from tests.harness import observing
 from tests.harness.servers import UnavailableServerError
 from tests.harness.servers.given import GivenServer
@@ -26,12 +28,14 @@ from tests.harness.servers.postgres import postgres18_server, postgres_server
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
+    from hammerwork.backends.protocol import Backend
     from tests.harness.servers import Server
     from tests.harness.servers.mariadb import MariadbServer
     from tests.harness.servers.mysql import MysqlServer
     from tests.harness.servers.pgbouncer import PgbouncerServer
     from tests.harness.servers.postgres import PostgresServer
 
+_BACKENDS: dict[str, type[Backend]] = {"postgresql": PostgresBackend, "mysql": MysqlBackend}
 FAMILIES = {
     "postgres": "postgresql",
     "mariadb": "mysql",
@@ -106,22 +110,30 @@ def _chosen(config: pytest.Config) -> tuple[str, ...] | None:
 
 
 def _servers(metafunc: pytest.Metafunc) -> list[Any]:
-    only = metafunc.definition.get_closest_marker("only")
-    family = only.args[0] if only else None
+    test = metafunc.definition
     if url := metafunc.config.getoption("--database-url"):
-        found = GivenServer(url).family
-        return [pytest.param("given", marks=_skipped_unless(family in {None, found}, f"a test of {family} only"))]
+        reason = _unfit(test, "given", GivenServer(url).family)
+        return [pytest.param("given", marks=[pytest.mark.skip(reason=reason)] if reason else [])]
     names = _chosen(metafunc.config)
     if names is None:
-        names = DEFAULT + (OTHERS if metafunc.definition.get_closest_marker("every_server") else ())
-    fitting = [name for name in names if family in {None, name, FAMILIES[name]}]
+        names = DEFAULT + (OTHERS if test.get_closest_marker("every_server") else ())
+    reasons = {name: _unfit(test, name, FAMILIES[name]) for name in names}
+    fitting = [name for name, reason in reasons.items() if reason is None]
     if not fitting:
-        return [pytest.param(names[0], marks=_skipped_unless(False, f"--servers: a test of {family} only"))]
-    return fitting
+        return [pytest.param(names[0], marks=pytest.mark.skip(reason=f"--servers: {reasons[names[0]]}"))]
+    return fitting[:1] if test.get_closest_marker("one_server") else fitting
 
 
-def _skipped_unless(condition: bool, reason: str) -> list[pytest.MarkDecorator]:
-    return [] if condition else [pytest.mark.skip(reason=reason)]
+def _unfit(test: pytest.Item | pytest.Function, server: str, family: str) -> str | None:
+    """Return why a test does not run on a server, if so."""
+    only = test.get_closest_marker("only")
+    if only is not None and only.args[0] not in {server, family}:
+        return f"a test of {only.args[0]} only"
+    for marker in test.iter_markers("capability"):
+        for name, wanted in marker.kwargs.items():
+            if getattr(_BACKENDS[family].capabilities, name) is not wanted:
+                return f"a test of databases with the capability {name}={wanted}"
+    return None
 
 
 @pytest.fixture(scope="session")

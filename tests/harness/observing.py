@@ -31,13 +31,20 @@ __all__ = [
     "eventually",
     "finished",
     "happens",
+    "notifying",
+    "one_server",
     "only_postgres",
     "running",
     "sql",
+    "with_functions",
 ]
 
 only_postgres = pytest.mark.only("postgresql")
-"""Marks tests of what the other databases do not have, or that do not depend on the kind of database."""
+"""Marks tests of PostgreSQL itself: its options, messages, settings and plans."""
+notifying = pytest.mark.capability(notifies=True)
+with_functions = pytest.mark.capability(functions=True)
+one_server = pytest.mark.one_server
+"""Marks tests that do not depend on the kind of database."""
 
 
 async def comes_to(

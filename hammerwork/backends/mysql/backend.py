@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 from uuid import UUID
 
 import msgspec
@@ -18,7 +18,7 @@ from hammerwork.backends.mysql.lifeline import MysqlLifeline
 from hammerwork.backends.mysql.migrate import migrate
 from hammerwork.backends.mysql.statements import statement
 from hammerwork.backends.mysql.storing import MysqlTables
-from hammerwork.backends.protocol import MAX_CLAIMS
+from hammerwork.backends.protocol import MAX_CLAIMS, Capabilities
 from hammerwork.backends.slices import MAX_CHUNK_JOBS
 from hammerwork.backends.storing import RETRY_JOBS, Store
 from hammerwork.backends.upkeep import do_upkeep, forget_workers, reap
@@ -50,6 +50,8 @@ _END_OF_TIME = (datetime(9999, 1, 1, tzinfo=UTC), UUID(int=0))
 
 class MysqlBackend:
     """A queue in a MySQL or MariaDB database; see `hammerwork.backends.protocol.Backend`."""
+
+    capabilities: ClassVar[Capabilities] = Capabilities(notifies=False, functions=False)
 
     def __init__(self, database: Database) -> None:
         self._database = database

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 from uuid import UUID
 
 import msgspec
@@ -14,7 +14,7 @@ from hammerwork.backends.postgres.lifeline import PostgresLifeline
 from hammerwork.backends.postgres.migrate import migrate, queries
 from hammerwork.backends.postgres.storing import PostgresTables
 from hammerwork.backends.postgres.waking import Waker
-from hammerwork.backends.protocol import MAX_CLAIMS, Claim, Exchange, Settled
+from hammerwork.backends.protocol import MAX_CLAIMS, Capabilities, Claim, Exchange, Settled
 from hammerwork.backends.slices import MAX_CHUNK_JOBS
 from hammerwork.backends.storing import RETRY_JOBS, Store
 from hammerwork.backends.upkeep import do_upkeep, forget_workers, reap
@@ -41,6 +41,8 @@ _END_OF_TIME = (datetime.max.replace(tzinfo=UTC), UUID(int=0))
 
 class PostgresBackend:
     """A queue in a PostgreSQL database; see `hammerwork.backends.protocol.Backend`."""
+
+    capabilities: ClassVar[Capabilities] = Capabilities(notifies=True, functions=True)
 
     def __init__(self, database: Database) -> None:
         self._database = database
