@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Builds the images and writes each as an archive to build/images/, for clusters that load images without a registry.
 #
-#   scripts/build-images.sh                      all of them: operator worker postgresql examples iban-check
+#   scripts/build-images.sh                      all of them: operator worker postgresql examples, and those of single
+#                                                examples: iban-check fractal-tiles
 #   scripts/build-images.sh operator worker      only these
 #
 # Variables:
@@ -11,12 +12,13 @@
 #   BASE_IMAGE      an image with Python 3.11 or later (docker, podman: the public one; buildah: one that is made from
 #                   Debian packages on this machine, see docs/images.md)
 #   DEBIAN_IMAGE    an image of Debian 12 (likewise)
+#   GO_IMAGE        an image with Go (docker, podman: the public one; buildah: that of Debian, with this machine's Go)
 #   ARCHIVES        false: write no archives
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 # In this order: each may start from one before it.
-IMAGES=(operator worker postgresql examples iban-check)
+IMAGES=(operator worker postgresql examples iban-check fractal-tiles)
 
 TAG=${TAG:-dev}
 REGISTRY=${REGISTRY:-localhost/hammerwork}
@@ -96,6 +98,20 @@ archive() {
     echo "$id" > "$mark"
 }
 
+# Go comes from an image, else from this machine, together with what it has compiled before.
+build_with_go() {
+    local arguments=()
+    if [ -n "${GO_IMAGE:-}" ]; then
+        arguments=(--build-arg "GO_IMAGE=$GO_IMAGE")
+    elif [ "$CONTAINER_TOOL" = buildah ]; then
+        command -v go > /dev/null || fail "$1: there is no Go on this machine; install it, or set GO_IMAGE"
+        mkdir -p "$(go env GOCACHE)"
+        arguments=(--build-arg "GO_IMAGE=$DEBIAN_IMAGE"
+            --volume "$(go env GOROOT):/usr/local/go:ro" --volume "$(go env GOCACHE):/root/.cache/go-build")
+    fi
+    build "$1" "" "${arguments[@]}" "examples/$1"
+}
+
 build_one() {
     local started=$SECONDS
     case $1 in
@@ -103,6 +119,7 @@ build_one() {
         postgresql) build postgresql "${DEBIAN_IMAGE:-}" --file images/postgresql/Dockerfile images/postgresql ;;
         examples) build examples "$REGISTRY/worker:$TAG" --file examples/Dockerfile . ;;
         iban-check) build "$1" "$REGISTRY/worker:$TAG" "examples/$1" ;;
+        fractal-tiles) build_with_go "$1" ;;
         *) fail "$1: no such image; there are ${IMAGES[*]}" ;;
     esac
     if [ "$ARCHIVES" = true ]; then

@@ -13,6 +13,7 @@ packages="
     debootstrap
     gcc
     git
+    imagemagick
     iproute2
     iptables
     kmod

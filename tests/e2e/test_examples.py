@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.e2e.manifests import worker_pods
 from tests.e2e.release import ROOT
-from tests.harness.examples import expected_bills
+from tests.harness.examples import (
+    FEW_TILE_PIXELS,
+    expected_bills,
+    wrong_tile_pixels,
+)
 from tests.harness.kubectl import lacks_condition
 
 if TYPE_CHECKING:
@@ -61,3 +67,13 @@ def test_a_batch_handler_stores_every_bill_once(examples: Kubectl, database: Dat
     rows = database.query("SELECT meter, kwh, cents FROM bills")
     assert {row["meter"]: (row["kwh"], row["cents"]) for row in rows} == expected_bills()
     assert len(rows) == len(expected_bills())
+
+
+def test_a_service_in_a_sidecar_renders_each_tile(examples: Kubectl) -> None:
+    completed(examples, "zoom-3", jobs=64)
+    [pod] = [pod["metadata"]["name"] for pod in examples.list("pods", worker_pods("fractal-tiles"))]
+    listed = re.findall(r'href="([^"]+)"', examples.fetched(pod, 8090, "tiles/").decode())
+    assert sorted(listed) == sorted(f"3-{column}-{row}.png" for row in range(8) for column in range(8))
+    for tile in (0, 28, 37, 63):
+        content = examples.fetched(pod, 8090, f"tiles/3-{tile % 8}-{tile // 8}.png")
+        assert wrong_tile_pixels(3, tile, content) < FEW_TILE_PIXELS

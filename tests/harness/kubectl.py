@@ -97,6 +97,17 @@ class Kubectl:
         address = f"/api/v1/namespaces/{self.namespace}/services/{service}:{port}/proxy/{path}"
         return json.loads(self("get", "--raw", address))
 
+    def fetched(self, pod: str, port: int, path: str) -> bytes:
+        """GET anything from a Pod, through the API server."""
+        address = f"/api/v1/namespaces/{self.namespace}/pods/{pod}:{port}/proxy/{path}"
+        command = (self.program, "get", "--raw", address)
+        done = subprocess.run(
+            command, env=dict(self.environment), capture_output=True, timeout=COMMAND_SECONDS, check=False
+        )
+        if done.returncode != 0:
+            raise CommandError(f"GET {address}: {done.stderr.decode(errors='replace').strip()}")
+        return done.stdout
+
     async def wait(
         self, kind: str, name: str, until: Callable[[Manifest], object], *, seconds: float = WAIT_SECONDS
     ) -> Manifest:

@@ -14,12 +14,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.harness.examples import BILLED_METERS, expected_bills
+from tests.harness.examples import (
+    BILLED_METERS,
+    FEW_TILE_PIXELS,
+    expected_bills,
+    wrong_tile_pixels,
+)
 from tests.harness.observing import only_postgres, sql
 from tests.programs.place import COMMAND, ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.programs.place import Place
 
@@ -172,6 +178,42 @@ async def _bills(database_url: str) -> dict[str, tuple[int, int]]:
     async with sql(database_url) as connection:
         rows = await connection.rows("SELECT meter, kwh, cents FROM bills")
         return {meter: (kwh, cents) for meter, kwh, cents in rows}
+
+
+def test_the_fractal_tiles_example_has_a_go_service_render_each_tile(place: Place) -> None:
+    tiles = place.manifests / "tiles"
+    with _tile_server(tiles) as port:
+        done = place.run("run", "examples/fractal-tiles", "--handler", f"http://127.0.0.1:{port}/jobs")
+        assert done.returncode == 0, done.stderr
+    pictures = _pictures(tiles)
+    assert pictures.keys() == {f"3-{column}-{row}.png" for row in range(8) for column in range(8)}
+    for tile in range(64):
+        assert wrong_tile_pixels(3, tile, pictures[f"3-{tile % 8}-{tile // 8}.png"]) < FEW_TILE_PIXELS
+    place.assert_nothing_is_left()
+
+
+@contextlib.contextmanager
+def _tile_server(tiles: Path) -> Iterator[int]:
+    """The example's own service on a free port of the loopback."""
+    program = tiles.with_name("fractal-tiles")
+    subprocess.run(
+        ["go", "build", "-o", program, "."], cwd=ROOT / "examples" / "fractal-tiles", timeout=120, check=True
+    )
+    command: list[str | Path] = [program, "-listen", "127.0.0.1:0", "-tiles", tiles]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stderr is not None
+            line = server.stderr.readline()
+            assert "listening on 127.0.0.1:" in line
+            yield int(line.rpartition(":")[2])
+            server.terminate()
+            assert server.wait(timeout=30) == 0
+        finally:
+            server.kill()
+
+
+def _pictures(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.glob("*.png")}
 
 
 @only_postgres

@@ -1,0 +1,3 @@
+module example.com/fractal-tiles
+
+go 1.22
