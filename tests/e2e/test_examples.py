@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from collections import Counter
 from typing import TYPE_CHECKING
@@ -12,7 +13,9 @@ from tests.e2e.manifests import worker_pods
 from tests.e2e.release import ROOT
 from tests.harness.examples import (
     FEW_TILE_PIXELS,
+    THUMBNAILS,
     expected_bills,
+    wrong_thumbnails,
     wrong_tile_pixels,
 )
 from tests.harness.kubectl import lacks_condition
@@ -67,6 +70,14 @@ def test_a_batch_handler_stores_every_bill_once(examples: Kubectl, database: Dat
     rows = database.query("SELECT meter, kwh, cents FROM bills")
     assert {row["meter"]: (row["kwh"], row["cents"]) for row in rows} == expected_bills()
     assert len(rows) == len(expected_bills())
+
+
+def test_a_command_in_an_image_without_a_worker_makes_each_thumbnail(examples: Kubectl) -> None:
+    completed(examples, "gallery", jobs=len(THUMBNAILS))
+    script = 'cd thumbnails && for file in *; do echo "$file $(base64 --wrap=0 "$file")"; done'
+    said = examples("exec", "deploy/thumbnails-worker", "--container=worker", "--", "sh", "-c", script)
+    thumbnails = {name: base64.b64decode(text) for name, text in map(str.split, said.splitlines())}
+    assert wrong_thumbnails(ROOT / "examples" / "thumbnails" / "pictures", thumbnails) == {}
 
 
 def test_a_service_in_a_sidecar_renders_each_tile(examples: Kubectl) -> None:

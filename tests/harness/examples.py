@@ -4,8 +4,18 @@ from __future__ import annotations
 
 import os
 import subprocess
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 BILLED_METERS = 2000
+THUMBNAILS = {
+    f"{stem}-{size}.png": (f"{stem}.{suffix}", size)
+    for stem, suffix in (("rose", "png"), ("granite", "png"), ("logo", "gif"), ("wizard", "jpg"))
+    for size in (32, 64)
+}
+"""Names of pictures and the pixels of the longer side, by the names of their thumbnails."""
 
 TILE_PIXELS = 64
 FEW_TILE_PIXELS = TILE_PIXELS * TILE_PIXELS // 100
@@ -24,10 +34,30 @@ def expected_bills() -> dict[str, tuple[int, int]]:
     return bills
 
 
+def wrong_thumbnails(pictures: Path, thumbnails: dict[str, bytes]) -> dict[str, str]:
+    """Return what is wrong with thumbnails by examples/thumbnails, by their names."""
+    found = dict.fromkeys(THUMBNAILS.keys() - thumbnails.keys(), "is missing")
+    found |= dict.fromkeys(thumbnails.keys() - THUMBNAILS.keys(), "is one too many")
+    for name in THUMBNAILS.keys() & thumbnails.keys():
+        picture, size = THUMBNAILS[name]
+        width, height = png_size(thumbnails[name])
+        difference = _difference(pictures / picture, thumbnails[name], f"{width}x{height}!")
+        # Another way to scale differs by up to 0.03, another picture by 0.3.
+        if max(width, height) != size or difference > 0.05:
+            found[name] = f"{width} x {height} pixels, differs by {difference}"
+    return found
+
+
 def png_size(content: bytes) -> tuple[int, int]:
     """Return width and height of a PNG."""
     assert content.startswith(b"\x89PNG\r\n\x1a\n"), content[:20]
     return int.from_bytes(content[16:20], "big"), int.from_bytes(content[20:24], "big")
+
+
+def _difference(picture: Path, thumbnail: bytes, geometry: str) -> float:
+    """Return the root of the mean square of the pixels' differences, from 0 to 1."""
+    compare = ["-metric", "RMSE", "-compare", "-format", "%[distortion]", "info:"]
+    return float(_convert(str(picture), "-scale", geometry, "png:-", *compare, given=thumbnail))
 
 
 def wrong_tile_pixels(zoom: int, tile: int, content: bytes) -> int:

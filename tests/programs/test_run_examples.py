@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import pwd
+import shutil
 import subprocess
 import sys
 import urllib.request
@@ -16,8 +17,10 @@ import pytest
 
 from tests.harness.examples import (
     BILLED_METERS,
+    DEBIANS_PATH,
     FEW_TILE_PIXELS,
     expected_bills,
+    wrong_thumbnails,
     wrong_tile_pixels,
 )
 from tests.harness.observing import only_postgres, sql
@@ -178,6 +181,14 @@ async def _bills(database_url: str) -> dict[str, tuple[int, int]]:
     async with sql(database_url) as connection:
         rows = await connection.rows("SELECT meter, kwh, cents FROM bills")
         return {meter: (kwh, cents) for meter, kwh, cents in rows}
+
+
+def test_the_thumbnails_example_makes_each_thumbnail_of_its_picture(place: Place) -> None:
+    folder = shutil.copytree(ROOT / "examples" / "thumbnails", place.manifests / "thumbnails")
+    done = place.run("run", folder, PATH=DEBIANS_PATH)
+    assert done.returncode == 0, done.stderr
+    assert wrong_thumbnails(folder / "pictures", _pictures(folder / "thumbnails")) == {}
+    place.assert_nothing_is_left()
 
 
 def test_the_fractal_tiles_example_has_a_go_service_render_each_tile(place: Place) -> None:
