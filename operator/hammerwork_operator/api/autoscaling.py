@@ -102,7 +102,7 @@ class Autoscaling(Struct, frozen=True, rename="camel"):
                 ge=1,
                 le=604_800,
                 description="So many workers that the jobs that are ready or running are finished in this time, by the "
-                "mean duration of the queue's jobs in the last hour and by spec.concurrency.",
+                "mean duration of the queue's jobs in the last hour, by spec.concurrency and spec.processes.",
             ),
         ]
         | UnsetType

@@ -16,6 +16,7 @@ from hammerwork_operator.api.reasons import Reason, Type
 from hammerwork_operator.kube.conditions import ConditionDict, condition
 from hammerwork_operator.kube.situation import Obstacle
 from hammerwork_operator.workerpool.history import History
+from hammerwork_operator.workerpool.processes import processes
 
 if TYPE_CHECKING:
     from hammerwork_operator.api.autoscaling import Autoscaling, ScaleDownRules, ScaleUpRules, ScalingPolicy
@@ -81,7 +82,7 @@ def capacity(spec: WorkerPoolSpec) -> int:
 
 def lanes(spec: WorkerPoolSpec) -> int:
     """Return how many jobs a worker Pod runs at a time."""
-    return spec.concurrency
+    return spec.concurrency * processes(spec)
 
 
 def decide(

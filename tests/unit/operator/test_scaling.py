@@ -167,6 +167,29 @@ def test_the_cause_of_a_change(rules: dict[str, Any], current: int | None, known
 def test_pools_share_by_what_they_can_run() -> None:
     assert capacity(spec(concurrency=4)) == 80
     assert capacity(pool({"replicas": 3, "concurrency": 5}).spec) == 15
+    assert capacity(pool({"replicas": 3, "concurrency": 5, "processes": 2}).spec) == 30
+
+
+@pytest.mark.parametrize(
+    ("container", "processes"),
+    [
+        ({"resources": {"limits": {"cpu": "1500m"}}}, 2),
+        ({"resources": {"limits": {"cpu": 4}}}, 4),
+        ({"resources": {"limits": {"cpu": "100m"}}}, 1),
+        ({"resources": {"requests": {"cpu": 4}}}, 1),
+        ({"resources": {"limits": {"cpu": "lots"}}}, 1),
+        ({"resources": {"limits": {"cpu": None}}}, 1),
+        ({"resources": "small"}, 1),
+    ],
+)
+def test_a_pod_has_as_many_processes_as_its_cpu_limit_asks_for(container: dict[str, Any], processes: int) -> None:
+    template = {"spec": {"containers": [{"name": "sidecar"}, {"name": "worker", **container}]}}
+    assert capacity(pool({"concurrency": 1, "processes": "auto", "template": template}).spec) == processes
+
+
+@pytest.mark.parametrize("template", [{}, {"spec": None}, {"spec": {"containers": [7]}}])
+def test_without_a_limit_that_is_one_process(template: dict[str, Any]) -> None:
+    assert capacity(pool({"concurrency": 1, "processes": "auto", "template": template}).spec) == 1
 
 
 def test_what_is_there_is_the_first_recommendation() -> None:
