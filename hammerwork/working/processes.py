@@ -121,7 +121,7 @@ class WorkerProcesses:
                 "hammerwork.working",
                 stdin=theirs.fileno(),
                 start_new_session=True,
-                env=os.environ,  # without what `provide_authorities` has set
+                env=dict(os.environ),  # without what `provide_authorities` has set
             )
         ended = asyncio.create_task(process.wait())
         stopped = asyncio.create_task(self._stopping.wait())
