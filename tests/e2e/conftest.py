@@ -38,6 +38,10 @@ def environment() -> Iterator[dict[str, str]]:
         yield environment
 
 
+def database_of(release: Release) -> Database:
+    return Database(release.kubectl, f"{release.name}-postgresql-0")
+
+
 @pytest.fixture(scope="session")
 def release(environment: dict[str, str]) -> Iterator[Release]:
     """The chart with its database, watching all namespaces, in a namespace that is gone afterwards."""
@@ -47,6 +51,7 @@ def release(environment: dict[str, str]) -> Iterator[Release]:
     release = Release(kubectl, chosen_images())
     try:
         release.install(*release.database_values())
+        database_of(release).prepare_ledger()
         kubectl.apply(manifests.handlers())
         yield release
     finally:
@@ -65,10 +70,8 @@ def kubectl(release: Release) -> Kubectl:
 
 @pytest.fixture(scope="session")
 def database(release: Release) -> Database:
-    """The release's database, with an empty ledger."""
-    database = Database(release.kubectl, f"{release.name}-postgresql-0")
-    database.prepare_ledger()
-    return database
+    """The release's database, with the ledger that its handlers write to."""
+    return database_of(release)
 
 
 @pytest.hookimpl(wrapper=True)
