@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import uuid
 from typing import Annotated
 
 import typer
@@ -13,7 +14,14 @@ from hammerwork.handlers import HandlerReference, allowed_texts
 from hammerwork.service import logs, loop
 from hammerwork.working.init import leave_init_behind
 from hammerwork.working.processes import WorkerProcesses
-from hammerwork.working.settings import DEFAULTS, MAX_CONCURRENCY, MAX_PROCESSES, ProcessSettings
+from hammerwork.working.settings import (
+    DEFAULTS,
+    MAX_CONCURRENCY,
+    MAX_GRACE_SECONDS,
+    MAX_POLL_SECONDS,
+    MAX_PROCESSES,
+    ProcessSettings,
+)
 from hammerwork_cli.output.console import DatabaseURL, fail_with, with_queue
 
 
@@ -25,8 +33,29 @@ def worker(  # noqa: PLR0917 (typer names the options)
     concurrency: Annotated[
         int, typer.Option(min=1, max=MAX_CONCURRENCY, help="Jobs that each process runs at a time.")
     ] = DEFAULTS.concurrency,
+    poll_interval: Annotated[
+        float,
+        typer.Option(
+            min=0.001,
+            max=MAX_POLL_SECONDS,
+            help="Seconds until an idle worker looks for jobs again where the database does not notify it.",
+        ),
+    ] = DEFAULTS.poll_interval_seconds,
+    batch_processing: Annotated[
+        bool, typer.Option(help="Claim ranges of jobs, as many as are run in a moment; else one job at a time.")
+    ] = DEFAULTS.batch_processing,
+    pool: Annotated[
+        str, typer.Option(metavar="NAME", help="The group that `hammerwork stats` shows the workers in.")
+    ] = DEFAULTS.pool,
+    lease: Annotated[
+        float,
+        typer.Option(min=1, help="Seconds without a sign of life after which a worker's jobs go to others."),
+    ] = DEFAULTS.lease_seconds,
     grace_period: Annotated[
-        float, typer.Option(min=0, help="Seconds that running jobs get to finish after SIGTERM or Ctrl-C.")
+        float,
+        typer.Option(
+            min=0, max=MAX_GRACE_SECONDS, help="Seconds that running jobs get to finish after SIGTERM or Ctrl-C."
+        ),
     ] = DEFAULTS.shutdown_grace_period_seconds,
 ) -> None:
     """Run the jobs of a queue until SIGTERM or Ctrl-C; processes that die are restarted.
@@ -43,7 +72,13 @@ def worker(  # noqa: PLR0917 (typer names the options)
         database_url=database_url,
         queue=queue_name,
         handler=reference,
+        pool=pool,
+        # A process that is started again has what its predecessor held recovered at once.
+        instance=str(uuid.uuid4()),
         concurrency=concurrency,
+        poll_interval_seconds=poll_interval,
+        batch_processing=batch_processing,
+        lease_seconds=lease,
         shutdown_grace_period_seconds=grace_period,
     )
     with_queue(database_url, lambda queue: queue.create_tables())
