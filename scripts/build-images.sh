@@ -2,7 +2,7 @@
 # Builds the images and writes each as an archive to build/images/, for clusters that load images without a registry.
 #
 #   scripts/build-images.sh                      all of them: operator worker postgresql examples, and those of single
-#                                                examples: iban-check thumbnails fractal-tiles
+#                                                examples: iban-check thumbnails receipts fractal-tiles
 #   scripts/build-images.sh operator worker      only these
 #
 # Variables:
@@ -18,7 +18,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 # In this order: each may start from one before it.
-IMAGES=(operator worker postgresql examples iban-check thumbnails fractal-tiles)
+IMAGES=(operator worker postgresql examples iban-check thumbnails receipts fractal-tiles)
 
 TAG=${TAG:-dev}
 REGISTRY=${REGISTRY:-localhost/hammerwork}
@@ -119,7 +119,7 @@ build_one() {
         postgresql) build postgresql "${DEBIAN_IMAGE:-}" --file images/postgresql/Dockerfile images/postgresql ;;
         examples) build examples "$REGISTRY/worker:$TAG" --file examples/Dockerfile . ;;
         iban-check) build "$1" "$REGISTRY/worker:$TAG" "examples/$1" ;;
-        thumbnails) build "$1" "${DEBIAN_IMAGE:-}" "examples/$1" ;;
+        thumbnails | receipts) build "$1" "${DEBIAN_IMAGE:-}" "examples/$1" ;;
         fractal-tiles) build_with_go "$1" ;;
         *) fail "$1: no such image; there are ${IMAGES[*]}" ;;
     esac

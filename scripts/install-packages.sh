@@ -20,6 +20,7 @@ packages="
     libc6-dev
     make
     mariadb-server
+    nodejs
     openssl
     postgresql
     procps

@@ -13,8 +13,10 @@ from tests.e2e.manifests import worker_pods
 from tests.e2e.release import ROOT
 from tests.harness.examples import (
     FEW_TILE_PIXELS,
+    RECEIPTS,
     THUMBNAILS,
     expected_bills,
+    wrong_receipts,
     wrong_thumbnails,
     wrong_tile_pixels,
 )
@@ -78,6 +80,14 @@ def test_a_command_in_an_image_without_a_worker_makes_each_thumbnail(examples: K
     said = examples("exec", "deploy/thumbnails-worker", "--container=worker", "--", "sh", "-c", script)
     thumbnails = {name: base64.b64decode(text) for name, text in map(str.split, said.splitlines())}
     assert wrong_thumbnails(ROOT / "examples" / "thumbnails" / "pictures", thumbnails) == {}
+
+
+def test_a_node_program_writes_each_receipt(examples: Kubectl) -> None:
+    completed(examples, "receipts-of-today", jobs=RECEIPTS)
+    # A line is "receipts/17.txt:Receipt 17: 17,99 €".
+    said = examples("exec", "deploy/receipts-worker", "--container=worker", "--", "grep", "--recursive", "", "receipts")
+    lines = (line.removeprefix("receipts/").partition(":") for line in said.splitlines())
+    assert wrong_receipts({name: text for name, _, text in lines}) == {}
 
 
 def test_a_service_in_a_sidecar_renders_each_tile(examples: Kubectl) -> None:

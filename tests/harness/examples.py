@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 BILLED_METERS = 2000
+RECEIPTS = 1000
 THUMBNAILS = {
     f"{stem}-{size}.png": (f"{stem}.{suffix}", size)
     for stem, suffix in (("rose", "png"), ("granite", "png"), ("logo", "gif"), ("wizard", "jpg"))
@@ -32,6 +33,14 @@ def expected_bills() -> dict[str, tuple[int, int]]:
         bills[f"meter-{kwh}"] = (kwh, cents)
         cents += 24 if kwh < 100 else 31 if kwh < 400 else 38
     return bills
+
+
+def wrong_receipts(receipts: dict[str, str]) -> dict[str, str | None]:
+    """Return what is wrong with receipts by examples/receipts, by the names of their files; None: it is missing."""
+    wanted = {f"{number}.txt": f"Receipt {number}: {number},99\N{NO-BREAK SPACE}€" for number in range(RECEIPTS)}
+    names = wanted.keys() | receipts.keys()
+    seen = {name: receipts.get(name, "").strip() for name in names}
+    return {name: receipts.get(name) for name in names if seen[name] != wanted.get(name)}
 
 
 def wrong_thumbnails(pictures: Path, thumbnails: dict[str, bytes]) -> dict[str, str]:

@@ -20,6 +20,7 @@ from tests.harness.examples import (
     DEBIANS_PATH,
     FEW_TILE_PIXELS,
     expected_bills,
+    wrong_receipts,
     wrong_thumbnails,
     wrong_tile_pixels,
 )
@@ -188,6 +189,15 @@ def test_the_thumbnails_example_makes_each_thumbnail_of_its_picture(place: Place
     done = place.run("run", folder, PATH=DEBIANS_PATH)
     assert done.returncode == 0, done.stderr
     assert wrong_thumbnails(folder / "pictures", _pictures(folder / "thumbnails")) == {}
+    place.assert_nothing_is_left()
+
+
+def test_the_receipts_example_has_a_node_program_write_each_receipt(place: Place) -> None:
+    folder = shutil.copytree(ROOT / "examples" / "receipts", place.manifests / "receipts")
+    done = place.run("run", folder, PATH=DEBIANS_PATH)
+    assert done.returncode == 0, done.stderr
+    receipts = {path.name: path.read_text() for path in (folder / "receipts").glob("*.txt")}
+    assert wrong_receipts(receipts) == {}
     place.assert_nothing_is_left()
 
 
