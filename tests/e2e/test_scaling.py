@@ -71,7 +71,7 @@ def test_a_burst_brings_workers_from_zero_and_they_go_again(kubectl: Kubectl, da
     print(f"{BURST:,} jobs for a pool at zero: the first began after {started:.1f} s, was seen done after {seen:.1f} s")
     runs = database.runs(batch_id)
     assert Counter(run.index for run in runs) == dict.fromkeys(range(BURST), 1)
-    assert len({run.pod for run in runs}) == 3
+    assert len({run.pod for run in runs}) > 1
     rescales = [event for event in kubectl.events("bursting") if "SuccessfulRescale" in event]
     assert len(rescales) >= 2
     kubectl.delete("workerpool", "bursting")
