@@ -111,6 +111,7 @@ test-e2e: $(VENV)/installed cluster-build ## Tests on a real cluster: kubelet, i
 
 .PHONY: bench
 bench: packages $(VENV)/installed ## Measure this queue; renews benchmarks/results.json and docs/benchmarks.md
+	scripts/install-packages.sh parallel
 	$(BIN)/python -m benchmarks ours
 	$(BIN)/python -m benchmarks report
 

@@ -25,6 +25,14 @@ _ALL = (
     Figure("drain-2", "jobs/s", "No-op jobs, two worker processes"),
     Figure("pipeline", "jobs/s", "Batches are enqueued and drained at the same time, one worker process"),
     Figure(
+        "exec",
+        "jobs/s",
+        "The command `true` for each job, payload on standard input, ten lanes of one worker; `parallel -j4`: without",
+    ),
+    Figure(
+        "stream", "jobs/s", "A line for each job to one Python process that answers it, 100 lanes of one worker process"
+    ),
+    Figure(
         "handlers-10ms",
         "% of ideal",
         "Sleeps of 10 ms in 100 lanes of one worker, and in asyncio alone; ideal is jobs × 10 ms ÷ 100",

@@ -17,7 +17,8 @@ _POSTGRES = Postgres.system
 _MARIADB = MariaDB.system
 _COPY = "asyncpg"
 _ASYNCIO = "asyncio"
-_OWN = {_POSTGRES, _MARIADB, _COPY, _ASYNCIO}
+_PARALLEL = "GNU parallel"
+_OWN = {_POSTGRES, _MARIADB, _COPY, _ASYNCIO, _PARALLEL}
 
 
 class Goal(msgspec.Struct, frozen=True):
@@ -62,6 +63,8 @@ GOALS = (
     Goal("Drain, two processes ÷ best peer", "drain-2", 10, relative_to=("drain", BEST_PEER), unit="×"),
     Goal("Enqueue, MariaDB ÷ PostgreSQL", "enqueue", 0.4, _MARIADB, relative_to=("enqueue", _POSTGRES), unit="×"),
     Goal("Drain, MariaDB ÷ PostgreSQL", "drain-1", 0.5, _MARIADB, relative_to=("drain-1", _POSTGRES), unit="×"),
+    Goal("`exec` ÷ GNU parallel", "exec", 4, relative_to=("exec", _PARALLEL), unit="×"),
+    Goal("`stream` ÷ `exec`", "stream", 20, relative_to=("exec", _POSTGRES), unit="×"),
     Goal("Handlers of 10 ms in 100 lanes", "handlers-10ms", 95, unit="% of ideal"),
     Goal(
         "The same ÷ asyncio without a queue", "handlers-10ms", 0.95, relative_to=("handlers-10ms", _ASYNCIO), unit="×"

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Installs the Debian packages that building, testing and the test cluster need. Run it again at any time: where all
-# of them are there it only looks. Starts no service, and leaves none enabled that was not there before.
+# of them are there it only looks. Arguments are more packages, which not everybody needs. Starts no service, and leaves
+# none enabled that was not there before.
 set -eu
 
 packages="
@@ -25,6 +26,7 @@ packages="
     postgresql
     procps
     runc
+    $*
 "
 
 missing=""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from benchmarks.measuring import Benchmark
+from benchmarks.ours.commands import PARALLEL, commands, lines, parallel
 from benchmarks.ours.progress import progress
 from benchmarks.ours.raw_copy import raw_copy
 from benchmarks.ours.throughput import drain_with_two, enqueue_and_drain, enqueue_streamed, pipeline
@@ -34,4 +35,9 @@ def our_benchmarks(server: Server) -> list[Benchmark]:
     if isinstance(server, Postgres):
         benchmarks.insert(1, Benchmark("raw-copy", "asyncpg", raw_copy))
         benchmarks.insert(5, Benchmark("sleeps-10ms", "asyncio", sleeps_of_10ms, max_runs=3))
+        benchmarks += [
+            Benchmark("exec", system, commands, max_runs=3),
+            *([Benchmark("exec", "GNU parallel", parallel, max_runs=3)] if PARALLEL is not None else []),
+            Benchmark("stream", system, lines, max_runs=3),
+        ]
     return benchmarks

@@ -1,6 +1,7 @@
-"""A worker: ``work URL LANES noop|sleep|clock``. Starts with the first line it is sent, stops with the next.
+"""A worker: ``work URL LANES noop|sleep|clock|exec|stream``. Starts with the first line, stops with the next.
 
-``sleep`` waits for the payload's ``seconds``; ``clock`` notes when it was called, for each payload's ``number``.
+``sleep`` waits for the payload's ``seconds``; ``clock`` notes when it was called, for each payload's ``number``;
+``exec`` runs `true`; ``stream`` hands jobs to `benchmarks.programs.answer`.
 """
 
 from __future__ import annotations
@@ -16,9 +17,13 @@ import uvloop
 from benchmarks.memory import peak_resident_bytes
 from benchmarks.payload import QUEUE
 from hammerwork import JobQueue, Worker
+from hammerwork.handlers import ExecHandler, StreamHandler
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from hammerwork import Job
+    from hammerwork.handlers import Handler
 
 calls: dict[int, float] = {}
 
@@ -37,13 +42,22 @@ async def clock(job: Job) -> None:
     calls[job.payload["number"]] = time.time()
 
 
+HANDLERS: dict[str, Callable[[], Handler]] = {
+    "noop": lambda: noop,
+    "sleep": lambda: sleep,
+    "clock": lambda: clock,
+    "exec": lambda: ExecHandler(["true"]),
+    "stream": lambda: StreamHandler([sys.executable, "-m", "benchmarks.programs.answer"]),
+}
+
+
 async def main(url: str, lanes: int, handler: str) -> None:
     """Work, and print what was done."""
     lines = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
     async with await JobQueue.connect(url) as queue:
         await queue.ping()
-        worker = Worker(queue, QUEUE, {"noop": noop, "sleep": sleep, "clock": clock}[handler]).with_concurrency(lanes)
+        worker = Worker(queue, QUEUE, HANDLERS[handler]()).with_concurrency(lanes)
         print("ready", flush=True)
         await lines.readline()
         running = asyncio.create_task(worker.run())
