@@ -14,6 +14,7 @@ from hammerwork_operator.api.common import API_VERSION
 from hammerwork_operator.api.workerpool import KIND
 from hammerwork_operator.workerpool.injection import bring_worker
 from hammerwork_operator.workerpool.template import complete_template
+from hammerwork_operator.workerpool.vacant import local_port
 
 if TYPE_CHECKING:
     from hammerwork_operator.api.common import Manifest
@@ -63,6 +64,7 @@ def build_deployment(
         grace_seconds=pool.spec.shutdown_grace_period_seconds + round(POD_END_SECONDS),
         image=default_image,
         environment=_environment(pool, handler),
+        occupied=[port for text in handler.fields.values() if (port := local_port(text)) is not None],
     )
     if handler.kind != python.KIND.name:
         bring_worker(template, worker_image=default_image)

@@ -13,7 +13,7 @@ from hammerwork_operator.api import names
 from hammerwork_operator.workerpool.vacant import is_mounted, vacant_name, vacant_port
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from hammerwork_operator.api.common import Manifest
 
@@ -36,8 +36,11 @@ def complete_template(
     grace_seconds: int,
     image: str,
     environment: Sequence[Manifest],
+    occupied: Collection[int] = (),
 ) -> Manifest:
     """Return the template with what the operator sets in any case, and with defaults where users set nothing.
+
+    `occupied` are ports of the Pod that the worker leaves alone, beside those that the template names.
 
     Raises:
         InvalidTemplateError: It has a part of the wrong type.
@@ -52,7 +55,10 @@ def complete_template(
     pod.setdefault("enableServiceLinks", False)
     _secure(pod, "spec.template.spec", runAsNonRoot=True, seccompProfile={"type": "RuntimeDefault"})
     worker = _worker_container(pod)
-    _complete_container(worker, pod, image, environment)
+    _complete_container(worker, image, environment)
+    port = _open_port(worker, pod, occupied)
+    _complete_probe(worker, "livenessProbe", "/healthz", port, failures=6)
+    _complete_probe(worker, "readinessProbe", "/readyz", port, failures=2)
     if (volume := _mount_tmp(worker, pod)) is not None:
         allow_eviction(template, volume)
     completed: Manifest = _without_nulls(template)
@@ -77,23 +83,27 @@ def _worker_container(pod: Manifest) -> Manifest:
     return container
 
 
-def _complete_container(container: Manifest, pod: Manifest, image: str, environment: Sequence[Manifest]) -> None:
+def _complete_container(container: Manifest, image: str, environment: Sequence[Manifest]) -> None:
     container.setdefault("image", image)
-    ports = part(container, "ports", list, _WORKER)
-    port = _own_port(ports) or vacant_port(pod, container, names.WORKER_PORT)
-    if not _own_port(ports):
-        ports.append({"name": names.METRICS_PORT_NAME, "containerPort": port, "protocol": "TCP"})
-    ours = [*environment, {"name": variables.PORT, "value": str(port)}]
-    taken = {entry["name"] for entry in ours}
+    taken = {variables.PORT, *(entry["name"] for entry in environment)}
     theirs = part(container, "env", list, _WORKER)
-    container["env"] = [*ours, *(entry for entry in theirs if entry.get("name") not in taken)]
-    _complete_probe(container, "livenessProbe", "/healthz", port, failures=6)
-    _complete_probe(container, "readinessProbe", "/readyz", port, failures=2)
+    container["env"] = [*environment, *(entry for entry in theirs if entry.get("name") not in taken)]
     # What a worker says last becomes part of the Pod's status, and so of the pool's.
     container.setdefault("terminationMessagePolicy", "FallbackToLogsOnError")
     _secure(
         container, _WORKER, allowPrivilegeEscalation=False, readOnlyRootFilesystem=True, capabilities={"drop": ["ALL"]}
     )
+
+
+def _open_port(container: Manifest, pod: Manifest, occupied: Collection[int]) -> int:
+    """Have the worker listen on a port and tell it which, and return the number."""
+    ports = part(container, "ports", list, _WORKER)
+    port = _own_port(ports)
+    if port is None:
+        port = vacant_port(pod, container, names.WORKER_PORT, occupied)
+        ports.append({"name": names.METRICS_PORT_NAME, "containerPort": port, "protocol": "TCP"})
+    container["env"].append({"name": variables.PORT, "value": str(port)})
+    return port
 
 
 def _own_port(ports: Sequence[Manifest]) -> int | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import posixpath
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -12,10 +13,11 @@ if TYPE_CHECKING:
     from hammerwork_operator.api.common import Manifest
 
 
-def vacant_port(pod: Manifest, worker: Manifest, first: int) -> int:
+def vacant_port(pod: Manifest, worker: Manifest, first: int, occupied: Collection[int]) -> int:
     """Return the lowest port from `first` on that no container names: those of a Pod share their ports.
 
-    Of the container `worker` only its ports count. A probe there may well mean the operator's own port.
+    Of the container `worker` only its ports count. A probe there may well mean the operator's own port. `occupied` are
+    ports that something in the Pod listens on, whatever its containers say.
     """
     others = [
         container
@@ -23,7 +25,7 @@ def vacant_port(pod: Manifest, worker: Manifest, first: int) -> int:
         for container in _objects(pod.get(key))
         if container is not worker
     ]
-    taken = {*_ports_named(others), *_ports_named(worker.get("ports"))}
+    taken = {*occupied, *_ports_named(others), *_ports_named(worker.get("ports"))}
     return next(port for port in itertools.count(first) if port not in taken)
 
 
@@ -68,3 +70,15 @@ def _ports_named(node: object) -> Iterator[int]:
                 yield value
             else:
                 yield from _ports_named(value)
+
+
+def local_port(url: str) -> int | None:
+    """Return the port of a URL that leads to something in the same Pod, else None."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return None
+    if parts.hostname not in {"localhost", "127.0.0.1", "::1"}:
+        return None
+    return port or (443 if parts.scheme == "https" else 80)

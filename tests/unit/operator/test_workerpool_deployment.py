@@ -258,6 +258,22 @@ def test_the_worker_listens_where_no_container_of_the_pod_does(spec: dict[str, A
     assert len(numbers) == len(set(numbers))
 
 
+@pytest.mark.parametrize(
+    ("url", "port"),
+    [
+        ("http://localhost:8080/jobs", 8081),
+        ("http://127.0.0.1:8080", 8081),
+        ("http://[::1]:8080/", 8081),
+        ("http://localhost/jobs", 8080),
+        ("http://web:8080/jobs", 8080),
+        ("http://localhost:none/", 8080),
+    ],
+)
+def test_the_port_of_a_service_in_the_pod_is_left_to_it(url: str, port: int) -> None:
+    (worker,) = (each for each in pod(pool({"handler": {"http": {"url": url}}}))["containers"])
+    assert environment(worker)[variables.PORT] == str(port)
+
+
 def test_a_probe_that_only_tunes_is_completed() -> None:
     template = {"spec": {"containers": [{"name": "worker", "livenessProbe": {"failureThreshold": 60}}]}}
     (worker,) = pod(pool({"template": template}))["containers"]
