@@ -11,6 +11,8 @@ MAX_CONCURRENCY = 10_000
 MAX_POLL_SECONDS = 3_600.0
 MAX_GRACE_SECONDS = 86_400.0
 MAX_PROCESSES = 256
+LOG_LEVEL = "INFO"
+LOG_FORMAT = "text"
 
 
 class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,8 +42,8 @@ class ProcessSettings(WorkerSettings, frozen=True, kw_only=True):
     database_url: str
     """E.g. ``postgresql://user:password@host/database``."""
     handler: HandlerReference
-    log_level: str = "INFO"
-    log_format: str = "text"
+    log_level: str = LOG_LEVEL
+    log_format: str = LOG_FORMAT
 
     def __repr__(self) -> str:
         # Without the URL, which holds a password.

@@ -61,12 +61,13 @@ async def cli_json(database_url: str, *arguments: str) -> Any:
 
 @contextlib.asynccontextmanager
 async def worker(
-    database_url: str, queue: str, handler: str, *options: str
+    database_url: str, queue: str, handler: str, *options: str, log: Path | None = None
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     command = [HAMMERWORK, "worker", "--queue", queue, "--handler", handler, *options]
-    process = await asyncio.create_subprocess_exec(
-        *command, env={**os.environ, "HAMMERWORK_DATABASE_URL": database_url}
-    )
+    with log.open("ab") if log else contextlib.nullcontext() as stderr:
+        process = await asyncio.create_subprocess_exec(
+            *command, env={**os.environ, "HAMMERWORK_DATABASE_URL": database_url}, stderr=stderr
+        )
     try:
         yield process
     finally:
@@ -88,8 +89,20 @@ async def test_a_killed_worker_process_is_started_again_and_everything_completes
     jobs = 2_000
     batch = JobBatch("b").with_jobs(Job("q", {"ledger": str(ledger)}) for _ in range(jobs))
     batch_id = await queue.enqueue_batch(batch)
-    options = ("--processes", "2", "--pool", "mill", "--poll-interval", "0.05", "--lease", "3600")
-    async with worker(database_url, "q", f"{handlers}:append", *options) as parent:
+    options = [
+        "--processes",
+        "2",
+        "--pool",
+        "mill",
+        "--poll-interval",
+        "0.05",
+        "--lease",
+        "3600",
+        "--log-format",
+        "json",
+    ]
+    log = tmp_path / "log"
+    async with worker(database_url, "q", f"{handlers}:append", *options, log=log) as parent:
         await workers_of(queue, 2)
         assert {(each.pool, each.lanes) for each in await queue.get_workers("q")} == {("mill", 10)}
         victim = psutil.Process(parent.pid).children()[0]
@@ -100,6 +113,10 @@ async def test_a_killed_worker_process_is_started_again_and_everything_completes
         status = await queue.wait(batch_id, timeout=60)
     assert (status.state, status.completed_jobs) == (BatchState.COMPLETED, jobs)
     assert set(ledger.read_text().split()) == {str(index) for index in range(jobs)}
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    (died,) = [line["message"] for line in lines if line["level"] == "error"]
+    assert "exited with -9; restarting it" in died
+    assert len({line["process"] for line in lines if line["message"].startswith("working on queue q")}) == 3
 
 
 async def test_a_batch_with_failures_is_found_looked_at_and_retried(

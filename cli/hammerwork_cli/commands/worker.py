@@ -11,11 +11,14 @@ import typer
 
 from hammerwork.errors import HammerworkError, HandlerError
 from hammerwork.handlers import HandlerReference, allowed_texts
-from hammerwork.service import logs, loop
+from hammerwork.service import environment, logs, loop
+from hammerwork.working import variables
 from hammerwork.working.init import leave_init_behind
 from hammerwork.working.processes import WorkerProcesses
 from hammerwork.working.settings import (
     DEFAULTS,
+    LOG_FORMAT,
+    LOG_LEVEL,
     MAX_CONCURRENCY,
     MAX_GRACE_SECONDS,
     MAX_POLL_SECONDS,
@@ -57,17 +60,25 @@ def worker(  # noqa: PLR0917 (typer names the options)
             min=0, max=MAX_GRACE_SECONDS, help="Seconds that running jobs get to finish after SIGTERM or Ctrl-C."
         ),
     ] = DEFAULTS.shutdown_grace_period_seconds,
+    log_level: Annotated[
+        str, typer.Option(envvar=variables.LOG_LEVEL, metavar="LEVEL", help=f"One of {', '.join(logs.LEVELS)}.")
+    ] = LOG_LEVEL,
+    log_format: Annotated[
+        str, typer.Option(envvar=variables.LOG_FORMAT, metavar="FORMAT", help="text or json: an object a line.")
+    ] = LOG_FORMAT,
 ) -> None:
     """Run the jobs of a queue until SIGTERM or Ctrl-C; processes that die are restarted.
 
     Ends with 3 when this version is too old for the database.
     """
     leave_init_behind()
-    logs.configure("INFO", "text")
     try:
+        level = environment.log_level({"--log-level": log_level}, "--log-level", default=LOG_LEVEL)
+        style = environment.log_format({"--log-format": log_format}, "--log-format", default=LOG_FORMAT)
         reference = HandlerReference.from_text(handler)
-    except HandlerError as error:
+    except (HandlerError, environment.SettingError) as error:
         fail_with(error)
+    logs.configure(level, style)
     settings = ProcessSettings(
         database_url=database_url,
         queue=queue_name,
@@ -80,6 +91,8 @@ def worker(  # noqa: PLR0917 (typer names the options)
         batch_processing=batch_processing,
         lease_seconds=lease,
         shutdown_grace_period_seconds=grace_period,
+        log_level=level,
+        log_format=style,
     )
     with_queue(database_url, lambda queue: queue.create_tables())
 
