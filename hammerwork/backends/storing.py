@@ -47,7 +47,7 @@ class Stored(msgspec.Struct):
     """Jobs that are there."""
     fingerprint: str | None
     waiting: bool = False
-    """Whether the queue has workers, some of which may be idle."""
+    """Whether the queue has workers, some of which may be idle, and they have not been notified."""
 
 
 class Sealed(msgspec.Struct):

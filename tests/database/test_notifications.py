@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import time
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,9 @@ import pytest
 
 from hammerwork import Job, JobBatch, JobQueue, RetryPolicy, RetryStrategy
 from hammerwork.backends.postgres import waking
+from hammerwork.backends.sql import read_sql
 from hammerwork.backends.upkeep import CLAIMS_PER_NOTICE
+from tests.harness import observing
 from tests.harness.batches import AT_ONCE, batch
 from tests.harness.observing import happens, notifying
 from tests.harness.steered import SteeredWorker
@@ -98,6 +101,31 @@ async def test_what_users_do(queue: JobQueue) -> None:
         await listener.hears(lambda: queue.retry_failed(ended))
         await listener.hears(lambda: queue.enqueue_batch(batch(4)))
         await listener.hears(lambda: queue.enqueue_stream(JobBatch("big", queue="q"), [Job("q", 1)]))
+
+
+async def test_an_enqueue_notifies_within_its_commit_unless_another_one_does(
+    queue: JobQueue, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Commits that notify wait for each other; who would have to wait notifies afterwards."""
+    afterwards: list[str] = []
+    wake = queue.backend.tables.wake  # type: ignore[attr-defined]
+
+    def woken(name: str) -> None:
+        afterwards.append(name)
+        wake(name)
+
+    monkeypatch.setattr(queue.backend.tables, "wake", woken)  # type: ignore[attr-defined]
+    await SteeredWorker(queue).register()
+    async with listening(queue) as listener, observing.sql(database_url) as other:
+        await listener.hears(lambda: queue.enqueue_batch(batch(1)))
+        assert afterwards == []
+        text = read_sql("hammerwork.backends.postgres", "sql/enqueue.sql")
+        (key,) = re.findall(r"c_lock CONSTANT bigint := (\d+)", text)
+        await other.run("BEGIN")
+        await other.rows("SELECT pg_advisory_xact_lock($1::bigint)", int(key))
+        await listener.hears(lambda: queue.enqueue_batch(batch(1)))
+        assert afterwards == ["q"]
+        await other.run("COMMIT")
 
 
 async def test_a_retry_that_was_cut_off_and_is_finished_by_the_upkeep(queue: JobQueue, sql: Sql) -> None:

@@ -32,6 +32,7 @@ class PostgresTables:
     def __init__(self, database: Database, queries: Mapping[str, str], waker: Waker) -> None:
         self._database = database
         self._queries = queries
+        self._waker = waker
         self.wake = waker.wake
 
     def sessions(self) -> int:
@@ -46,14 +47,22 @@ class PostgresTables:
         return sum(map(len, whole.payloads)) <= SLICE_BYTES
 
     async def enqueue_small(self, settings: dict[str, Any], whole: Slice) -> Stored:
-        row = await self._fetchrow(
-            "enqueue",
-            _json(settings),
-            _json(whole.pages),
-            [text.decode() for text in whole.texts()],
-            _json(whole.chunks),
-        )
-        return Stored(**row)
+        queue = settings["queue"]
+        channel = self._waker.begin(queue)
+        stored = None
+        try:
+            row = await self._fetchrow(
+                "enqueue",
+                _json({**settings, "channel": channel}),
+                _json(whole.pages),
+                [text.decode() for text in whole.texts()],
+                _json(whole.chunks),
+            )
+            stored = Stored(**row)
+        finally:
+            if channel is not None and (stored is None or stored.waiting):
+                self._waker.undo(queue)
+        return stored
 
     async def open(self, settings: dict[str, Any]) -> Stored:
         return Stored(**await self._fetchrow("open", _json(settings)))

@@ -27,8 +27,9 @@ def channel_of(queue: str) -> str:
 class Waker:
     """Notifies the workers of queues.
 
-    After the commit, in a transaction of its own: commits with a notification exclude each other on the server, and one
-    that writes nothing else does not wait for the disk. Whoever misses it finds the jobs when it polls.
+    Commits with a notification exclude each other on the server. So one enqueue at a time notifies within its commit
+    (`begin`). All else does so after its commit, in a transaction that writes nothing and so waits for no disk. Whoever
+    misses it finds the jobs when it polls.
     """
 
     def __init__(self, database: Database, statement: str) -> None:
@@ -37,6 +38,18 @@ class Waker:
         self._sent_at: dict[str, float] = {}
         self._pending: dict[str, asyncio.Task[None]] = {}
         self._sending: set[asyncio.Task[None]] = set()
+
+    def begin(self, queue: str) -> str | None:
+        """Return the channel to notify within the next commit; None: the queue has been notified just now."""
+        now = time.monotonic()
+        if queue in self._pending or now < self._sent_at.get(queue, float("-inf")) + _PAUSE_SECONDS:
+            return None
+        self._sent_at[queue] = now
+        return channel_of(queue)
+
+    def undo(self, queue: str) -> None:
+        """Note that the commit has not notified the queue after all."""
+        self._sent_at.pop(queue, None)
 
     def wake(self, queue: str) -> None:
         """Notify the workers of `queue`, at once or a few milliseconds later; the caller does not wait for it."""

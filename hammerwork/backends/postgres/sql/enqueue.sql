@@ -32,12 +32,16 @@ BEGIN
 END $$;
 
 -- Stores a small batch, whole and claimable, in one round trip, unless the id is taken. p_pages is [[lo, hi], ...].
+-- With a `channel` in p_batch, idle workers are notified within the commit, if the batch is new and no other commit of ours is
+-- at that: commits that notify wait for each other. `waiting`: the queue has workers, and they have not been notified.
 CREATE OR REPLACE FUNCTION hammerwork_enqueue_1(p_batch json, p_pages json, p_payloads text[], p_chunks json)
 RETURNS TABLE (created boolean, state text, sealed boolean, total bigint, fingerprint text, waiting boolean)
 LANGUAGE plpgsql SET jit = off SET lock_timeout = '50s' AS $$
 #variable_conflict use_column
 DECLARE
+    c_lock CONSTANT bigint := 7521413169306271746;  -- "hammer", 2
     v_there record;
+    v_waiting boolean;
     b hammerwork_batches := json_populate_record(NULL::hammerwork_batches, p_batch);
 BEGIN
     SELECT * INTO v_there FROM hammerwork_open_1(p_batch);
@@ -52,8 +56,17 @@ BEGIN
                 FROM hammerwork_batches x, json_array_elements(p_chunks) WHERE x.id = b.id;
         END IF;
     END IF;
-    RETURN QUERY SELECT v_there.created, v_there.state, v_there.sealed, v_there.total, v_there.fingerprint,
-        EXISTS (SELECT 1 FROM hammerwork_workers w WHERE w.queue = b.queue);
+    v_waiting := EXISTS (SELECT 1 FROM hammerwork_workers w WHERE w.queue = b.queue);
+    IF v_waiting AND v_there.created AND NOT b.suspended AND p_batch->>'channel' IS NOT NULL
+            AND pg_notification_queue_usage() < 0.5 AND pg_try_advisory_xact_lock(c_lock) THEN
+        BEGIN
+            PERFORM pg_notify(p_batch->>'channel', '');
+            v_waiting := false;
+        EXCEPTION WHEN OTHERS THEN
+            NULL;  -- the caller notifies them, or they find the jobs by themselves
+        END;
+    END IF;
+    RETURN QUERY SELECT v_there.created, v_there.state, v_there.sealed, v_there.total, v_there.fingerprint, v_waiting;
 END $$;
 
 -- Adds chunks to a loading batch whose pages are there, in order of lo.
