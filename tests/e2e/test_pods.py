@@ -17,6 +17,7 @@ from tests.cluster.settings import Kind, chosen_kind, full_cluster
 from tests.cluster.waiting import wait_until
 from tests.e2e import manifests
 from tests.harness.kubectl import completed_fewer_than, condition, conditions, lacks_condition
+from tests.harness.manifests import secret
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,11 +57,14 @@ def test_a_pool_tells_why_its_pods_do_not_work(kubectl: Kubectl) -> None:
         ),
         "unmounted": (unmounted, ("FailedMount", 'configmap "no-such-code" not found')),
         "unimported": (manifests.pool("unimported", "no_such_function"), ("CrashLoopBackOff", "no_such_function")),
+        "misled": (manifests.pool("misled", "record"), ("CrashLoopBackOff", "exit code 2: HAMMERWORK_DATABASE_URL")),
         "rooted": (
             changed(manifests.pool("rooted", "record"), securityContext={"runAsUser": 0}),
             ("CreateContainerConfigError", "root"),
         ),
     }
+    kubectl.create(secret("mysql:/nowhere", name="misleading"))
+    pools["misled"][0]["spec"]["databaseSecretRef"] = {"name": "misleading"}
     kubectl.apply(*(pool for pool, _ in pools.values()))
 
     for name, (_, (reason, words)) in pools.items():
@@ -72,6 +76,7 @@ def test_a_pool_tells_why_its_pods_do_not_work(kubectl: Kubectl) -> None:
 
         kubectl.wait_for("workerpool", name, untold, seconds=60)
     kubectl("delete", "workerpool", *pools, "--timeout=60s", seconds=70)
+    kubectl.delete("secret", "misleading")
 
 
 @pytest.fixture(scope="module")

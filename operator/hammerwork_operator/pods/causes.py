@@ -81,11 +81,16 @@ def current(pods: Iterable[ObservedPod]) -> list[ObservedPod]:
     return [pod for pod in staying if youngest is not None and pod.template == youngest.template]
 
 
-def of_pool(pods: Iterable[ObservedPod]) -> Obstacle | None:
-    """Return the cause that a pool's condition tells: one that a person has to cure, else the most frequent one."""
-    found = [(pod, pod.cause) for pod in current(pods) if pod.cause is not None]
+def of_pool(pods: Iterable[ObservedPod], *, database: Obstacle | None = None) -> Obstacle | None:
+    """Return the cause that a pool's condition tells: one that a person has to cure, else the most frequent one.
+
+    `database` is what keeps the operator from the pool's database. Workers do not tell the API server that they wait for
+    it, so it is taken for the cause of those that run and are not ready.
+    """
+    there = current(pods)
+    found = [(pod, pod.cause) for pod in there if pod.cause is not None]
     if not found:
-        return None
+        return database if any(pod.started and not pod.ready for pod in there) else None
     count = Counter(cause.reason for _, cause in found)
     pod, cause = min(found, key=lambda each: (each[1].passing, -count[each[1].reason], each[1].reason, each[0].name))
     more = count[cause.reason] - 1

@@ -39,6 +39,8 @@ class ObservedPod(msgspec.Struct, frozen=True, kw_only=True):
     """metadata.creationTimestamp."""
     template: str
     """Tells Pods of one template from those of another."""
+    started: bool
+    """Its containers have been started."""
     ready: bool
     leaving: bool
     """It is being deleted, or has ended for good."""
@@ -61,6 +63,7 @@ def observe(manifest: Mapping[str, Any], *, deleted: bool = False) -> ObservedPo
         uid=metadata["uid"],
         created=metadata["creationTimestamp"],
         template=(metadata.get("labels") or {}).get(names.LABEL_TEMPLATE_HASH, ""),
+        started=state.get("phase") == "Running",
         ready=conditions.holds(state.get("conditions"), "Ready"),
         leaving=leaving,
         creating=cause is None and not leaving and _is_creating(state),

@@ -140,7 +140,8 @@ class WorkerPoolController:
                 plan = rejected(error.message) if error.refused else unapplied(error.message)
         now = datetime.now(UTC)
         pods, again = await explained(self._server, pool.namespace, self._pods.of(key), now)
-        wanted = status.compute(pool, deployment, plan.obstacle, now, scaled=scaled, cause=causes.of_pool(pods))
+        cause = causes.of_pool(pods, database=scaled.obstacle)
+        wanted = status.compute(pool, deployment, plan.obstacle, now, scaled=scaled, cause=cause)
         try:
             rest = await self._write_status(key, pool, wanted)
         except ApiError as error:

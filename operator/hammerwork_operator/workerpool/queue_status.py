@@ -8,7 +8,7 @@ import msgspec
 
 from hammerwork.reports import percentage
 from hammerwork_operator.kube.conditions import ConditionDict
-from hammerwork_operator.kube.situation import Status
+from hammerwork_operator.kube.situation import Obstacle, Status
 
 if TYPE_CHECKING:
     from hammerwork import QueueActivity, QueueDepth
@@ -29,6 +29,8 @@ class Scaled(msgspec.Struct, frozen=True, kw_only=True):
     """`FIELDS`, as far as they are known."""
     scaled_at: str | None = None
     """When autoscaling changed the number last."""
+    obstacle: Obstacle | None = None
+    """What keeps the operator from the pool's database, and its workers too, as a rule."""
 
     def stated(self) -> Status:
         """Return the fields of the status."""

@@ -12,6 +12,7 @@ from msgspec import UNSET
 from hammerwork_operator.api.reasons import Reason, Type
 from hammerwork_operator.kube import conditions
 from hammerwork_operator.kube.notes import Note
+from hammerwork_operator.kube.situation import Obstacle
 from hammerwork_operator.workerpool import queue_status, scaling
 from hammerwork_operator.workerpool.following import QueueFollower
 from hammerwork_operator.workerpool.history import History
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from hammerwork_operator.databases.registry import Databases
-    from hammerwork_operator.kube.situation import Obstacle
     from hammerwork_operator.kube.workqueue import Key
     from hammerwork_operator.workerpool.facts import Facts
     from hammerwork_operator.workerpool.observed import ObservedPool
@@ -140,6 +140,7 @@ class Scaler:
             cause=decision.cause,
             fields=fields,
             scaled_at=scaled_at if pool.spec.autoscaling is not UNSET else None,
+            obstacle=backlog if isinstance(backlog, Obstacle) and not unknown else None,
         )
 
 

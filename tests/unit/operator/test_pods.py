@@ -196,6 +196,29 @@ def test_a_pool_tells_what_a_person_has_to_cure_and_else_what_is_frequent() -> N
     assert causes.of_pool([]) is None
 
 
+AWAY = Obstacle(Reason.DATABASE_UNAVAILABLE, "no answer", passing=True)
+
+
+@pytest.mark.parametrize(
+    ("pods", "found"),
+    [
+        ([pod(container(RUNNING))], AWAY),
+        ([pod(container(RUNNING, ready=True))], None),
+        ([pod(container(RUNNING, ready=True)), pod(container(RUNNING), name="b")], AWAY),
+        ([pod(container(CREATING), phase="Pending")], None),
+        ([], None),
+    ],
+)
+def test_a_database_that_is_away_is_the_cause_of_workers_that_wait(
+    pods: list[Manifest], found: Obstacle | None
+) -> None:
+    assert causes.of_pool(map(observe, pods), database=AWAY) == found
+    assert causes.of_pool(map(observe, pods)) is None
+    crash = causes.of_pool([*map(observe, pods), crashed("x", 2, created="2026-05-01T11:59:00Z")], database=AWAY)
+    assert crash is not None
+    assert crash.reason == "CrashLoopBackOff"
+
+
 def test_pods_of_an_earlier_template_are_no_cause() -> None:
     new = observe(of(pod(container(CREATING)), labels={"pod-template-hash": "2"}))
     assert causes.of_pool([crashed("a", 2), new]) is None
