@@ -84,8 +84,8 @@ def current(pods: Iterable[ObservedPod]) -> list[ObservedPod]:
 def of_pool(pods: Iterable[ObservedPod], *, database: Obstacle | None = None) -> Obstacle | None:
     """Return the cause that a pool's condition tells: one that a person has to cure, else the most frequent one.
 
-    `database` is what keeps the operator from the pool's database. Workers do not tell the API server that they wait for
-    it, so it is taken for the cause of those that run and are not ready.
+    `database` is what keeps the operator from the pool's database. Workers do not tell the API server that they wait
+    for it, so it is taken for the cause of those that run and are not ready.
     """
     there = current(pods)
     found = [(pod, pod.cause) for pod in there if pod.cause is not None]
