@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,10 @@ import psutil
 import pytest
 
 from hammerwork import Job, JobBatch, JobQueue
-from hammerwork.working import variables
+from hammerwork.handlers import HandlerReference
+from hammerwork.working import processes, variables
+from hammerwork.working.processes import WorkerProcesses
+from hammerwork.working.settings import ProcessSettings
 from tests.harness.observing import only_postgres
 from tests.harness.waiting import eventually, happens
 from tests.programs.worker_process import DEADLINE_SECONDS, HANDLER, WorkerProcess, ended
@@ -63,16 +67,16 @@ async def test_probes_are_served_while_the_handler_is_imported(
         assert await ended(process) == 0, worker.log()
 
 
-@pytest.mark.parametrize("processes", ["1", "2"])
-async def test_a_signal_ends_an_import_at_once(tmp_path: Path, processes: str) -> None:
+@pytest.mark.parametrize("count", ["1", "2"])
+async def test_a_signal_ends_an_import_at_once(tmp_path: Path, count: str) -> None:
     (tmp_path / "slow.py").write_text(IN_C)
-    worker = WorkerProcess(tmp_path, NOWHERE, **{HANDLER: "slow:run", variables.PROCESSES: processes})
+    worker = WorkerProcess(tmp_path, NOWHERE, **{HANDLER: "slow:run", variables.PROCESSES: count})
     with worker.started() as process:
         await happens((tmp_path / "importing").exists, within=DEADLINE_SECONDS)
         children = psutil.Process(process.pid).children()
-        assert len(children) == (0 if processes == "1" else 2)
+        assert len(children) == (0 if count == "1" else 2)
         process.send_signal(signal.SIGTERM)
-        assert await ended(process) == (-signal.SIGTERM if processes == "1" else 0), worker.log()
+        assert await ended(process) == (-signal.SIGTERM if count == "1" else 0), worker.log()
         assert [child for child in children if child.is_running()] == []
 
 
@@ -134,3 +138,21 @@ async def test_processes_that_cannot_start_end_the_container_with_one_line(tmp_p
     assert [record["message"][:40] for record in worker.log() if record["level"] == "error"] == [
         "handler 'nowhere:run': no module 'nowher"
     ]
+
+
+async def test_a_process_that_reports_nothing_is_unhealthy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "STUCK_SECONDS", 3.0)
+    (tmp_path / "slow.py").write_text("import time\ntime.sleep(60)\n")
+    handler = HandlerReference.from_text(f"{tmp_path}/slow.py:run")
+    workers = WorkerProcesses(ProcessSettings(database_url=NOWHERE, queue="q", handler=handler), processes=1)
+    running = asyncio.create_task(workers.run())
+    try:
+        await happens(lambda: workers.report().not_ready == "worker process 0 of 1: importing the handler")
+        (child,) = (each for each in psutil.Process().children() if "hammerwork.working" in each.cmdline())
+        child.suspend()
+        await happens(lambda: "worker process 0 of 1: no report for" in (workers.report().unhealthy or ""))
+        child.resume()
+        await happens(lambda: workers.report().unhealthy is None)
+    finally:
+        workers.stop()
+        await running
