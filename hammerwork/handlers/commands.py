@@ -8,6 +8,8 @@ import os
 import shutil
 import signal
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 
 _OURS = "HAMMERWORK_"
 _POLL_SECONDS = 0.01
+_STARTERS = ThreadPoolExecutor(4, "commands")
+"""More threads than this start no more processes."""
 _INDEX_NAMES = ("JOB_COMPLETION_INDEX", "AWS_BATCH_JOB_ARRAY_INDEX", "BATCH_TASK_INDEX", "SLURM_ARRAY_TASK_ID")
 """What array jobs call the index elsewhere: Kubernetes, AWS Batch, Google Cloud Batch, Slurm."""
 
@@ -69,9 +73,31 @@ def find_program(name: str, folder: Path | None) -> str:
 def start(arguments: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
     """Start a process that leads a process group of its own; `options` are those of `subprocess.Popen`.
 
-    It takes a third of a millisecond, in which nothing else runs in this process.
+    It returns when the program has been loaded.
     """
     return subprocess.Popen(arguments, process_group=0, **options)
+
+
+async def start_aside(arguments: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
+    """Start a process in a thread: programs are loaded side by side, and the event loop turns meanwhile.
+
+    Cancelled, it waits until the process has started, since that uses what the options name, and ends it again.
+    """
+    starting = asyncio.get_running_loop().run_in_executor(_STARTERS, partial(start, arguments, **options))
+    cut_short = False
+    while not starting.done():
+        try:
+            await asyncio.wait({starting})
+        except asyncio.CancelledError:
+            cut_short = True
+    process = starting.result()
+    if cut_short:
+        try:
+            await end(process)
+        finally:
+            reap(process)
+        raise asyncio.CancelledError
+    return process
 
 
 async def ended(process: subprocess.Popen[bytes]) -> None:

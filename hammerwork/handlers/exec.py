@@ -91,7 +91,7 @@ class ExecHandler:
             output.close()
             raise
         try:
-            process = self._start(job, arguments, output, errors)
+            process = await self._start(job, arguments, output, errors)
             try:
                 await commands.ended(process)
                 await _both_read(output, errors)
@@ -105,10 +105,10 @@ class ExecHandler:
             output.close()
             errors.close()
 
-    def _start(self, job: Job, arguments: list[str], output: _Pipe, errors: _Pipe) -> subprocess.Popen[bytes]:
+    async def _start(self, job: Job, arguments: list[str], output: _Pipe, errors: _Pipe) -> subprocess.Popen[bytes]:
         given = _file_with(msgspec.json.encode(job.payload))
         try:
-            return commands.start(
+            return await commands.start_aside(
                 arguments,
                 executable=self._program,
                 stdin=given,

@@ -214,18 +214,35 @@ def test_a_cancelled_command_ends_with_all_of_its_group(
     asyncio.run(happens(partial(_group_is_gone, group)))
 
 
+def test_a_command_that_is_cancelled_as_it_starts_is_ended(run: Callable[..., Any], tmp_path: Path) -> None:
+    async def cancelled() -> None:
+        for turns in range(5):
+            running = asyncio.create_task(shell("sleep 1000; echo late > late", folder=tmp_path)(JOB))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            running.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await running
+
+    open_before = run(_open_files())
+    run(cancelled())
+    assert run(_open_files()) == open_before
+    asyncio.run(happens(lambda: not [p for p in psutil.Process().children() if p.name() in {"sh", "sleep"}]))
+
+
+async def _open_files() -> int:
+    return int(psutil.Process().num_fds())
+
+
 def test_nothing_stays_open(run: Callable[..., Any]) -> None:
     async def many() -> int:
         for script in ("exit 0", "exit 1", "sleep 1000 &"):
             await asyncio.gather(*(shell(script)(JOB) for _ in range(5)), return_exceptions=True)
         with pytest.raises(AttemptFailedError):
             await ExecHandler(["{{ payload.to }}"])(JOB)
-        return int(psutil.Process().num_fds())
+        return await _open_files()
 
-    async def none() -> int:
-        return int(psutil.Process().num_fds())
-
-    assert run(many()) == run(none())
+    assert run(many()) == run(_open_files())
 
 
 def _gone(process: int) -> bool:
