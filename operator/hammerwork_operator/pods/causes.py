@@ -81,6 +81,15 @@ def current(pods: Iterable[ObservedPod]) -> list[ObservedPod]:
     return [pod for pod in staying if youngest is not None and pod.template == youngest.template]
 
 
+def unexplained(pods: Iterable[ObservedPod]) -> ObservedPod | None:
+    """Return the Pod that has waited longest for its containers, if no Pod beside it tells a cause."""
+    there = current(pods)
+    creating = [pod for pod in there if pod.creating]
+    if not creating or any(pod.cause is not None for pod in there):
+        return None
+    return min(creating, key=lambda pod: (pod.created, pod.name))
+
+
 def of_pool(pods: Iterable[ObservedPod], *, database: Obstacle | None = None) -> Obstacle | None:
     """Return the cause that a pool's condition tells: one that a person has to cure, else the most frequent one.
 

@@ -31,10 +31,9 @@ async def explained(
     where there is nothing to look at.
     """
     pods = list(pods)
-    creating = [pod for pod in causes.current(pods) if pod.creating]
-    if not creating or any(pod.cause is not None for pod in pods):
+    oldest = causes.unexplained(pods)
+    if oldest is None:
         return pods, 0.0
-    oldest = min(creating, key=lambda pod: (pod.created, pod.name))
     if (now - moment(oldest.created)).total_seconds() >= PATIENCE_SECONDS:
         cause = causes.of_events(await server.warnings_about(namespace, oldest.uid))
         pods = [msgspec.structs.replace(pod, cause=cause) if pod is oldest else pod for pod in pods]

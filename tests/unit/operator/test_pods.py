@@ -196,6 +196,14 @@ def test_a_pool_tells_what_a_person_has_to_cure_and_else_what_is_frequent() -> N
     assert causes.of_pool([]) is None
 
 
+def test_events_are_read_of_one_pod_and_only_where_no_other_tells_a_cause() -> None:
+    first, second = (observe(pod(container(CREATING), name=name)) for name in ("a", "b"))
+    assert causes.unexplained([second, first]) == first
+    assert causes.unexplained([first, crashed("x", 2, created=first.created)]) is None
+    assert causes.unexplained([first, crashed("x", 2, template="0")]) == first, "an earlier template's Pod hides it"
+    assert causes.unexplained([observe(pod(container(RUNNING)))]) is None
+
+
 AWAY = Obstacle(Reason.DATABASE_UNAVAILABLE, "no answer", passing=True)
 
 
