@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from hammerwork.backends.protocol import Backend
-    from hammerwork.batch import Job, JobBatch, JobStatus
+    from hammerwork.batch import BatchState, Job, JobBatch, JobStatus
     from hammerwork.reports import (
         BatchStatus,
         ErrorGroup,
@@ -213,6 +213,7 @@ class JobQueue:
         *,
         queue: str | None = None,
         metadata: dict[str, str] | None = None,
+        state: BatchState | None = None,
         before: BatchStatus | None = None,
         limit: int = 100,
     ) -> list[BatchStatus]:
@@ -221,12 +222,14 @@ class JobQueue:
         Args:
             queue: Only those of this queue.
             metadata: Only those that have all of these entries.
+            state: Only those in this state.
             before: Last batch of the previous page.
             limit: Size of a page, 1 to 1,000.
         """
         ids = await self.backend.list_batches(
             queue=queue,
             metadata=metadata or {},
+            state=state,
             before=(before.created_at, before.batch_id) if before is not None else None,
             limit=limit,
         )

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Awaitable, Callable, Collection, Iterable, Sequence
     from datetime import datetime
 
-    from hammerwork.batch import Job, JobBatch, JobStatus
+    from hammerwork.batch import BatchState, Job, JobBatch, JobStatus
     from hammerwork.reports import (
         BatchStatus,
         ErrorGroup,
@@ -226,7 +226,13 @@ class Backend(Protocol):
     async def set_suspended(self, batch_id: UUID, *, suspended: bool) -> None: ...
     async def delete_batch(self, batch_id: UUID) -> bool: ...
     async def list_batches(
-        self, *, queue: str | None, metadata: dict[str, str], before: tuple[datetime, UUID] | None, limit: int
+        self,
+        *,
+        queue: str | None,
+        metadata: dict[str, str],
+        state: BatchState | None,
+        before: tuple[datetime, UUID] | None,
+        limit: int,
     ) -> list[UUID]: ...
     async def retry_failed(self, batch_id: UUID) -> int: ...
     async def pause_queue(self, queue: str, *, paused: bool) -> None: ...

@@ -49,6 +49,19 @@ def batch_status(row: Row) -> BatchStatus:
     )
 
 
+def stored_states(state: BatchState | None) -> tuple[list[str] | None, bool | None]:
+    """Return what the rows of batches in a state (None: any) have, as `batch_status` tells it.
+
+    Returns:
+        The states of their rows, and whether their jobs have begun to run; None: either way.
+    """
+    if state is None:
+        return None, None
+    if state in {BatchState.PENDING, BatchState.RUNNING}:
+        return [BatchState.PENDING.value, "Retrying"], state is BatchState.RUNNING
+    return [state.value], None
+
+
 def job_error(row: Row, *, attempt: int) -> JobError:
     """Return a recorded failure."""
     return JobError(

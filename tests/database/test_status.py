@@ -307,17 +307,6 @@ async def test_depths_count_what_can_be_claimed(queue: JobQueue) -> None:
     assert (await queue.get_queue_depths())["q"].ready == 0
 
 
-async def test_batches_are_listed_newest_first_and_by_metadata(queue: JobQueue) -> None:
-    ids = [await queue.enqueue_batch(batch(1).with_metadata("team", "ab"[n % 2])) for n in range(5)]
-    assert [status.batch_id for status in await queue.list_batches()] == ids[::-1]
-    assert [status.batch_id for status in await queue.list_batches(metadata={"team": "b"})] == [ids[3], ids[1]]
-    assert await queue.list_batches(queue="other") == []
-    page = await queue.list_batches(limit=2)
-    assert [status.batch_id for status in page] == [ids[4], ids[3]]
-    page = await queue.list_batches(limit=2, before=page[-1])
-    assert [status.batch_id for status in page] == [ids[2], ids[1]]
-
-
 async def test_statistics_of_a_queue_and_its_workers(queue: JobQueue) -> None:
     batch_id = await queue.enqueue_batch(batch(40).with_max_attempts(1))
 

@@ -6,13 +6,14 @@ from typing import Annotated
 
 import typer
 
+from hammerwork import BatchState  # noqa: TC001 (typer reads annotations at run time)
 from hammerwork_cli.output.console import DatabaseURL, Output, OutputOption, fail, standard_output, with_queue
 from hammerwork_cli.output.json import encode
 from hammerwork_cli.output.summary import report_batch
 from hammerwork_cli.output.tables import STYLES, make_table
 
 
-def batches(
+def batches(  # noqa: PLR0917 (typer names the options)
     database_url: DatabaseURL,
     queue_name: Annotated[
         str | None, typer.Option("--queue", metavar="NAME", help="Only batches of this queue.")
@@ -23,12 +24,16 @@ def batches(
             "--metadata", metavar="KEY=VALUE", help="Only batches with this entry in their metadata; repeatable."
         ),
     ] = None,
+    state: Annotated[BatchState | None, typer.Option(help="Only batches in this state.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=1_000, help="Most batches shown.")] = 20,
     output: OutputOption = Output.TEXT,
 ) -> None:
     """List batches, the newest first."""
     entries = dict(_entry(text) for text in metadata or ())
-    found = with_queue(database_url, lambda queue: queue.list_batches(queue=queue_name, metadata=entries, limit=limit))
+    found = with_queue(
+        database_url,
+        lambda queue: queue.list_batches(queue=queue_name, metadata=entries, state=state, limit=limit),
+    )
     if output is Output.JSON:
         typer.echo(encode([report_batch(status, []) for status in found]))
         return

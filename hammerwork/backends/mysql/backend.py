@@ -22,7 +22,7 @@ from hammerwork.backends.protocol import MAX_CLAIMS, Capabilities
 from hammerwork.backends.slices import MAX_CHUNK_JOBS
 from hammerwork.backends.storing import RETRY_JOBS, Store
 from hammerwork.backends.upkeep import do_upkeep, forget_workers, reap
-from hammerwork.batch import JobStatus
+from hammerwork.batch import BatchState, JobStatus
 from hammerwork.errors import BatchNotFoundError, DatabaseError
 from hammerwork.reports import (
     BatchStatus,
@@ -185,13 +185,28 @@ class MysqlBackend:
             raise BatchNotFoundError(batch_id)
 
     async def list_batches(
-        self, *, queue: str | None, metadata: dict[str, str], before: tuple[datetime, UUID] | None, limit: int
+        self,
+        *,
+        queue: str | None,
+        metadata: dict[str, str],
+        state: BatchState | None,
+        before: tuple[datetime, UUID] | None,
+        limit: int,
     ) -> list[UUID]:
         listing.check_limit("list of batches", limit, listing.MAX_BATCHES, "batches")
         created_at, batch_id = before or _END_OF_TIME
         wanted = msgspec.json.encode(metadata).decode()
+        states, begun = rows.stored_states(state)
         found = await self._rows(
-            "list_batches", metadata=wanted, queue=queue, created_at=created_at, batch=batch_id, limit=limit
+            "list_batches",
+            metadata=wanted,
+            queue=queue,
+            any_state=states is None,
+            states=states or [],
+            begun=begun,
+            created_at=created_at,
+            batch=batch_id,
+            limit=limit,
         )
         return [UUID(bytes=row["id"]) for row in found]
 

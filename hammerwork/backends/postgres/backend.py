@@ -18,7 +18,7 @@ from hammerwork.backends.protocol import MAX_CLAIMS, Capabilities, Claim, Exchan
 from hammerwork.backends.slices import MAX_CHUNK_JOBS
 from hammerwork.backends.storing import RETRY_JOBS, Store
 from hammerwork.backends.upkeep import do_upkeep, forget_workers, reap
-from hammerwork.batch import JobStatus
+from hammerwork.batch import BatchState, JobStatus
 from hammerwork.errors import BatchNotFoundError
 from hammerwork.reports import (
     BatchStatus,
@@ -162,12 +162,20 @@ class PostgresBackend:
             await self.wake(queue)
 
     async def list_batches(
-        self, *, queue: str | None, metadata: dict[str, str], before: tuple[datetime, UUID] | None, limit: int
+        self,
+        *,
+        queue: str | None,
+        metadata: dict[str, str],
+        state: BatchState | None,
+        before: tuple[datetime, UUID] | None,
+        limit: int,
     ) -> list[UUID]:
         listing.check_limit("list of batches", limit, listing.MAX_BATCHES, "batches")
         created_at, batch_id = before or _END_OF_TIME
         wanted = msgspec.json.encode(metadata).decode()
-        return [row["id"] for row in await self.fetch("list_batches", wanted, queue, created_at, batch_id, limit)]
+        states, begun = rows.stored_states(state)
+        found = await self.fetch("list_batches", wanted, queue, created_at, batch_id, limit, states, begun)
+        return [row["id"] for row in found]
 
     async def retry_failed(self, batch_id: UUID) -> int:
         jobs = await self.begin_retry(batch_id)

@@ -91,6 +91,10 @@ GROUP BY d.queue
 SELECT id FROM hammerwork_batches
 WHERE JSON_CONTAINS(metadata, :metadata) AND (:queue IS NULL OR queue = :queue)
   AND created_at <= :created_at AND (created_at < :created_at OR id < :batch) AND state NOT IN ('Deleting', 'Abandoned')
+  AND (:any_state OR state IN (:states))
+  AND (:begun IS NULL OR :begun = (started_at IS NOT NULL OR completed + failed > 0 OR EXISTS (
+      SELECT 1 FROM hammerwork_chunks c FORCE INDEX (hammerwork_chunks_begun)
+      WHERE c.batch_id = hammerwork_batches.id AND c.started_at > '1000-01-01')))
 ORDER BY created_at DESC, id DESC LIMIT :limit
 
 -- name: queue_statistics

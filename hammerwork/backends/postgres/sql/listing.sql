@@ -95,7 +95,9 @@ GROUP BY queue
 -- name: list_batches
 SELECT id, created_at FROM hammerwork_batches
 WHERE metadata @> $1::jsonb AND ($2::text IS NULL OR queue = $2) AND (created_at, id) < ($3, $4)
-  AND state NOT IN ('Deleting', 'Abandoned')
+  AND state NOT IN ('Deleting', 'Abandoned') AND ($6::text[] IS NULL OR state = ANY($6))
+  AND ($7::boolean IS NULL OR $7 = (started_at IS NOT NULL OR completed + failed > 0 OR EXISTS (
+      SELECT 1 FROM hammerwork_chunks c WHERE c.batch_id = hammerwork_batches.id AND c.started_at IS NOT NULL)))
 ORDER BY created_at DESC, id DESC LIMIT $5
 
 -- name: queue_statistics
