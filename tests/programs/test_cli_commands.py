@@ -223,6 +223,16 @@ async def test_handlers_and_their_children_find_nothing_on_standard_input(
 
 
 @only_postgres
+async def test_a_worker_may_run_a_command_for_each_job(queue: JobQueue, database_url: str, tmp_path: Path) -> None:
+    batch_id = await queue.enqueue_batch(JobBatch("b").with_jobs(Job("q", {"n": f"no. {n}"}) for n in range(3)))
+    command = f"exec:sh -c 'echo \"$1, $HAMMERWORK_JOB_INDEX\" >> {tmp_path}/ledger' sh {{{{ payload.n }}}}"
+    async with worker(database_url, "q", command):
+        status = await queue.wait(batch_id, timeout=60)
+    assert status.state is BatchState.COMPLETED, await queue.get_batch_errors(batch_id)
+    assert sorted((tmp_path / "ledger").read_text().splitlines()) == ["no. 0, 0", "no. 1, 1", "no. 2, 2"]
+
+
+@only_postgres
 async def test_worker_processes_end_with_their_parent(queue: JobQueue, database_url: str, tmp_path: Path) -> None:
     (tmp_path / "handlers.py").write_text(HANDLERS)
     command = [HAMMERWORK, "worker", "--queue", "q", "--handler", f"{tmp_path}/handlers.py:append", "--processes", "2"]
