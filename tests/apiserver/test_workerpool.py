@@ -172,14 +172,11 @@ def _worker(**parts: Any) -> Manifest:
 REFUSED: dict[str, Manifest] = {
     'Unsupported value: "Sometimes"': {"spec": {"restartPolicy": "Sometimes"}},
     ".spec.template.spec.nodeSelectr: field not declared": {"spec": {"nodeSelectr": {}}},
-    'containers[name="worker"].imagee: field not declared': _worker(imagee="x"),
     'duplicate entries for key [name="A"]': _worker(env=[{"name": "A", "value": "1"}, {"name": "A", "value": "2"}]),
-    'containers: duplicate entries for key [name="a"]': {"spec": {"containers": [{"name": "a"}, {"name": "a"}]}},
     "duplicate entries for key [containerPort=9000": _worker(ports=[{"containerPort": 9000}, {"containerPort": 9000}]),
     "quantities must match": _worker(resources={"limits": {"memory": "lots"}}),
     'env[name="A"].value: expected string': _worker(env=[{"name": "A", "value": 5}]),
     "resources: expected map": _worker(resources="small"),
-    'volumeMounts[0].name: Not found: "nowhere"': _worker(volumeMounts=[{"name": "nowhere", "mountPath": "/x"}]),
 }
 
 
