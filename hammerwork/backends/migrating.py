@@ -67,9 +67,7 @@ def missing(address: str, wanted: Collection[Wanted], ledger: Mapping[str, Appli
     """
     least = max((applied.least for applied in ledger.values()), default=None)
     newest = max((applied.version for applied in ledger.values()), default=None)
-    error = outdated(address, least, newest=newest, version=version)
-    if error is not None:
-        raise error
+    refuse_outdated(address, least, newest=newest, version=version)
     return [
         text
         for text in wanted
@@ -95,6 +93,13 @@ def outdated(
         f"database {address}: its tables are of version {newest}, which version {least} or later can work with; "
         f"this is version {version}: upgrade hammerwork here"
     )
+
+
+def refuse_outdated(address: str, least: int | None, *, newest: int | None, version: int = VERSION) -> None:
+    """Raise the error of `outdated`, if there is one."""
+    error = outdated(address, least, newest=newest, version=version)
+    if error is not None:
+        raise error
 
 
 async def in_turns(attempt: Callable[[], Awaitable[None]], *, locked: str | int) -> None:

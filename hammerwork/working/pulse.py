@@ -171,7 +171,8 @@ class Pulse:
         self._tell(self._on_heard, heard)
         if heard.outdated is not None:
             self._note_outdated(heard.outdated)
-        orphaned = heard.upkeep_idle > UPKEEP_ORPHANED_SECONDS * min(1.0, self._upkeep_seconds / UPKEEP_SECONDS)
+        # Below 0 where the server's clock has been set back since.
+        orphaned = abs(heard.upkeep_idle) > UPKEEP_ORPHANED_SECONDS * min(1.0, self._upkeep_seconds / UPKEEP_SECONDS)
         if orphaned and not self._outdated:
             self._leads = True
         if heard.undelivered:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pymysql.err import MySQLError
 
-from hammerwork.backends.migrating import Applied, outdated
+from hammerwork.backends.migrating import Applied, refuse_outdated
 
 if TYPE_CHECKING:
     from hammerwork.backends.mysql.connection import Connection, Database
@@ -49,6 +49,4 @@ async def check_version(connection: Connection, address: str) -> None:
         if error.args[0] not in _UNREADABLE:
             raise
         return
-    refusal = outdated(address, row["least"], newest=row["version"])
-    if refusal is not None:
-        raise refusal
+    refuse_outdated(address, row["least"], newest=row["version"])

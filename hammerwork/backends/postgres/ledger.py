@@ -6,7 +6,7 @@ from typing import Any
 
 import asyncpg
 
-from hammerwork.backends.migrating import Applied, outdated
+from hammerwork.backends.migrating import Applied, refuse_outdated
 from hammerwork.timing import EXCHANGE_SECONDS
 
 _COLUMNS = """
@@ -41,6 +41,4 @@ async def check_version(connection: Any, address: str) -> None:
         row = await connection.fetchrow(_NEWEST, timeout=EXCHANGE_SECONDS)
     except _UNREADABLE:
         return
-    refusal = outdated(address, row["least"], newest=row["version"])
-    if refusal is not None:
-        raise refusal
+    refuse_outdated(address, row["least"], newest=row["version"])
