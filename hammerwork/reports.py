@@ -91,6 +91,7 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     index: int
     queue: str
     payload: Any
+    """None, too, if somebody has removed it from the database."""
     priority: Priority
     status: JobStatus
     attempts: int

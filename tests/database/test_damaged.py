@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from hammerwork import BatchState, Job, JobBatch, Worker
+from hammerwork import BatchState, Job, JobBatch, JobStatus, Worker
 from tests.harness import observing
-from tests.harness.observing import finished, happens, running
+from tests.harness.observing import all_jobs, finished, happens, running
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -49,6 +49,10 @@ async def test_one_page_of_several_that_is_missing_costs_the_claims_with_its_job
     assert failed >= set(range(lo, hi + 1))
     assert not failed & ran, "what failed did not run"
     assert [error.type for error in await queue.get_batch_errors(batch_id)] == ["PayloadMissingError"]
+    listed = await all_jobs(queue, batch_id, JobStatus.FAILED)
+    assert {job.index for job in listed} == failed
+    assert {job.index for job in listed if job.payload is None} == set(range(lo, hi + 1))
+    assert all(job.payload in {job.index, None} for job in await all_jobs(queue, batch_id))
 
 
 @contextlib.asynccontextmanager

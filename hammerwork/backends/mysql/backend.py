@@ -133,6 +133,8 @@ class MysqlBackend:
     async def _records(self, batch: BatchStatus, found: list[listing.Standing]) -> list[JobRecord]:
         indexes = [standing.index for standing in found]
         payloads = await self._payloads(batch.batch_id, listing.merged(indexes))
+        if len(payloads) < len(found) and not await self.batch_statuses([batch.batch_id]):
+            raise BatchNotFoundError(batch.batch_id)  # it has been deleted meanwhile
         errors = {
             row["idx"]: rows.job_error({**row, "failed_at": _utc(row["failed_at"])}, attempt=row["attempt"])
             for row in await self._rows("job_errors", batch=batch.batch_id, indexes=indexes)
@@ -142,14 +144,13 @@ class MysqlBackend:
                 batch_id=batch.batch_id,
                 index=standing.index,
                 queue=batch.queue,
-                payload=payloads[standing.index],
+                payload=payloads.get(standing.index),
                 priority=standing.priority,
                 status=standing.status,
                 attempts=standing.attempts,
                 error=errors.get(standing.index),
             )
             for standing in found
-            if standing.index in payloads  # the batch may be going away
         ]
 
     async def _payloads(
@@ -165,8 +166,7 @@ class MysqlBackend:
                 text = statement("pages", batch=batch_id, pages={row["lo"] for row in numbers})
                 for page in (await self._database.run(text, within=within))[0]:
                     pages.add(batch_id.bytes, page)
-            for lo, hi in some:
-                found |= dict(zip(range(lo, hi + 1), pages.payloads(batch_id.bytes, [(lo, hi)]), strict=False))
+            found |= pages.by_index(batch_id.bytes, some)
         return found
 
     async def batch_errors(self, batch_id: UUID, *, limit: int) -> list[ErrorGroup]:

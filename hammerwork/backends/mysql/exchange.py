@@ -14,7 +14,7 @@ from hammerwork.backends.protocol import Exchange, Settled
 from hammerwork.errors import DatabaseError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from hammerwork.backends.mysql.connection import Row
     from hammerwork.backends.protocol import Claim, Settlement, Span
@@ -139,9 +139,19 @@ class Pages:
 
     def payloads(self, batch_id: bytes, spans: Iterable[Span]) -> list[Any]:
         """Return the payloads of the jobs in `spans`, as far as they are here."""
+        found: list[Any] = []
+        for _, part in self._parts(batch_id, spans):
+            found += part
+        return found
+
+    def by_index(self, batch_id: bytes, spans: Iterable[Span]) -> dict[int, Any]:
+        """Return the same by the jobs' indexes."""
+        return {index: payload for lo, part in self._parts(batch_id, spans) for index, payload in enumerate(part, lo)}
+
+    def _parts(self, batch_id: bytes, spans: Iterable[Span]) -> Iterator[tuple[int, list[Any]]]:
+        """Yield the payloads of neighbouring jobs, with the index of the first of them."""
         pages = self._pages.get(batch_id, [])
         pages.sort(key=lambda page: int(page[0]))
-        found: list[Any] = []
         place = 0
         for lo, hi in spans:
             while place < len(pages) and pages[place][1] < lo:
@@ -151,9 +161,9 @@ class Pages:
                 page = pages[here]
                 if isinstance(page[2], str):
                     page[2] = rows.payloads(b"[%b]" % page[2].encode())
-                found += page[2][max(0, lo - page[0]) : hi - page[0] + 1]
+                first = max(lo, page[0])
+                yield first, page[2][first - page[0] : hi - page[0] + 1]
                 here += 1
-        return found
 
 
 def page_numbers_text(batch_id: UUID, spans: Iterable[Span]) -> bytes:

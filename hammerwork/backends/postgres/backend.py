@@ -126,6 +126,8 @@ class PostgresBackend:
             return []
         indexes = [standing.index for standing in found]
         payloads = {row["idx"]: row["payload"] for row in await self.fetch("job_payloads", batch.batch_id, indexes)}
+        if len(payloads) < len(found) and not await self.batch_statuses([batch.batch_id]):
+            raise BatchNotFoundError(batch.batch_id)  # it has been deleted meanwhile
         errors = {
             row["idx"]: rows.job_error(row, attempt=row["attempt"])
             for row in await self.fetch("job_errors", batch.batch_id, indexes)
@@ -135,14 +137,13 @@ class PostgresBackend:
                 batch_id=batch.batch_id,
                 index=standing.index,
                 queue=batch.queue,
-                payload=msgspec.json.decode(payloads[standing.index]),
+                payload=msgspec.json.decode(payloads[standing.index]) if standing.index in payloads else None,
                 priority=standing.priority,
                 status=standing.status,
                 attempts=standing.attempts,
                 error=errors.get(standing.index),
             )
             for standing in found
-            if standing.index in payloads  # the batch may be going away
         ]
 
     async def batch_errors(self, batch_id: UUID, *, limit: int) -> list[ErrorGroup]:
