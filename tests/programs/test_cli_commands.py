@@ -138,7 +138,7 @@ async def test_a_batch_with_failures_is_found_looked_at_and_retried(
     (found,) = await cli_json(database_url, "batches", "--metadata", "campaign=summer")
     assert (found["name"], found["failedJobs"]) == ("unlucky", 3)
     assert await cli_json(database_url, "batches", "--metadata", "campaign=winter") == []
-    assert [each["id"] for each in await cli_json(database_url, "batches", "--state", found["state"])] == [found["id"]]
+    assert await cli_json(database_url, "batches", "--state", found["state"]) == [found]
     assert await cli_json(database_url, "batches", "--state", "Loading") == []
     assert "must be KEY=VALUE" in await cli(database_url, "batches", "--metadata", "campaign", code=2)
     told = (await cli_json(database_url, "stats", "q"))["statistics"]
