@@ -57,8 +57,8 @@ def complete_template(
     worker = _worker_container(pod)
     _complete_container(worker, image, environment)
     port = _open_port(worker, pod, occupied)
-    _complete_probe(worker, "livenessProbe", "/healthz", port, failures=6)
-    _complete_probe(worker, "readinessProbe", "/readyz", port, failures=2)
+    _complete_probe(worker, "livenessProbe", "/healthz", port, period=5, failures=6)
+    _complete_probe(worker, "readinessProbe", "/readyz", port, period=2, failures=5)
     if (volume := _mount_tmp(worker, pod)) is not None:
         allow_eviction(template, volume)
     completed: Manifest = _without_nulls(template)
@@ -112,10 +112,10 @@ def _own_port(ports: Sequence[Manifest]) -> int | None:
     return next((port for port in chosen if isinstance(port, int)), None)
 
 
-def _complete_probe(container: Manifest, key: str, path: str, port: int, *, failures: int) -> None:
+def _complete_probe(container: Manifest, key: str, path: str, port: int, *, period: int, failures: int) -> None:
     ours = {
         "httpGet": {"path": path, "port": port},
-        "periodSeconds": 5,
+        "periodSeconds": period,
         "timeoutSeconds": 3,
         "failureThreshold": failures,
     }

@@ -118,9 +118,9 @@ def test_the_whole_deployment() -> None:
                             },
                             "readinessProbe": {
                                 "httpGet": {"path": "/readyz", "port": 8080},
-                                "periodSeconds": 5,
+                                "periodSeconds": 2,
                                 "timeoutSeconds": 3,
-                                "failureThreshold": 2,
+                                "failureThreshold": 5,
                             },
                             "securityContext": {
                                 "allowPrivilegeEscalation": False,
