@@ -1,0 +1,26 @@
+"""The manifests that pages of the documentation show."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import yaml
+
+if TYPE_CHECKING:
+    from tests.harness.manifests import Manifest
+
+ROOT = Path(__file__).parents[2]
+_YAML = re.compile(r"^```yaml\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def documented(kind: str) -> list[tuple[str, Manifest]]:
+    """Return the page and the content of each whole manifest of a kind; what shows only a part of one is left out."""
+    return [
+        (page.name, manifest)
+        for page in sorted((ROOT / "docs").glob("*.md"))
+        for block in _YAML.findall(page.read_text())
+        for manifest in yaml.safe_load_all(block)
+        if isinstance(manifest, dict) and manifest.get("kind") == kind
+    ]
