@@ -54,7 +54,7 @@ def pytest_sessionfinish(exitstatus: int) -> None:
         for process in psutil.Process().children():
             process.terminate()
         for node in _nodes:
-            with contextlib.suppress(node.channel.RemoteError, node.channel.TimeoutError):
+            with contextlib.suppress(EOFError, node.channel.RemoteError, node.channel.TimeoutError):
                 node.channel.waitclose(END_SECONDS)
 
 
