@@ -77,7 +77,7 @@ verify: $(VENV)/installed ## Check format, lint, types, import layers and genera
 
 .PHONY: test
 test: packages $(VENV)/installed cluster-build ## Everything: unit, database, programs, chaos, API server, end-to-end on a real cluster
-	$(BIN)/pytest --numprocesses 4 --dist loadgroup --durations=15 --durations-min=5
+	$(BIN)/pytest --numprocesses 4 --durations=15 --durations-min=5
 
 .PHONY: test-unit
 test-unit: $(VENV)/installed ## Tests that need no server; those of the chart need helm (cluster-build makes it)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import signal
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 if TYPE_CHECKING:
     from types import FrameType
 
+    from xdist.remote import Producer
     from xdist.workermanage import WorkerController
 
 pytest_plugins = ["tests.harness.databases"]
@@ -58,9 +59,16 @@ def pytest_sessionfinish(exitstatus: int) -> None:
                 node.channel.waitclose(END_SECONDS)
 
 
-@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in the same hook
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        suite = item.path.relative_to(Path(__file__).parent).parts[0]
-        if suite in ONE_AFTER_THE_OTHER:
-            item.add_marker(pytest.mark.xdist_group(suite))
+class SuiteScheduling(LoadScopeScheduling):  # type: ignore[misc]
+    """Gives each test to the process that is free, but all of a suite in `ONE_AFTER_THE_OTHER` to the same one.
+
+    pytest-xdist's own groups (``--dist loadgroup``) are not regarded by pytest 9.2: pytest-xdist issue 1386.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        suite = nodeid.split("/")[1]
+        return suite if suite in ONE_AFTER_THE_OTHER else nodeid
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> SuiteScheduling:
+    return SuiteScheduling(config, log)

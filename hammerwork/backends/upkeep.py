@@ -25,8 +25,8 @@ CLAIMS_PER_NOTICE = 100
 class Caller(Protocol):
     """Runs the statements of the upkeep, each as one transaction."""
 
-    async def fetch(self, query: str, *args: object) -> Sequence[Any]:
-        """Run a statement by its name in sql/; return its rows."""
+    async def fetch(self, query: str, **values: Any) -> Sequence[Any]:
+        """Run a statement by its name in sql/, with the values of its parameters; return its rows."""
         ...
 
     async def wake(self, queue: str | None) -> None:
@@ -36,17 +36,17 @@ class Caller(Protocol):
 
 async def do_upkeep(caller: Caller, seconds: float) -> Upkeep:
     """Do the upkeep if it is due; see `hammerwork.backends.protocol.Backend.upkeep`."""
-    (turn,) = await caller.fetch("upkeep", seconds)
+    (turn,) = await caller.fetch("upkeep", seconds=seconds)
     if not turn[0]:
         return Upkeep(turn=False)
     done = Upkeep(turn=True)
-    while due := await caller.fetch("tick", DUE_CHUNKS):
+    while due := await caller.fetch("tick", limit=DUE_CHUNKS):
         for queue in {row["queue"] for row in due}:
             await caller.wake(queue)
         if len(due) < DUE_CHUNKS:
             break
     done.released = await reap(caller)
-    unfinished = list(await caller.fetch("unfinished", UNFINISHED_BATCHES))
+    unfinished = list(await caller.fetch("unfinished", limit=UNFINISHED_BATCHES))
     random.shuffle(
         unfinished
     )  # one that cannot be finished, as its rows are locked, ends the turn: not always before the same
@@ -68,10 +68,10 @@ async def reap(caller: Caller) -> int:
 
 async def forget_workers(caller: Caller, instances: Sequence[str], share: float) -> set[str]:
     """Forget workers and recover their claims; see `hammerwork.backends.protocol.Backend.forget_workers`."""
-    found = await caller.fetch("workers_at", instances, share)
+    found = await caller.fetch("workers_at", instances=instances, share=share)
     silent = [row["id"] for row in found if row["silent"]]
     if silent:
-        await caller.fetch("forget_silent", silent, share)
+        await caller.fetch("forget_silent", ids=silent, share=share)
         await reap(caller)
     return {row["instance"] for row in found if not row["silent"]}
 
@@ -108,13 +108,13 @@ async def _finish(caller: Caller, batch_id: UUID, state: str, queue: str) -> Non
         if await _some_slices(caller, "retry_slice", batch_id, RETRY_JOBS):
             await caller.wake(queue)
     else:
-        await caller.fetch("finish_stopped", batch_id)
+        await caller.fetch("finish_stopped", batch=batch_id)
 
 
 async def _some_slices(caller: Caller, query: str, batch_id: UUID, limit: int) -> bool:
     """Return whether it is done."""
     for _ in range(SLICES_PER_TURN):
-        (more,) = await caller.fetch(query, batch_id, limit)
+        (more,) = await caller.fetch(query, batch=batch_id, limit=limit)
         if not more[0]:
             return True
     return False

@@ -67,7 +67,7 @@ async def test_heartbeats_and_turns_of_the_upkeep_do_not_wait_for_the_disk(durab
     await without_waiting(sql, worker.register)
     line: Any = await queue.backend.lifeline("q", lambda: None)
     try:
-        await without_waiting(sql, lambda: line.fetch("upkeep", 0.0))
+        await without_waiting(sql, lambda: line.fetch("upkeep", seconds=0.0))
     finally:
         await line.close()
 

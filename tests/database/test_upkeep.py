@@ -46,8 +46,8 @@ class Ticks:
         self.wake = caller.wake
         self.made: list[int] = []
 
-    async def fetch(self, query: str, *args: object) -> Sequence[Any]:
-        found = await self.caller.fetch(query, *args)
+    async def fetch(self, query: str, **values: Any) -> Sequence[Any]:
+        found = await self.caller.fetch(query, **values)
         if query == "tick":
             self.made.append(len(found))
         return found

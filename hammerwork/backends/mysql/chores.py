@@ -47,9 +47,9 @@ class Chores:
         results = await self._run(statement(*names, **values), block=is_block(*names))
         return results[-1] if results else []
 
-    async def fetch(self, query: str, *args: object) -> Sequence[Any]:
+    async def fetch(self, query: str, **values: Any) -> Sequence[Any]:
         """Do one step of the upkeep."""
-        return await self._named[query](*args)
+        return await self._named[query](**values)
 
     async def wake(self, queue: str | None) -> None:
         """Do nothing: the server has no notifications, so workers learn of jobs by polling."""
@@ -103,8 +103,8 @@ class Chores:
         """End a stopped batch if no worker holds anything of it."""
         await self.rows("finish_stopped", batch=batch_id)
 
-    async def _finish_stopped(self, batch_id: UUID) -> list[Row]:
-        await self.finish_stopped(batch_id)
+    async def _finish_stopped(self, batch: UUID) -> list[Row]:
+        await self.finish_stopped(batch)
         return []
 
     async def delete_slice(self, batch_id: UUID, limit: int) -> bool:
@@ -112,8 +112,8 @@ class Chores:
         (row,) = await self.rows("delete_slice", batch=batch_id, limit=limit)
         return bool(row["more"])
 
-    async def _delete_slice(self, batch_id: UUID, limit: int) -> list[tuple[bool]]:
-        return [(await self.delete_slice(batch_id, limit),)]
+    async def _delete_slice(self, batch: UUID, limit: int) -> list[tuple[bool]]:
+        return [(await self.delete_slice(batch, limit),)]
 
     async def retry_slice(self, batch_id: UUID, limit: int) -> bool:
         """Make chunks of some recorded failures; after the last, let the batch be claimed. False: nothing was left."""
@@ -137,8 +137,8 @@ class Chores:
         )
         return True
 
-    async def _retry_slice(self, batch_id: UUID, limit: int) -> list[tuple[bool]]:
-        return [(await self.retry_slice(batch_id, limit),)]
+    async def _retry_slice(self, batch: UUID, limit: int) -> list[tuple[bool]]:
+        return [(await self.retry_slice(batch, limit),)]
 
 
 def retried_chunks(

@@ -11,7 +11,8 @@ import msgspec
 from hammerwork.backends import listing, rows
 from hammerwork.backends.postgres.connection import Database
 from hammerwork.backends.postgres.lifeline import PostgresLifeline
-from hammerwork.backends.postgres.migrate import migrate, queries
+from hammerwork.backends.postgres.migrate import migrate
+from hammerwork.backends.postgres.statements import statements
 from hammerwork.backends.postgres.storing import PostgresTables
 from hammerwork.backends.postgres.waking import Waker
 from hammerwork.backends.protocol import MAX_CLAIMS, Capabilities, Claim, Exchange, Settled
@@ -46,9 +47,9 @@ class PostgresBackend:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._queries = queries()
-        self._waker = Waker(database, self._queries["wake"])
-        self.tables = PostgresTables(database, self._queries, self._waker)
+        self._statements = statements()
+        self._waker = Waker(database)
+        self.tables = PostgresTables(database, self._waker)
         self._store = Store(self.tables)
         self.enqueue = self._store.enqueue
         self.enqueue_stream = self._store.enqueue_stream
@@ -73,14 +74,17 @@ class PostgresBackend:
     async def check_version(self) -> None:
         await self._database.check_version()
 
-    async def fetch(self, query: str, *args: object, timeout: float | None = None) -> list[Any]:
+    async def fetch(self, query: str, *, timeout: float | None = None, **values: Any) -> list[Any]:
         """Run a statement of sql/."""
+        statement = self._statements[query]
         async with self._database.connection() as connection:
-            return await connection.fetch(self._queries[query], *args, timeout=timeout)  # type: ignore[no-any-return]
+            return await connection.fetch(  # type: ignore[no-any-return]
+                statement.text, *statement.arguments(values), timeout=timeout
+            )
 
-    async def _fetchval(self, query: str, *args: object, timeout: float | None = None) -> Any:
-        async with self._database.connection() as connection:
-            return await connection.fetchval(self._queries[query], *args, timeout=timeout)
+    async def _fetchval(self, query: str, *, timeout: float | None = None, **values: Any) -> Any:
+        (row,) = await self.fetch(query, timeout=timeout, **values)
+        return row[0]
 
     async def wake(self, queue: str | None) -> None:
         """Notify the workers of a queue."""
@@ -88,7 +92,7 @@ class PostgresBackend:
             self._waker.wake(queue)
 
     async def batch_statuses(self, batch_ids: Collection[UUID]) -> dict[UUID, BatchStatus]:
-        found = await self.fetch("batch_statuses", list(batch_ids))
+        found = await self.fetch("batch_statuses", batches=list(batch_ids))
         return {row["id"]: rows.batch_status(row) for row in found}
 
     async def batch_jobs(self, batch_id: UUID, *, status: JobStatus | None, after: int, limit: int) -> list[JobRecord]:
@@ -99,7 +103,9 @@ class PostgresBackend:
         found: list[listing.Standing] = []
         size = limit if status is None else listing.WINDOW_JOBS
         for window in listing.windows(await self._spans(batch, status, after=after, limit=limit), after + 1, size):
-            known = await self.fetch("job_window", batch_id, window.start, window.stop - 1, MAX_CHUNK_JOBS)
+            known = await self.fetch(
+                "job_window", batch=batch_id, first=window.start, last=window.stop - 1, longest=MAX_CHUNK_JOBS
+            )
             if not known:
                 raise BatchNotFoundError(batch_id)
             there = listing.standings(_window(known[0]), window)
@@ -113,11 +119,11 @@ class PostgresBackend:
         if status is None:
             return [(after + 1, min(after + limit, batch.total_jobs - 1))]
         if status is JobStatus.RUNNING:
-            claims = await self.fetch("running_spans", batch.batch_id, after)
+            claims = await self.fetch("running_spans", batch=batch.batch_id, after=after)
             return listing.disjoint([span for row in claims for span in listing.held_spans(_decoded(row, "remaining"))])
         if status is JobStatus.FAILED:
-            return [(row["lo"], row["hi"]) for row in await self.fetch("failed_spans", batch.batch_id, after, limit)]
-        waiting = [_decoded(row, "spans") for row in await self.fetch("waiting_spans", batch.batch_id, after)]
+            return [(row["lo"], row["hi"]) for row in await self.fetch("failed_spans", batch=batch.batch_id, after=after, limit=limit)]
+        waiting = [_decoded(row, "spans") for row in await self.fetch("waiting_spans", batch=batch.batch_id, after=after)]
         stopped = batch.state in listing.STOPPED
         return listing.waiting_spans(status, waiting, after + 1, total=batch.total_jobs, stopped=stopped)
 
@@ -125,12 +131,12 @@ class PostgresBackend:
         if not found:
             return []
         indexes = [standing.index for standing in found]
-        payloads = {row["idx"]: row["payload"] for row in await self.fetch("job_payloads", batch.batch_id, indexes)}
+        payloads = {row["idx"]: row["payload"] for row in await self.fetch("job_payloads", batch=batch.batch_id, indexes=indexes)}
         if len(payloads) < len(found) and not await self.batch_statuses([batch.batch_id]):
             raise BatchNotFoundError(batch.batch_id)  # it has been deleted meanwhile
         errors = {
             row["idx"]: rows.job_error(row, attempt=row["attempt"])
-            for row in await self.fetch("job_errors", batch.batch_id, indexes)
+            for row in await self.fetch("job_errors", batch=batch.batch_id, indexes=indexes)
         }
         return [
             JobRecord(
@@ -149,14 +155,14 @@ class PostgresBackend:
     async def batch_errors(self, batch_id: UUID, *, limit: int) -> list[ErrorGroup]:
         return [
             ErrorGroup(type=row["error_type"], count=row["count"], index=row["idx"], message=row["message"])
-            for row in await self.fetch("batch_errors", batch_id, limit)
+            for row in await self.fetch("batch_errors", batch=batch_id, limit=limit)
         ]
 
     async def cancel_batch(self, batch_id: UUID) -> None:
-        await self.fetch("cancel", batch_id)
+        await self.fetch("cancel", batch=batch_id)
 
     async def set_suspended(self, batch_id: UUID, *, suspended: bool) -> None:
-        queue = await self._fetchval("suspend", batch_id, suspended)
+        queue = await self._fetchval("suspend", batch=batch_id, suspended=suspended)
         if queue is None:
             raise BatchNotFoundError(batch_id)
         if not suspended:
@@ -173,14 +179,22 @@ class PostgresBackend:
     ) -> list[UUID]:
         listing.check_limit("list of batches", limit, listing.MAX_BATCHES, "batches")
         created_at, batch_id = before or _END_OF_TIME
-        wanted = msgspec.json.encode(metadata).decode()
         states, begun = rows.stored_states(state)
-        found = await self.fetch("list_batches", wanted, queue, created_at, batch_id, limit, states, begun)
+        found = await self.fetch(
+            "list_batches",
+            metadata=msgspec.json.encode(metadata).decode(),
+            queue=queue,
+            created_at=created_at,
+            id=batch_id,
+            limit=limit,
+            states=states,
+            begun=begun,
+        )
         return [row["id"] for row in found]
 
     async def retry_failed(self, batch_id: UUID) -> int:
         jobs = await self.begin_retry(batch_id)
-        while await self._fetchval("retry_slice", batch_id, RETRY_JOBS):
+        while await self._fetchval("retry_slice", batch=batch_id, limit=RETRY_JOBS):
             pass
         if jobs:
             for status in (await self.batch_statuses([batch_id])).values():  # none if it has been deleted meanwhile
@@ -189,7 +203,7 @@ class PostgresBackend:
 
     async def begin_retry(self, batch_id: UUID) -> int:
         """Put a batch into the state Retrying; return how many of its jobs will run."""
-        jobs = await self._fetchval("retry", batch_id)
+        jobs = await self._fetchval("retry", batch=batch_id)
         if jobs is None:
             raise BatchNotFoundError(batch_id)
         if jobs < 0:
@@ -197,30 +211,38 @@ class PostgresBackend:
         return int(jobs)
 
     async def pause_queue(self, queue: str, *, paused: bool) -> None:
-        await self.fetch("pause", queue, paused)
+        await self.fetch("pause", queue=queue, paused=paused)
         if not paused:
             await self.wake(queue)
 
     async def queue_statistics(self, queue: str, window_seconds: float) -> QueueStatistics:
-        (row,) = await self.fetch("queue_statistics", queue, window_seconds)
+        (row,) = await self.fetch("queue_statistics", queue=queue, seconds=window_seconds)
         depth = (await self.queue_depths()).get(queue)
         return rows.queue_statistics(queue, window_seconds, row, depth)
 
     async def workers(self, queue: str | None) -> list[WorkerInfo]:
-        return [rows.worker_info(row) for row in await self.fetch("list_workers", queue)]
+        return [rows.worker_info(row) for row in await self.fetch("list_workers", queue=queue)]
 
     async def queue_depths(self) -> dict[str, QueueDepth]:
         return {row["queue"]: rows.queue_depth(row) for row in await self.fetch("queue_depths")}
 
     async def queue_activities(self, queues: Collection[str], window_seconds: float) -> dict[str, QueueActivity]:
-        found = await self.fetch("queue_activities", list(queues), window_seconds)
+        found = await self.fetch("queue_activities", queues=list(queues), seconds=window_seconds)
         return {row["queue"]: rows.queue_activity(row) for row in found}
 
     async def exchange(
         self, worker_id: UUID, queue: str, settlements: Sequence[Settlement], limit: int, *, claims: int = MAX_CLAIMS
     ) -> Exchange:
         reports = msgspec.json.encode(settlements).decode() if settlements else None
-        found = await self.fetch("exchange", worker_id, queue, limit, claims, reports, timeout=EXCHANGE_SECONDS)
+        found = await self.fetch(
+            "exchange",
+            worker=worker_id,
+            queue=queue,
+            limit=limit,
+            claims=claims,
+            reports=reports,
+            timeout=EXCHANGE_SECONDS,
+        )
         first = found[0]
         exchange = Exchange(busy=first["busy"])
         if first["settled"] is not None:
@@ -235,10 +257,10 @@ class PostgresBackend:
         return exchange
 
     async def begin(self, worker_id: UUID, claim_id: int) -> bool:
-        return bool(await self._fetchval("begin", worker_id, claim_id, timeout=EXCHANGE_SECONDS))
+        return bool(await self._fetchval("begin", worker=worker_id, claim=claim_id, timeout=EXCHANGE_SECONDS))
 
     async def stopped_batches(self, batch_ids: Collection[UUID]) -> set[UUID]:
-        found = await self.fetch("stopped_batches", list(batch_ids), timeout=EXCHANGE_SECONDS)
+        found = await self.fetch("stopped_batches", batches=list(batch_ids), timeout=EXCHANGE_SECONDS)
         return {row["id"] for row in found}
 
     async def upkeep(self, seconds: float) -> Upkeep:
@@ -251,7 +273,7 @@ class PostgresBackend:
         return await forget_workers(self, list(instances), share)
 
     async def lifeline(self, queue: str, wake: Callable[[], None]) -> PostgresLifeline:
-        lifeline = PostgresLifeline(self._database, await self._database.dedicated_connection(), self._queries)
+        lifeline = PostgresLifeline(self._database, await self._database.dedicated_connection())
         try:
             await lifeline.listen(queue, wake)
         except BaseException:

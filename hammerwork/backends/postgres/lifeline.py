@@ -7,9 +7,12 @@ import contextlib
 import logging
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from hammerwork.backends.migrating import outdated
 from hammerwork.backends.postgres.ledger import check_version
 from hammerwork.backends.postgres.refusals import OUTDATED, translated
+from hammerwork.backends.postgres.statements import statements
 from hammerwork.backends.postgres.waking import channel_of
 from hammerwork.backends.protocol import Heard
 from hammerwork.backends.upkeep import do_upkeep, free_claims
@@ -17,7 +20,7 @@ from hammerwork.errors import DatabaseUnavailableError
 from hammerwork.timing import EXCHANGE_SECONDS, RECOVER_SECONDS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
     from uuid import UUID
 
     from hammerwork.backends.postgres.connection import Database
@@ -32,10 +35,10 @@ _PROOF_SECONDS = 2.0
 class PostgresLifeline:
     """One connection; see `hammerwork.backends.protocol.Lifeline`."""
 
-    def __init__(self, database: Database, connection: Any, queries: Mapping[str, str]) -> None:
+    def __init__(self, database: Database, connection: Any) -> None:
         self._database = database
         self._connection = connection
-        self._queries = queries
+        self._statements = statements()
         self.notified = False
 
     async def listen(self, queue: str, wake: Callable[[], None]) -> None:
@@ -53,7 +56,9 @@ class PostgresLifeline:
             session = await self._connection.fetchval("SELECT pg_backend_pid()", timeout=EXCHANGE_SECONDS)
             if session == self._connection.get_server_pid():
                 await self._connection.add_listener(channel_of(queue), notified)
-                await self._connection.execute(self._queries["wake"], channel_of(queue), timeout=EXCHANGE_SECONDS)
+                await self._connection.execute(
+                    self._statements["wake"].text, channel_of(queue), timeout=EXCHANGE_SECONDS
+                )
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(_PROOF_SECONDS):
                         await proof.wait()
@@ -64,12 +69,13 @@ class PostgresLifeline:
                 self._database.address,
             )
 
-    async def fetch(self, query: str, *args: object) -> list[Any]:
-        """Run a statement."""
+    async def fetch(self, query: str, **values: Any) -> list[Any]:
+        """Run a statement of sql/."""
+        statement = self._statements[query]
         try:
             with translated(self._database.address, self._database.url):
                 return await self._connection.fetch(  # type: ignore[no-any-return]
-                    self._queries[query], *args, timeout=EXCHANGE_SECONDS
+                    statement.text, *statement.arguments(values), timeout=EXCHANGE_SECONDS
                 )
         except DatabaseUnavailableError as error:
             if error.code in OUTDATED:
@@ -80,20 +86,12 @@ class PostgresLifeline:
     async def heartbeat(self, worker: WorkerRecord, known: WorkerRecord | None, held: Sequence[int]) -> Heard:
         (row,) = await self.fetch(
             "heartbeat",
-            worker.id,
-            worker.queue,
-            worker.pool,
-            worker.instance,
-            worker.lanes,
-            worker.lease_seconds,
-            worker.processed,
-            worker.failed,
-            worker.busy_ms,
-            known.processed if known is not None else 0,
-            known.failed if known is not None else 0,
-            known.busy_ms if known is not None else 0,
-            held,
-            RECOVER_SECONDS,
+            **msgspec.structs.asdict(worker),
+            known_processed=known.processed if known is not None else 0,
+            known_failed=known.failed if known is not None else 0,
+            known_busy_ms=known.busy_ms if known is not None else 0,
+            held=held,
+            seconds=RECOVER_SECONDS,
         )
         return Heard(
             unknown=set(row["unknown"]),
@@ -104,14 +102,14 @@ class PostgresLifeline:
         )
 
     async def recover(self, worker_id: UUID, held: Sequence[int], *, older_than: float) -> int:
-        return await free_claims(lambda: self.fetch("recover", worker_id, held, older_than), self.wake)
+        return await free_claims(lambda: self.fetch("recover", worker=worker_id, held=held, older_than=older_than), self.wake)
 
     async def retire(self, worker_id: UUID) -> None:
         await self.recover(worker_id, [], older_than=0)
-        await self.fetch("retire", worker_id)
+        await self.fetch("retire", worker=worker_id)
 
     async def replace(self, worker_id: UUID, instance: str) -> None:
-        await self.fetch("retire_others", worker_id, instance)
+        await self.fetch("retire_others", worker=worker_id, instance=instance)
 
     async def upkeep(self, seconds: float) -> Upkeep:
         return await do_upkeep(self, seconds)
@@ -119,7 +117,7 @@ class PostgresLifeline:
     async def wake(self, queue: str | None) -> None:
         """Notify the workers of a queue."""
         if queue is not None:
-            await self.fetch("wake", channel_of(queue))
+            await self.fetch("wake", channel=channel_of(queue))
 
     async def close(self) -> None:
         self._connection.terminate()

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from functools import cache
 from typing import TYPE_CHECKING
 
 from hammerwork.backends import migrating
 from hammerwork.backends.migrating import FUNCTIONS, VERSION, Wanted, missing, old_tables
 from hammerwork.backends.postgres.ledger import ledger_columns, read_ledger
 from hammerwork.backends.postgres.refusals import translated
-from hammerwork.backends.sql import list_sql, read_preamble, read_queries, read_sql
+from hammerwork.backends.sql import list_sql, read_preamble, read_sql
 
 if TYPE_CHECKING:
     from hammerwork.backends.postgres.connection import Database
@@ -30,15 +29,6 @@ INSERT INTO hammerwork_migrations (name, version, least, checksum) VALUES ($1, $
 ON CONFLICT (name) DO UPDATE
     SET version = excluded.version, least = excluded.least, checksum = excluded.checksum, applied_at = now()
 """
-
-
-@cache
-def queries() -> dict[str, str]:
-    """Return the named statements of all files in sql/."""
-    named: dict[str, str] = {}
-    for path in list_sql(_PACKAGE, "sql"):
-        named |= read_queries(_PACKAGE, path)
-    return named
 
 
 async def migrate(database: Database, *, version: int = VERSION) -> None:

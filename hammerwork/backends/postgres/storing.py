@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from hammerwork.backends.postgres.statements import statements
 from hammerwork.backends.slices import SLICE_BYTES
 from hammerwork.backends.storing import Sealed, Stored, may_append
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator
     from uuid import UUID
 
     from hammerwork.backends.postgres.connection import Database
@@ -29,18 +30,19 @@ _ASYNCHRONOUS = "SET LOCAL synchronous_commit = off"
 class PostgresTables:
     """The statements of `hammerwork.backends.storing.Tables`."""
 
-    def __init__(self, database: Database, queries: Mapping[str, str], waker: Waker) -> None:
+    def __init__(self, database: Database, waker: Waker) -> None:
         self._database = database
-        self._queries = queries
+        self._statements = statements()
         self._waker = waker
         self.wake = waker.wake
 
     def sessions(self) -> int:
         return self._database.sessions
 
-    async def _fetchrow(self, query: str, *args: object) -> Any:
+    async def _fetchrow(self, query: str, **values: Any) -> Any:
+        statement = self._statements[query]
         async with self._database.connection() as connection:
-            return await connection.fetchrow(self._queries[query], *args)
+            return await connection.fetchrow(statement.text, *statement.arguments(values))
 
     def fits_at_once(self, batch: JobBatch, whole: Slice) -> bool:
         del batch
@@ -53,10 +55,10 @@ class PostgresTables:
         try:
             row = await self._fetchrow(
                 "enqueue",
-                _json({**settings, "channel": channel}),
-                _json(whole.pages),
-                [text.decode() for text in whole.texts()],
-                _json(whole.chunks),
+                settings=_json({**settings, "channel": channel}),
+                pages=_json(whole.pages),
+                payloads=[text.decode() for text in whole.texts()],
+                chunks=_json(whole.chunks),
             )
             stored = Stored(**row)
         finally:
@@ -65,12 +67,13 @@ class PostgresTables:
         return stored
 
     async def open(self, settings: dict[str, Any]) -> Stored:
-        return Stored(**await self._fetchrow("open", _json(settings)))
+        return Stored(**await self._fetchrow("open", settings=_json(settings)))
 
     async def append(self, batch: JobBatch, batch_id: UUID, part: Slice) -> None:
+        append = self._statements["append"]
         async with self._database.transaction() as connection:
             await connection.execute(_ASYNCHRONOUS)
-            there = await connection.fetchrow(self._queries["lock_batch"], batch_id)
+            there = await connection.fetchrow(self._statements["lock_batch"].text, batch_id)
             if may_append(batch, batch_id, tuple(there) if there is not None else None, part):
                 await connection.copy_to_table(
                     "hammerwork_pages",
@@ -78,17 +81,19 @@ class PostgresTables:
                     columns=["batch_id", "lo", "hi", "payloads"],
                     format="binary",
                 )
-                await connection.execute(self._queries["append"], batch_id, _json(part.chunks))
+                await connection.execute(
+                    append.text, *append.arguments({"batch": batch_id, "chunks": _json(part.chunks)})
+                )
 
     async def seal(self, batch_id: UUID, total: int) -> Sealed:
-        return Sealed(**await self._fetchrow("seal", batch_id, total))
+        return Sealed(**await self._fetchrow("seal", batch=batch_id, total=total))
 
     async def begin_deletion(self, batch_id: UUID, state: str) -> bool:
-        row = await self._fetchrow("delete", batch_id, state)
+        row = await self._fetchrow("delete", batch=batch_id, state=state)
         return bool(row[0])
 
     async def delete_slice(self, batch_id: UUID, limit: int) -> bool:
-        row = await self._fetchrow("delete_slice", batch_id, limit)
+        row = await self._fetchrow("delete_slice", batch=batch_id, limit=limit)
         return bool(row[0])
 
 

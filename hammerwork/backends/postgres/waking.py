@@ -8,6 +8,7 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
+from hammerwork.backends.postgres.statements import statements
 from hammerwork.errors import HammerworkError
 
 if TYPE_CHECKING:
@@ -32,9 +33,9 @@ class Waker:
     misses it finds the jobs when it polls.
     """
 
-    def __init__(self, database: Database, statement: str) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
-        self._statement = statement
+        self._statement = statements()["wake"].text
         self._sent_at: dict[str, float] = {}
         self._pending: dict[str, asyncio.Task[None]] = {}
         self._sending: set[asyncio.Task[None]] = set()

@@ -216,7 +216,7 @@ BEGIN
 END $$;
 
 -- name: exchange
-SELECT * FROM hammerwork_exchange_1($1, $2, $3, $4, $5)
+SELECT * FROM hammerwork_exchange_1(:worker, :queue, :limit, :claims, :reports)
 
 -- name: begin
-SELECT hammerwork_begin_1($1, $2)
+SELECT hammerwork_begin_1(:worker, :claim)

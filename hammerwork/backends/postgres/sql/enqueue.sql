@@ -105,16 +105,16 @@ BEGIN
 END $$;
 
 -- name: open
-SELECT created, state, sealed, total, fingerprint FROM hammerwork_open_1($1)
+SELECT created, state, sealed, total, fingerprint FROM hammerwork_open_1(:settings)
 
 -- name: enqueue
-SELECT created, state, sealed, total, fingerprint, waiting FROM hammerwork_enqueue_1($1, $2, $3::text[], $4)
+SELECT created, state, sealed, total, fingerprint, waiting FROM hammerwork_enqueue_1(:settings, :pages, :payloads::text[], :chunks)
 
 -- name: lock_batch
-SELECT state, sealed_at IS NOT NULL AS sealed, total FROM hammerwork_batches WHERE id = $1 FOR UPDATE
+SELECT state, sealed_at IS NOT NULL AS sealed, total FROM hammerwork_batches WHERE id = :batch FOR UPDATE
 
 -- name: append
-SELECT hammerwork_append_1($1, $2)
+SELECT hammerwork_append_1(:batch, :chunks)
 
 -- name: seal
-SELECT state, sealed, waiting FROM hammerwork_seal_1($1, $2)
+SELECT state, sealed, waiting FROM hammerwork_seal_1(:batch, :total)

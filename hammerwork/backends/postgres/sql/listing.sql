@@ -14,56 +14,56 @@ LEFT JOIN LATERAL (
            sum(next - completed - failed - moved) AS running
     FROM hammerwork_chunks WHERE batch_id = b.id AND started_at IS NOT NULL
 ) c ON true
-WHERE b.id = ANY($1::uuid[]) AND b.state NOT IN ('Deleting', 'Abandoned')
+WHERE b.id = ANY(:batches::uuid[]) AND b.state NOT IN ('Deleting', 'Abandoned')
 
 -- name: waiting_spans
 -- Jobs that are not handed out, chunk by chunk.
 SELECT lo, hi, spans, next, size, state FROM hammerwork_chunks
-WHERE batch_id = $1 AND next < size AND hi > $2 ORDER BY lo
+WHERE batch_id = :batch AND next < size AND hi > :after ORDER BY lo
 
 -- name: running_spans
-SELECT lo, hi, remaining FROM hammerwork_claims WHERE batch_id = $1 AND hi > $2 ORDER BY lo
+SELECT lo, hi, remaining FROM hammerwork_claims WHERE batch_id = :batch AND hi > :after ORDER BY lo
 
 -- name: failed_spans
-SELECT idx AS lo, idx AS hi FROM hammerwork_failures WHERE batch_id = $1 AND idx > $2 AND final ORDER BY idx LIMIT $3
+SELECT idx AS lo, idx AS hi FROM hammerwork_failures WHERE batch_id = :batch AND idx > :after AND final ORDER BY idx LIMIT :limit
 
 -- name: job_window
--- What tells where the jobs $2..$3 stand, in one statement: a job that moves meanwhile is in one place. $4 is the most jobs
+-- What tells where the jobs :first..:last stand, in one statement: a job that moves meanwhile is in one place. :longest is the most jobs
 -- that a chunk can have; one of spans may begin far before its jobs.
 SELECT
     b.state, b.total, b.priorities::text AS priorities,
     (SELECT coalesce(json_agg(c), '[]') FROM (
         SELECT id, attempt, lo, hi, spans, next, state FROM hammerwork_chunks
-        WHERE batch_id = $1 AND lo > $2::int - $4::int AND lo <= $3 AND hi >= $2 AND spans IS NULL
+        WHERE batch_id = :batch AND lo > :first::int - :longest::int AND lo <= :last AND hi >= :first AND spans IS NULL
         UNION ALL
         SELECT id, attempt, lo, hi, spans, next, state FROM hammerwork_chunks
-        WHERE batch_id = $1 AND lo <= $3 AND hi >= $2 AND spans IS NOT NULL
+        WHERE batch_id = :batch AND lo <= :last AND hi >= :first AND spans IS NOT NULL
      ) c)::text AS chunks,
     (SELECT coalesce(json_agg(k), '[]') FROM (
-        SELECT chunk_id, lo, hi, remaining FROM hammerwork_claims WHERE batch_id = $1 AND lo <= $3 AND hi >= $2
+        SELECT chunk_id, lo, hi, remaining FROM hammerwork_claims WHERE batch_id = :batch AND lo <= :last AND hi >= :first
      ) k)::text AS claims,
     (SELECT coalesce(json_agg(f), '[]') FROM (
         SELECT idx, max(attempt) AS attempt, bool_or(final) AS final FROM hammerwork_failures
-        WHERE batch_id = $1 AND idx BETWEEN $2 AND $3 GROUP BY idx
+        WHERE batch_id = :batch AND idx BETWEEN :first AND :last GROUP BY idx
      ) f)::text AS failures
-FROM hammerwork_batches b WHERE b.id = $1
+FROM hammerwork_batches b WHERE b.id = :batch
 
 -- name: job_payloads
-SELECT idx, payload::text AS payload FROM hammerwork_jobs WHERE batch_id = $1 AND idx = ANY($2::int[])
+SELECT idx, payload::text AS payload FROM hammerwork_jobs WHERE batch_id = :batch AND idx = ANY(:indexes::int[])
 
 -- name: job_errors
 SELECT idx, attempt, error_type, message, traceback, failed_at FROM hammerwork_failures
-WHERE batch_id = $1 AND idx = ANY($2::int[]) ORDER BY idx, attempt
+WHERE batch_id = :batch AND idx = ANY(:indexes::int[]) ORDER BY idx, attempt
 
 -- name: batch_errors
 SELECT g.error_type, g.count, s.idx, s.message
 FROM (
     SELECT error_type, count(*) AS count FROM hammerwork_failures
-    WHERE batch_id = $1 GROUP BY error_type ORDER BY count DESC, error_type LIMIT $2
+    WHERE batch_id = :batch GROUP BY error_type ORDER BY count DESC, error_type LIMIT :limit
 ) g
 CROSS JOIN LATERAL (
     SELECT idx, message FROM hammerwork_failures
-    WHERE batch_id = $1 AND error_type = g.error_type ORDER BY idx, attempt LIMIT 1
+    WHERE batch_id = :batch AND error_type = g.error_type ORDER BY idx, attempt LIMIT 1
 ) s
 ORDER BY g.count DESC, g.error_type
 
@@ -94,30 +94,30 @@ GROUP BY queue
 
 -- name: list_batches
 SELECT id, created_at FROM hammerwork_batches
-WHERE metadata @> $1::jsonb AND ($2::text IS NULL OR queue = $2) AND (created_at, id) < ($3, $4)
-  AND state NOT IN ('Deleting', 'Abandoned') AND ($6::text[] IS NULL OR state = ANY($6))
-  AND ($7::boolean IS NULL OR $7 = (started_at IS NOT NULL OR completed + failed > 0 OR EXISTS (
+WHERE metadata @> :metadata::jsonb AND (:queue::text IS NULL OR queue = :queue) AND (created_at, id) < (:created_at, :id)
+  AND state NOT IN ('Deleting', 'Abandoned') AND (:states::text[] IS NULL OR state = ANY(:states))
+  AND (:begun::boolean IS NULL OR :begun = (started_at IS NOT NULL OR completed + failed > 0 OR EXISTS (
       SELECT 1 FROM hammerwork_chunks c WHERE c.batch_id = hammerwork_batches.id AND c.started_at IS NOT NULL)))
-ORDER BY created_at DESC, id DESC LIMIT $5
+ORDER BY created_at DESC, id DESC LIMIT :limit
 
 -- name: queue_statistics
 SELECT coalesce(s.processed, 0)::bigint AS processed, coalesce(s.failed, 0)::bigint AS failed,
        coalesce(s.busy_ms, 0)::bigint AS busy_ms, b.batches, b.average_batch_size
 FROM (
     SELECT sum(processed) AS processed, sum(failed) AS failed, sum(busy_ms) AS busy_ms FROM hammerwork_statistics
-    WHERE queue = $1 AND minute > clock_timestamp() - $2 * interval '1 second'
+    WHERE queue = :queue AND minute > clock_timestamp() - :seconds * interval '1 second'
 ) s, (
     SELECT count(*) AS batches, coalesce(avg(total), 0)::float8 AS average_batch_size FROM hammerwork_batches
-    WHERE queue = $1 AND finished_at > clock_timestamp() - $2 * interval '1 second'
+    WHERE queue = :queue AND finished_at > clock_timestamp() - :seconds * interval '1 second'
 ) b
 
 -- name: queue_activities
 SELECT queue, sum(processed)::bigint AS processed, sum(failed)::bigint AS failed, sum(busy_ms)::bigint AS busy_ms
 FROM hammerwork_statistics
-WHERE queue = ANY($1::text[]) AND minute > clock_timestamp() - $2 * interval '1 second' GROUP BY queue
+WHERE queue = ANY(:queues::text[]) AND minute > clock_timestamp() - :seconds * interval '1 second' GROUP BY queue
 
 -- name: list_workers
 SELECT id, queue, pool, instance, lanes, started_at, heartbeat_at, processed, failed, busy_ms,
        (SELECT coalesce(sum(open), 0) FROM hammerwork_claims k WHERE k.worker_id = w.id)::bigint AS held
 FROM hammerwork_workers w
-WHERE $1::text IS NULL OR queue = $1 ORDER BY queue, started_at, id
+WHERE :queue::text IS NULL OR queue = :queue ORDER BY queue, started_at, id

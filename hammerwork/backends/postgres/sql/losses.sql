@@ -106,13 +106,13 @@ WHERE w.heard < u.clock - w.lease_seconds AND NOT EXISTS (SELECT 1 FROM hammerwo
 
 -- name: workers_at
 -- Of these instances, those of their processes (INSTANCE/NUMBER) included; silent: not heard for this share of the lease.
-SELECT w.id, split_part(w.instance, '/', 1) AS instance, w.heard <= u.clock - $2::float8 * w.lease_seconds AS silent
-FROM hammerwork_workers w, hammerwork_upkeep u WHERE split_part(w.instance, '/', 1) = ANY($1::text[])
+SELECT w.id, split_part(w.instance, '/', 1) AS instance, w.heard <= u.clock - :share::float8 * w.lease_seconds AS silent
+FROM hammerwork_workers w, hammerwork_upkeep u WHERE split_part(w.instance, '/', 1) = ANY(:instances::text[])
 
 -- name: forget_silent
 -- By their ids, with another look: one of them may have been heard of.
 DELETE FROM hammerwork_workers w USING hammerwork_upkeep u
-WHERE w.id = ANY($1::uuid[]) AND w.heard <= u.clock - $2::float8 * w.lease_seconds
+WHERE w.id = ANY(:ids::uuid[]) AND w.heard <= u.clock - :share::float8 * w.lease_seconds
 
 -- name: recover
-SELECT jobs, queue FROM hammerwork_recover_1($1, $2::bigint[], $3)
+SELECT jobs, queue FROM hammerwork_recover_1(:worker, :held::bigint[], :older_than)

@@ -200,33 +200,33 @@ BEGIN
 END $$;
 
 -- name: cancel
-SELECT hammerwork_cancel_1($1)
+SELECT hammerwork_cancel_1(:batch)
 
 -- name: finish_stopped
-SELECT hammerwork_finish_stopped_1($1)
+SELECT hammerwork_finish_stopped_1(:batch)
 
 -- name: suspend
-SELECT hammerwork_suspend_1($1, $2)
+SELECT hammerwork_suspend_1(:batch, :suspended)
 
 -- name: pause
-SELECT hammerwork_pause_1($1, $2)
+SELECT hammerwork_pause_1(:queue, :paused)
 
 -- name: delete
-SELECT hammerwork_delete_1($1, $2)
+SELECT hammerwork_delete_1(:batch, :state)
 
 -- name: delete_slice
-SELECT hammerwork_delete_slice_1($1, $2)
+SELECT hammerwork_delete_slice_1(:batch, :limit)
 
 -- name: retry
-SELECT hammerwork_retry_1($1)
+SELECT hammerwork_retry_1(:batch)
 
 -- name: retry_slice
-SELECT hammerwork_retry_slice_1($1, $2)
+SELECT hammerwork_retry_slice_1(:batch, :limit)
 
 -- name: unfinished
-SELECT id, state, queue FROM hammerwork_unfinished_2($1)
+SELECT id, state, queue FROM hammerwork_unfinished_2(:limit)
 
 -- name: stopped_batches
-SELECT id FROM unnest($1::uuid[]) AS held(id)
+SELECT id FROM unnest(:batches::uuid[]) AS held(id)
 WHERE NOT EXISTS (SELECT 1 FROM hammerwork_batches b WHERE b.id = held.id AND NOT b.suspended
                   AND b.state NOT IN ('Failed', 'Cancelled', 'Deleting'))

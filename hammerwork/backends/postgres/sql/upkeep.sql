@@ -106,20 +106,22 @@ END $$;
 
 -- name: heartbeat
 SELECT h.*, l.*
-FROM hammerwork_heartbeat_1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13::bigint[], $14) h,
+FROM hammerwork_heartbeat_1(:id, :queue, :pool, :instance, :lanes, :lease_seconds, :processed, :failed, :busy_ms,
+         :known_processed, :known_failed, :known_busy_ms, :held::bigint[], :seconds) h,
      (SELECT max(least) AS least, max(version) AS version FROM hammerwork_migrations) l
 
 -- name: upkeep
-SELECT hammerwork_upkeep_1($1)
+SELECT hammerwork_upkeep_1(:seconds)
 
 -- name: tick
-SELECT queue FROM hammerwork_tick_1($1)
+SELECT queue FROM hammerwork_tick_1(:limit)
 
 -- name: retire
-DELETE FROM hammerwork_workers WHERE id = $1 AND NOT EXISTS (SELECT 1 FROM hammerwork_claims WHERE worker_id = $1)
+DELETE FROM hammerwork_workers
+WHERE id = :worker AND NOT EXISTS (SELECT 1 FROM hammerwork_claims WHERE worker_id = :worker)
 
 -- name: retire_others
-DELETE FROM hammerwork_workers WHERE instance = $2 AND id <> $1
+DELETE FROM hammerwork_workers WHERE instance = :instance AND id <> :worker
 
 -- name: wake
-SELECT pg_notify($1, '')
+SELECT pg_notify(:channel, '')
