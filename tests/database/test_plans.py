@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from hammerwork import Job, JobBatch
-from hammerwork.backends.postgres.migrate import queries
+from hammerwork.backends.postgres.statements import statements
 from tests.harness.observing import only_postgres
 
 if TYPE_CHECKING:
@@ -77,21 +77,24 @@ async def test_claim_report_progress_and_paging_among_a_million_jobs_use_indexes
     await check_claim_and_report(plans)
     await plans.of("ANALYZE")
     await check_claim_and_report(plans)
-    named = queries()
-    check(await plans.of(named["batch_statuses"], [batch]), "hammerwork_chunks_begun")
-    window = await plans.of(named["job_window"], batch, 50_001, 50_100, 1_000)
+    check(await plan_of(plans, "batch_statuses", batches=[batch]), "hammerwork_chunks_begun")
+    window = await plan_of(plans, "job_window", batch=batch, first=50_001, last=50_100, longest=1_000)
     check(window, "hammerwork_chunks_batch", never="pages|chunks")
 
 
 async def check_claim_and_report(plans: Plans) -> None:
     worker = uuid.uuid4()
-    exchange = queries()["exchange"]
-    claimed = await plans.of(exchange, worker, "q", 100, 1, None)
+    claimed = await plan_of(plans, "exchange", worker=worker, queue="q", limit=100, claims=1, reports=None)
     check(claimed, "hammerwork_ready_order", "hammerwork_chunks_ready", "hammerwork_pages_pkey")
     claim_id = await plans.connection.fetchval("SELECT max(id) FROM hammerwork_claims")
     report = msgspec.json.encode([{"claim": claim_id, "open": 100, "completed": 100, "failed": 0}]).decode()
-    settled = await plans.of(exchange, worker, "q", 0, 0, report)
+    settled = await plan_of(plans, "exchange", worker=worker, queue="q", limit=0, claims=0, reports=report)
     check(settled, "hammerwork_claims_pkey", "hammerwork_chunks_pkey")
+
+
+async def plan_of(plans: Plans, name: str, **values: object) -> str:
+    statement = statements()[name]
+    return await plans.of(statement.text, *statement.arguments(values))
 
 
 def check(plan: str, *indexes: str, never: str = "pages|chunks|claims|ready") -> None:

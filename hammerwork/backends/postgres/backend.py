@@ -122,8 +122,13 @@ class PostgresBackend:
             claims = await self.fetch("running_spans", batch=batch.batch_id, after=after)
             return listing.disjoint([span for row in claims for span in listing.held_spans(_decoded(row, "remaining"))])
         if status is JobStatus.FAILED:
-            return [(row["lo"], row["hi"]) for row in await self.fetch("failed_spans", batch=batch.batch_id, after=after, limit=limit)]
-        waiting = [_decoded(row, "spans") for row in await self.fetch("waiting_spans", batch=batch.batch_id, after=after)]
+            return [
+                (row["lo"], row["hi"])
+                for row in await self.fetch("failed_spans", batch=batch.batch_id, after=after, limit=limit)
+            ]
+        waiting = [
+            _decoded(row, "spans") for row in await self.fetch("waiting_spans", batch=batch.batch_id, after=after)
+        ]
         stopped = batch.state in listing.STOPPED
         return listing.waiting_spans(status, waiting, after + 1, total=batch.total_jobs, stopped=stopped)
 
@@ -131,7 +136,10 @@ class PostgresBackend:
         if not found:
             return []
         indexes = [standing.index for standing in found]
-        payloads = {row["idx"]: row["payload"] for row in await self.fetch("job_payloads", batch=batch.batch_id, indexes=indexes)}
+        payloads = {
+            row["idx"]: row["payload"]
+            for row in await self.fetch("job_payloads", batch=batch.batch_id, indexes=indexes)
+        }
         if len(payloads) < len(found) and not await self.batch_statuses([batch.batch_id]):
             raise BatchNotFoundError(batch.batch_id)  # it has been deleted meanwhile
         errors = {

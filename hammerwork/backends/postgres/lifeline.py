@@ -102,7 +102,9 @@ class PostgresLifeline:
         )
 
     async def recover(self, worker_id: UUID, held: Sequence[int], *, older_than: float) -> int:
-        return await free_claims(lambda: self.fetch("recover", worker=worker_id, held=held, older_than=older_than), self.wake)
+        return await free_claims(
+            lambda: self.fetch("recover", worker=worker_id, held=held, older_than=older_than), self.wake
+        )
 
     async def retire(self, worker_id: UUID) -> None:
         await self.recover(worker_id, [], older_than=0)
