@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
 
 _REFERENCES = frozenset({"configMap", "configMapRef", "configMapKeyRef"})
 """In a volume (also a projected one), in `envFrom`, and in a variable's `valueFrom`: what has a ConfigMap's name."""
+
+_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
+"""What may be one. The names become parts of paths, and `../secrets/key` would lead to a Secret."""
 
 
 def referenced_configmaps(template: Manifest) -> list[str]:
@@ -42,6 +46,6 @@ def _named(node: object) -> Iterator[str]:
     elif isinstance(node, dict):
         for key, value in node.items():
             name = value.get("name") if key in _REFERENCES and isinstance(value, dict) else None
-            if isinstance(name, str) and name:
+            if isinstance(name, str) and _NAME.fullmatch(name):
                 yield name
             yield from _named(value)

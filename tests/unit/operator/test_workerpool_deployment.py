@@ -350,6 +350,15 @@ def test_the_configmaps_of_a_template_are_found_whatever_its_shape() -> None:
     assert [referenced_configmaps(template) for template in odd] == [[]] * len(odd)
 
 
+@pytest.mark.parametrize(
+    "name", ["../secrets/key", "../../mine/secrets/key", "..", "a/b", "a?b", "%2e%2e", "a" * 254, "a\n"]
+)
+def test_no_name_of_a_configmap_leads_the_operator_to_another_object(name: str) -> None:
+    """It is a part of the path of a request that is made with the operator's rights, and a template may have any."""
+    template = {"spec": {"volumes": [{"name": "v", "configMap": {"name": name}}]}}
+    assert referenced_configmaps(template) == []
+
+
 def test_the_pods_are_replaced_when_what_a_configmap_holds_changes() -> None:
     held: dict[str, Any] = {"metadata": {"resourceVersion": "1"}, "data": {"a": "1"}}
     others: list[dict[str, Any] | None] = [{**held, "data": {"a": "2"}}, {**held, "binaryData": {"a": "1"}}, {}, None]
