@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from kubernetes.utils.quantity import parse_quantity
 
+from hammerwork.working.settings import MAX_PROCESSES
 from hammerwork_operator.api import names
 
 if TYPE_CHECKING:
-    from decimal import Decimal
-
     from hammerwork_operator.api.workerpool import WorkerPoolSpec
 
 
@@ -24,13 +24,14 @@ def processes(spec: WorkerPoolSpec) -> int:
         return spec.processes
     try:
         limit: Decimal = parse_quantity(_cpu_limit(spec.template))  # type: ignore[no-untyped-call]
-        return max(1, math.ceil(limit))
+        return math.ceil(min(max(limit, Decimal(1)), Decimal(MAX_PROCESSES)))
     except (ValueError, ArithmeticError):
         return 1
 
 
 def _cpu_limit(template: Any) -> Any:
-    for container in _at(template, "spec", "containers") or ():
+    containers = _at(template, "spec", "containers")
+    for container in containers if isinstance(containers, list) else ():
         if _at(container, "name") == names.WORKER_CONTAINER:
             return _at(container, "resources", "limits", "cpu") or 0
     return 0

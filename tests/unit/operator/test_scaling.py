@@ -179,6 +179,8 @@ def test_pools_share_by_what_they_can_run() -> None:
         ({"resources": {"requests": {"cpu": 4}}}, 1),
         ({"resources": {"limits": {"cpu": "lots"}}}, 1),
         ({"resources": {"limits": {"cpu": None}}}, 1),
+        ({"resources": {"limits": {"cpu": "nan"}}}, 1),
+        ({"resources": {"limits": {"cpu": "1e99999999"}}}, 256),  # as a whole number, it would take hours
         ({"resources": "small"}, 1),
     ],
 )
@@ -187,7 +189,7 @@ def test_a_pod_has_as_many_processes_as_its_cpu_limit_asks_for(container: dict[s
     assert capacity(pool({"concurrency": 1, "processes": "auto", "template": template}).spec) == processes
 
 
-@pytest.mark.parametrize("template", [{}, {"spec": None}, {"spec": {"containers": [7]}}])
+@pytest.mark.parametrize("template", [{}, {"spec": None}, {"spec": {"containers": [7]}}, {"spec": {"containers": 7}}])
 def test_without_a_limit_that_is_one_process(template: dict[str, Any]) -> None:
     assert capacity(pool({"concurrency": 1, "processes": "auto", "template": template}).spec) == 1
 
