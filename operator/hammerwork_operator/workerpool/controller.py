@@ -65,7 +65,10 @@ class WorkerPoolController:
         known = self._pools.get(key)
         if known is not None and known.uid == metadata["uid"] and statuses.is_older(metadata, known.resource_version):
             return
-        pool = self._pools[key] = observe(manifest)
+        pool = observe(manifest)
+        if pool == known:
+            return  # what the last write of its status has made
+        self._pools[key] = pool
         if pool.deleted:
             self._scaler.forget(key)
         else:
