@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 PATIENCE_SECONDS = 3.0
 """Containers may take so long to be created before the Events are read."""
 AGAIN_SECONDS = 2.0
-"""How soon a pool is looked at again, while the containers of a Pod are created."""
+"""How soon a pool is looked at again, at the earliest, while the containers of a Pod are created."""
+AGAIN_SHARE = 0.25
+"""The same as a share of the time that has passed since: where the images of many pools are pulled for minutes, each of
+them is looked at ever more seldom."""
 
 
 async def explained(
@@ -34,7 +37,8 @@ async def explained(
     oldest = causes.unexplained(pods)
     if oldest is None:
         return pods, 0.0
-    if (now - moment(oldest.created)).total_seconds() >= PATIENCE_SECONDS:
+    age = (now - moment(oldest.created)).total_seconds()
+    if age >= PATIENCE_SECONDS:
         cause = causes.of_events(await server.warnings_about(namespace, oldest.uid))
         pods = [msgspec.structs.replace(pod, cause=cause) if pod is oldest else pod for pod in pods]
-    return pods, AGAIN_SECONDS
+    return pods, max(AGAIN_SECONDS, AGAIN_SHARE * age)

@@ -8,13 +8,15 @@ from typing import Any
 import pytest
 
 from hammerwork_operator.api.reasons import Reason
+from hammerwork_operator.kube.client import ApiServer
 from hammerwork_operator.kube.situation import Obstacle
 from hammerwork_operator.pods import causes, costs
+from hammerwork_operator.pods.events import explained
 from hammerwork_operator.pods.observed import Loss, ObservedPod, observe
 from hammerwork_operator.pods.watched import WatchedPods
 from hammerwork_operator.workerpool import status
 from hammerwork_operator.workerpool.queue_status import Scaled
-from tests.unit.operator.builders import NOW, pool
+from tests.unit.operator.builders import NOW, ago, pool
 from tests.unit.operator.pods import BACK_OFF, CREATING, RUNNING, container, of, pod, terminated, waiting
 
 Manifest = dict[str, Any]
@@ -202,6 +204,23 @@ def test_events_are_read_of_one_pod_and_only_where_no_other_tells_a_cause() -> N
     assert causes.unexplained([first, crashed("x", 2, created=first.created)]) is None
     assert causes.unexplained([first, crashed("x", 2, template="0")]) == first, "an earlier template's Pod hides it"
     assert causes.unexplained([observe(pod(container(RUNNING)))]) is None
+
+
+class NoEvents(ApiServer):
+    """Has no Event of any Pod."""
+
+    def __init__(self) -> None:
+        """Connect to nothing."""
+
+    async def warnings_about(self, namespace: str, uid: str) -> list[Manifest]:  # noqa: ARG002
+        return []
+
+
+@pytest.mark.parametrize(("age", "again"), [(1, 2.0), (8, 2.0), (60, 15.0)])
+async def test_a_pod_whose_containers_take_long_is_looked_at_ever_more_seldom(age: float, again: float) -> None:
+    created = ago(age).strftime("%Y-%m-%dT%H:%M:%SZ")
+    creating = observe(of(pod(container(CREATING)), creationTimestamp=created))
+    assert (await explained(NoEvents(), "mail", [creating], NOW))[1] == again
 
 
 AWAY = Obstacle(Reason.DATABASE_UNAVAILABLE, "no answer", passing=True)
