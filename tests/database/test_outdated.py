@@ -11,9 +11,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from hammerwork import DatabaseUnavailableError, IncompatibleDatabaseError, Job, JobQueue, Worker, WorkerPool
+from hammerwork_operator.api.common import DatabaseSecretRef
 from hammerwork_operator.databases.followed import FollowedQueue
+from hammerwork_operator.databases.registry import Databases
+from hammerwork_operator.kube.client import ApiServer
+from hammerwork_operator.metrics import Metrics
+from hammerwork_operator.pods.recovering import ClaimRecovery
 from tests.harness.batches import batch
 from tests.harness.observing import DEADLINE_SECONDS, eventually, happens, running
+from tests.harness.steered import SteeredWorker
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -221,3 +227,38 @@ async def test_the_operator_says_it_and_writes_nothing_more(queue: JobQueue, sql
     finally:
         polling.cancel()
         await asyncio.gather(polling, return_exceptions=True)
+
+
+async def test_the_operator_recovers_no_claims_there(
+    queue: JobQueue, sql: Sql, caplog: pytest.LogCaptureFixture
+) -> None:
+    metrics = Metrics()
+    databases = OneDatabase(NoServer(), metrics)
+    databases.only = FollowedQueue(queue)
+    await queue.enqueue_batch(batch(1))
+    worker = SteeredWorker(queue)
+    await worker.register(instance="pod-1")
+    await worker.take(1)
+    await outdate(sql)
+    recovery = ClaimRecovery(databases, metrics, lambda _: DatabaseSecretRef())
+    try:
+        recovery.lost(("mail", "mailers"), "pod-1", certain=True)
+        await happens(lambda: "claims of lost Pods are" in caplog.text)
+        assert SENTENCE in caplog.text
+        assert await sql.value("SELECT count(*) FROM hammerwork_workers") == 1
+    finally:
+        await recovery.stop()
+
+
+class NoServer(ApiServer):
+    def __init__(self) -> None:
+        """Connect to nothing."""
+
+
+class OneDatabase(Databases):
+    """Leads to the same database, whatever the Secret."""
+
+    only: FollowedQueue
+
+    async def database(self, namespace: str, ref: DatabaseSecretRef) -> FollowedQueue:  # noqa: ARG002
+        return self.only

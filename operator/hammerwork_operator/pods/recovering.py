@@ -78,6 +78,7 @@ class ClaimRecovery:
 
     async def _forget(self, pool: Key, secret: DatabaseSecretRef, lost: dict[str, _Lost]) -> None:
         queue = (await self._databases.database(pool[0], secret)).queue
+        await queue.check_version()
         await queue.upkeep()  # with no worker left, nobody else moves the clock by which a worker is silent
         for certain in (True, False):
             uids = {uid for uid, each in lost.items() if each.certain is certain}
