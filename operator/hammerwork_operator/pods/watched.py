@@ -39,9 +39,7 @@ class WatchedPods:
         pod = observe(manifest, deleted=deleted)
         before = pods.get(pod.uid)
         if deleted:
-            pods.pop(pod.uid, None)
-            if not pods:
-                del self._pools[pool]
+            self.forget(pool, pod.uid)
         else:
             pods[pod.uid] = pod
         return Change(
@@ -50,6 +48,13 @@ class WatchedPods:
             cause=_shown(before) != _shown(None if deleted else pod),
             loss=pod.loss is not None and (before is None or before.loss != pod.loss),
         )
+
+    def forget(self, pool: Key, uid: str) -> None:
+        """Take note that a Pod is gone."""
+        pods = self._pools.get(pool, {})
+        pods.pop(uid, None)
+        if not pods:
+            self._pools.pop(pool, None)
 
     def of(self, pool: Key) -> list[ObservedPod]:
         """Return the Pods of a pool."""

@@ -15,6 +15,7 @@ from hammerwork_operator.kube.workqueue import Key, Workqueue
 from hammerwork_operator.pods import causes
 from hammerwork_operator.pods.events import explained
 from hammerwork_operator.pods.marking import IdleMarker
+from hammerwork_operator.pods.missed import MissedDeletions
 from hammerwork_operator.pods.recovering import ClaimRecovery
 from hammerwork_operator.pods.watched import WatchedPods
 from hammerwork_operator.workerpool import queue_status, status
@@ -50,6 +51,7 @@ class WorkerPoolController:
         self._paces: dict[Key, Pace] = {}
         self._scaler = Scaler(databases, self._queue_seen)
         self._pods = WatchedPods()
+        self._missed = MissedDeletions(server, self._pods)
         self._claims = ClaimRecovery(databases, metrics, self._secret_of)
         self._marker = IdleMarker(server, databases)
         self._budgets = DisruptionBudgets(server)
@@ -114,6 +116,7 @@ class WorkerPoolController:
         self._paces.pop(key, None)
         self._unapplied.discard(key)
         self._scaler.forget(key)
+        self._missed.forget(key)
 
     def _pace(self, key: Key) -> Pace:
         return self._paces.setdefault(key, Pace(progress_pause=PROGRESS_SECONDS))
@@ -141,6 +144,8 @@ class WorkerPoolController:
                     self._unapplied.add(key)
                     raise  # most such failures are over at the next try
                 plan = rejected(error.message) if error.refused else unapplied(error.message)
+        if deployment is not None:
+            await self._missed.look(key, (deployment.get("status") or {}).get("replicas", 0))
         now = datetime.now(UTC)
         pods, again = await explained(self._server, pool.namespace, self._pods.of(key), now)
         cause = causes.of_pool(pods, database=scaled.obstacle)
