@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def may_be_adopted(deployment: Mapping[str, Any], pool: ObservedPool) -> bool:
-    """Return whether the Deployment has no owner and was made for a pool of this name.
+    """Return whether the Deployment, or PodDisruptionBudget, has no owner and was made for a pool of this name.
 
     So it is after ``kubectl delete --cascade=orphan``, and where a backup was restored.
     """
@@ -23,5 +23,5 @@ def may_be_adopted(deployment: Mapping[str, Any], pool: ObservedPool) -> bool:
     return (
         not metadata.get("ownerReferences")
         and made_for.items() <= (metadata.get("labels") or {}).items()
-        and deployment["spec"]["selector"] == {"matchLabels": selector_labels(pool)}
+        and deployment["spec"].get("selector") == {"matchLabels": selector_labels(pool)}
     )
