@@ -90,14 +90,15 @@ async def start_aside(arguments: Sequence[str], **options: Any) -> subprocess.Po
             await asyncio.wait({starting})
         except asyncio.CancelledError:
             cut_short = True
-    process = starting.result()
-    if cut_short:
+    if not cut_short:
+        return starting.result()
+    if starting.exception() is None:
+        process = starting.result()
         try:
             await end(process)
         finally:
             reap(process)
-        raise asyncio.CancelledError
-    return process
+    raise asyncio.CancelledError
 
 
 async def ended(process: subprocess.Popen[bytes]) -> None:

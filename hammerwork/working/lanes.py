@@ -67,7 +67,10 @@ class Lanes:
         self.tasks = [asyncio.create_task(self._run(), context=self._context.copy()) for _ in range(self.count)]
 
     def cancel(self) -> None:
-        """Cut running jobs short and give them back. A handler's thread cannot be cut short; its outcome is ignored."""
+        """Cut running jobs short and give them back, whatever error their handlers make of that.
+
+        A handler's thread cannot be cut short; its outcome is ignored.
+        """
         self._ending = True
         if self._threads is not None:
             self._threads.ending = True
@@ -103,6 +106,8 @@ class Lanes:
         self._turned_at = started = clock()
         while True:
             if not startable:
+                if self._ending:
+                    return
                 await holdings.work()
                 await turns.settled()
                 self._turned_at = started = clock()
@@ -134,10 +139,13 @@ class Lanes:
                 else:
                     await timed(self._whole(call, job), timeout, f"the job ran longer than {timeout:g} s")
             except BaseException as error:
-                if self._ends_lane(error):
+                ends = self._ends_lane(error)
+                if ends or self._ending:
                     held.release(offset)
                     self.busy -= 1
-                    raise
+                    if ends:
+                        raise
+                    return
                 self._fail(held, offset, error)
             else:
                 held.complete(offset)
@@ -173,6 +181,8 @@ class Lanes:
         while True:
             await self._turns.settled()
             if not holdings.startable:
+                if self._ending:
+                    return
                 await holdings.work()
                 continue
             if self._threads is not None and self._threads.hung and self.busy >= self.count:
@@ -185,10 +195,12 @@ class Lanes:
             started = time.perf_counter()
             try:
                 outcomes = await self._call_batch(held, jobs)
-            except BaseException:
+            except BaseException as end:
                 for offset in offsets:
                     held.release(offset)
-                raise
+                if self._ends_lane(end):
+                    raise
+                return
             finally:
                 self.busy -= 1
             for offset, error in zip(offsets, outcomes, strict=True):
@@ -202,7 +214,7 @@ class Lanes:
             await asyncio.sleep(0)
 
     async def _call_batch(self, held: HeldClaim, jobs: list[Job]) -> Sequence[BaseException | None]:
-        """Return the outcome of each job; raises only what ends the lane."""
+        """Return the outcome of each job; raises only what ends the lane, or comes while it is told to end."""
         each = held.claim.timeout_seconds
         limit = None if each is None else each * len(jobs)
         message = f"{len(jobs)} jobs ran longer than {limit or 0:g} s together"
@@ -214,7 +226,7 @@ class Lanes:
             else:
                 outcomes = await timed(self._call(jobs), limit, message)
         except BaseException as error:
-            if self._ends_lane(error):
+            if self._ending or self._ends_lane(error):
                 raise
             return [error] * len(jobs)
         if outcomes is None:

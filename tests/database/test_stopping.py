@@ -15,12 +15,14 @@ from hammerwork import (
     Worker,
     WorkerPool,
 )
+from hammerwork.handlers import batch_handler
 from tests.harness.batches import retried_at_once
 from tests.harness.handlers import Runs
 from tests.harness.observing import DEADLINE_SECONDS, all_jobs, comes_to, finished, happens, running
 from tests.harness.steered import SteeredWorker
 
 if TYPE_CHECKING:
+    from hammerwork.handlers import Handler
     from tests.harness.observing import Sql
 
 
@@ -96,6 +98,33 @@ async def test_jobs_that_outlast_the_grace_period_are_given_back(queue: JobQueue
     async with running(Worker(queue, "q", runs)):
         status = await finished(queue, batch_id)
     assert status.completed_jobs == 3
+    assert (await all_jobs(queue, batch_id))[0].attempts == 1, "being cut short is not the job's failure"
+
+
+async def _fails_when_cut_short(_work: object) -> None:
+    try:
+        await asyncio.sleep(DEADLINE_SECONDS)
+    except asyncio.CancelledError:
+        raise ValueError from None
+
+
+@batch_handler
+async def _batch_fails_when_cut_short(jobs: object) -> None:
+    await _fails_when_cut_short(jobs)
+
+
+@pytest.mark.parametrize("handler", [_fails_when_cut_short, _batch_fails_when_cut_short])
+async def test_a_handler_that_makes_an_error_of_being_cut_short_holds_no_worker(
+    queue: JobQueue, handler: Handler
+) -> None:
+    batch_id = await queue.enqueue_batch(retried_at_once(3))
+    worker = Worker(queue, "q", handler).with_concurrency(3).with_shutdown_grace_period(0.1)
+    async with running(worker):
+        await comes_to(queue, batch_id, lambda status: status.running_jobs == 3)
+    status = await queue.get_batch_status(batch_id)
+    assert (status.running_jobs, status.pending_jobs) == (0, 3)
+    async with running(Worker(queue, "q", Runs())):
+        await finished(queue, batch_id)
     assert (await all_jobs(queue, batch_id))[0].attempts == 1, "being cut short is not the job's failure"
 
 

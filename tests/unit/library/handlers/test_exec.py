@@ -230,6 +230,14 @@ def test_a_command_that_is_cancelled_as_it_starts_is_ended(run: Callable[..., An
     asyncio.run(happens(lambda: not [p for p in psutil.Process().children() if p.name() in {"sh", "sleep"}]))
 
 
+async def test_a_command_that_is_cancelled_and_cannot_be_started_is_cancelled() -> None:
+    starting = asyncio.create_task(ExecHandler(["{{ payload.to }}"])(JOB))
+    await asyncio.sleep(0)
+    starting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+
+
 async def _open_files() -> int:
     return int(psutil.Process().num_fds())
 
