@@ -254,8 +254,16 @@ class LineProcess:
         self._tail = (self._tail + line + b"\n")[-MAX_MESSAGE_BYTES:]
 
     async def _watch(self) -> None:
-        """Wait for its end; what it has written until then counts."""
-        await commands.ended(self._process)
+        """Wait for its end, and see to it where the event loop ends before: then all tasks are cancelled."""
+        try:
+            await commands.ended(self._process)
+        except asyncio.CancelledError:
+            await commands.end(self._process)
+        finally:
+            self._take_note()
+
+    def _take_note(self) -> None:
+        """Reap it. What it has written counts; the jobs that it has not answered have failed."""
         code = commands.reap(self._process)
         self._output.read_rest()
         self._errors.read_rest()

@@ -15,7 +15,7 @@ import uvloop
 
 from hammerwork import AttemptFailedError, HandlerError, Job, JobFailedError
 from hammerwork.errors import error_type
-from hammerwork.handlers import StreamHandler, lines
+from hammerwork.handlers import StreamHandler, commands, lines
 from tests.harness.streamed import COMMAND
 from tests.harness.waiting import DEADLINE_SECONDS, happens
 
@@ -243,6 +243,20 @@ def test_processes_end_with_their_input_and_get_signals_only_if_they_do_not(
         return pid
 
     assert not psutil.pid_exists(run(stubborn()))
+
+
+def test_an_event_loop_that_ends_ends_the_processes(run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(commands.end, "__kwdefaults__", {"patience": 0.3})
+    busy = set()
+
+    async def main() -> int:
+        handler = StreamHandler(COMMAND)
+        pid: int = await handler(job("pid", 0))
+        busy.add(asyncio.create_task(handler(job("hang", 1))))
+        await asyncio.sleep(0.1)
+        return pid  # and all tasks are cancelled, as when an error ends a program
+
+    assert not psutil.pid_exists(run(main()))
 
 
 async def test_a_handler_of_several_workers_is_open_until_the_last_has_ended() -> None:
