@@ -8,6 +8,7 @@ import logging
 import re
 import time
 from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -64,10 +65,10 @@ class HTTPHandler(Held):
             import aiohttp  # noqa: F401, PLC0415 (only this kind needs it)
         except ImportError as error:
             raise HandlerError(
-                f"handler {url!r}: Python package 'aiohttp' is missing; install hammerwork-operator[http]"
+                f"handler {_shown(url)!r}: Python package 'aiohttp' is missing; install hammerwork-operator[http]"
             ) from error
-        if not re.fullmatch(URL.pattern or "", url):
-            raise HandlerError(f"handler {url!r}: must be {URL.allowed}")
+        if not _is_url(url):
+            raise HandlerError(f"handler {_shown(url)!r}: must be {URL.allowed}")
         self._url = url
         self._timeout = timeout_seconds
         self._session: ClientSession | None = None
@@ -121,7 +122,7 @@ class HTTPHandler(Held):
                 raise self._failed(str(error)) from error
             except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
                 if self._unreachable.due():
-                    logger.warning("%s cannot be reached, its jobs wait: %s", self._shown_url, error)
+                    logger.warning("%s cannot be reached, its jobs wait: %s", _shown(self._url), error)
             except (aiohttp.ClientError, OSError) as error:
                 raise self._failed(f"{type(error).__name__}: {error}") from error
             await asyncio.sleep(backoff(failures))
@@ -144,12 +145,21 @@ class HTTPHandler(Held):
         )
 
     def _failed(self, message: str) -> AttemptFailedError:
-        return AttemptFailedError(f"{self._shown_url}: {message}", error_type=ERROR_TYPE)
+        return AttemptFailedError(f"{_shown(self._url)}: {message}", error_type=ERROR_TYPE)
 
-    @property
-    def _shown_url(self) -> str:
-        """The URL without user, password and query."""
-        return re.sub(r"//[^/]*@", "//", self._url).partition("?")[0]
+
+def _is_url(text: str) -> bool:
+    """Whether a request can be sent there; the driver would tell only for each job, and with the password."""
+    try:
+        parts = urlsplit(text)
+        return parts.port != 0 and bool(parts.hostname) and re.fullmatch(URL.pattern or "", text) is not None
+    except ValueError:  # the port, or the brackets of an IPv6 address
+        return False
+
+
+def _shown(url: str) -> str:
+    """Return the URL without user, password and query, also where a / in the password was not encoded."""
+    return re.sub(r"//.*@", "//", url.partition("?")[0])
 
 
 def retry_after(header: str, now: float) -> float | None:

@@ -202,11 +202,26 @@ async def test_connections_are_used_again() -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["ftp://host/", "http://", "http:///path", "http://host/{{ id }}", "host", "http://a b"]
+    "url",
+    [
+        "ftp://host/",
+        "http://",
+        "http:///path",
+        "http://host/{{ id }}",
+        "host",
+        "http://a b",
+        "http://user:secret@/",
+        "http://user:secret@:8080/",
+        "http://user:se/cret@host/",
+        "http://host:65536/?key=secret",
+        "http://host:port/",
+        "http://[::1/",
+    ],
 )
-def test_what_is_no_url_is_refused(url: str) -> None:
-    with pytest.raises(HandlerError, match="must be a URL such as"):
+def test_what_is_no_url_is_refused_and_its_password_is_not_shown(url: str) -> None:
+    with pytest.raises(HandlerError, match="must be a URL such as") as caught:
         HTTPHandler(url)
+    assert "cret" not in str(caught.value)
 
 
 def test_where_the_client_is_missing_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
