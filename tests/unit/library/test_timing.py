@@ -28,6 +28,7 @@ def test_a_broken_rule_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         ("GIVE_BACK_SHARE", 1.0, "a worker without answers claims nothing, then gives back, then loses its lease"),
         ("CANCEL_SECONDS", 10.0, "a statement that is given up ends sooner than an exchange"),
         ("LAST_REPORTS_SECONDS", 10.0, "a worker that stops has ended before its process is killed"),
+        ("PROCESS_END_SECONDS", 35.0, "a worker that stops has ended before its process is killed"),
         ("POD_END_SECONDS", 35.0, "the processes of a Pod have ended before it is killed"),
         ("DEREGISTER_SECONDS", 10.0, "a worker gives up deregistering before it is waited for no more"),
         ("REPORT_SECONDS", 1.5, "a process that is slow to report is not taken for stuck"),
