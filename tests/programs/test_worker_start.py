@@ -156,3 +156,28 @@ async def test_a_process_that_reports_nothing_is_unhealthy(tmp_path: Path, monke
     finally:
         workers.stop()
         await running
+
+
+async def test_a_process_that_the_system_does_not_start_costs_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "slow.py").write_text("import time\ntime.sleep(60)\n")
+    handler = HandlerReference.from_text(f"{tmp_path}/slow.py:run")
+    workers = WorkerProcesses(ProcessSettings(database_url=NOWHERE, queue="q", handler=handler), processes=2)
+
+    def importing() -> list[psutil.Process]:
+        return [each for each in psutil.Process().children() if "hammerwork.working" in each.cmdline()]
+
+    running = asyncio.create_task(workers.run())
+    try:
+        await happens(lambda: len(importing()) == 2)
+        victim, neighbour = importing()
+        with monkeypatch.context() as patch:
+            patch.setattr(processes, "this_python", lambda: [f"{tmp_path}/none"])
+            victim.kill()
+            await happens(lambda: "cannot be started: [Errno 2]" in caplog.text)
+        await happens(lambda: len(importing()) == 2)
+        assert neighbour in importing()
+    finally:
+        workers.stop()
+        await running
