@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
 import logging
 import os
+import re
 import subprocess
 from typing import TYPE_CHECKING, Any
 
@@ -65,6 +67,7 @@ class _Id(msgspec.Struct):
 _encode = msgspec.json.Encoder().encode
 _decode_outcome = msgspec.json.Decoder(_Outcome).decode
 _decode_id = msgspec.json.Decoder(_Id).decode
+_ID = re.compile(rb'"id"\s*:\s*"([0-9a-f-]{36}/[0-9]{1,10})"')
 
 
 class LineProcess:
@@ -220,15 +223,25 @@ class LineProcess:
 
     def _no_outcome(self, line: bytes, error: Exception) -> None:
         """Fail the job whose outcome cannot be read; a line that has not even an id is told only."""
-        shown = line[:_SHOWN_BYTES].decode(errors="replace")
-        try:
-            name = _decode_id(line).id
-        except (ValueError, RecursionError):
+        if line.startswith(codecs.BOM_UTF8):  # some runtimes begin their output with it
+            self._outcome(line.removeprefix(codecs.BOM_UTF8))
+            return
+        name = self._id_in(line)
+        if name is None:
             if line.strip():
+                shown = line[:_SHOWN_BYTES].decode(errors="replace")
                 logger.warning("%s: a line on standard output is no outcome: %s", self, shown)
             return
         if (future := self._answered(name)) is not None:
             future.set_exception(AttemptFailedError(f"the outcome cannot be read: {error}", error_type=ERROR_TYPE))
+
+    def _id_in(self, line: bytes) -> str | None:
+        """Return the id in an outcome that cannot be read, also where that is no JSON, as with NaN in the result."""
+        try:
+            return _decode_id(line).id
+        except (ValueError, RecursionError):
+            names = map(bytes.decode, _ID.findall(line) if line.lstrip().startswith(b"{") else ())
+            return next((name for name in names if name in self.waiting), None)
 
     def _answered(self, name: str) -> asyncio.Future[Any] | None:
         future = self.waiting.pop(name, None)
@@ -283,9 +296,10 @@ class LineProcess:
 
 
 def _failure(error: _Error) -> Exception:
+    kind = error.type or ERROR_TYPE
     if error.retry:
-        return AttemptFailedError(error.message, error_type=error.type, retry_after=error.retry_after)
-    return JobFailedError(error.message, error_type=error.type)
+        return AttemptFailedError(error.message, error_type=kind, retry_after=error.retry_after)
+    return JobFailedError(error.message, error_type=kind)
 
 
 class Lines:

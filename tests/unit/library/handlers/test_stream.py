@@ -89,6 +89,7 @@ def test_payloads_larger_than_the_pipe_go_through_in_both_directions(run: Callab
         ({"message": "no", "type": "OutOfStock"}, AttemptFailedError, "OutOfStock", "no", None),
         ({"message": "no", "retry": False}, JobFailedError, "CommandFailed", "no", None),
         ({"type": "Busy", "retryAfter": 7}, AttemptFailedError, "Busy", "", 7),
+        ({"type": "", "message": "no"}, AttemptFailedError, "CommandFailed", "no", None),
         ({"message": 5}, AttemptFailedError, "CommandFailed", "the outcome cannot be read: Expected `str`", None),
         (5, AttemptFailedError, "CommandFailed", "the outcome cannot be read: Expected `str | object | null`", None),
     ],
@@ -162,6 +163,20 @@ def test_lines_that_are_no_outcome_are_told_and_nothing_is_lost(
         assert f"a line on standard output is no outcome: {text}" in caplog.text
     for name in ("other/0", f"{BATCH}/0"):
         assert f"an outcome of job {name}, which is not in flight there: it is unknown, or has had" in caplog.text
+
+
+async def test_an_outcome_that_is_no_json_fails_its_job_and_no_other() -> None:
+    async with StreamHandler(COMMAND) as handler:
+        hold = asyncio.create_task(handler(job("hold", 0)))
+        await asyncio.sleep(0)
+        said = [
+            f'looked at {{"id": "{BATCH}/0"}}',
+            '{"result": {"id": "' + f"{UUID(int=6)}/0" + '"}, "mean": NaN, "id": "ID"}',
+        ]
+        with pytest.raises(AttemptFailedError, match="the outcome cannot be read: JSON is malformed"):
+            await handler(job("say", 1, lines=said))
+        assert await handler(job("say", 2, lines=['\ufeff{"id": "ID", "result": 5}'])) == 5  # as .NET begins its output
+        assert await handler(job("release", 3)) == await hold
 
 
 @pytest.mark.usefixtures("impatient")
