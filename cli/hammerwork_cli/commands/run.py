@@ -30,13 +30,13 @@ from hammerwork_cli.output.json import encode
 from hammerwork_cli.output.progress import make_display
 from hammerwork_cli.output.summary import Ending, RunReport
 from hammerwork_cli.output.tables import print_tables
-from hammerwork_cli.running.handlers import load_handler
+from hammerwork_cli.running.handlers import load_handler, other_values
 from hammerwork_cli.running.local import LocalRun, Stop
 from hammerwork_cli.running.manifests import check_runnable, read_manifests
 from hammerwork_cli.running.submitting import expand
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from hammerwork.handlers import Handler
     from hammerwork_cli.running.manifests import Manifests
@@ -104,11 +104,11 @@ def run(  # noqa: PLR0917 (typer names the options)
     try:
         manifests = read_manifests(paths)
         check_runnable(manifests)
-        for note in manifests.skipped:
-            notes.print(f"Note: {note}", style="dim", markup=False, highlight=False, soft_wrap=True)
+        _note(notes, manifests.skipped)
         for batch in manifests.batches:
             expand(batch)  # finds what is wrong before anything is started
         handlers = {pool.label: load_handler(pool, handler) for pool in manifests.pools}
+        _note(notes, other_values(manifests.pools))
         with _termination_raises(), _database(database_url, keep_data) as url:
             report = loop.run(_run(url, manifests, handlers, notes, timeout))
     except DatabaseRefusedError as error:
@@ -126,6 +126,11 @@ def run(  # noqa: PLR0917 (typer names the options)
     if report.ending is Ending.TIMED_OUT:
         fail(f"the time limit of {timeout:g} s has passed: jobs that had not started were cancelled", EXIT_FAILED)
     raise typer.Exit(report.exit_code())
+
+
+def _note(notes: Console, sentences: Iterable[str]) -> None:
+    for sentence in sentences:
+        notes.print(f"Note: {sentence}", style="dim", markup=False, highlight=False, soft_wrap=True)
 
 
 @contextlib.contextmanager

@@ -12,6 +12,8 @@ from hammerwork.errors import HandlerError
 from hammerwork.handlers import HandlerReference
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from hammerwork.handlers import Handler
     from hammerwork_cli.running.manifests import PoolManifest
 
@@ -39,3 +41,13 @@ def load_handler(pool: PoolManifest, override: str | None = None) -> Handler:
     except HandlerError as error:
         field = "--handler" if override is not None else f"{pool.label}: spec.handler.{declared.path}"
         raise HandlerError(f"{field}: {error}") from error
+
+
+def other_values(pools: Iterable[PoolManifest]) -> list[str]:
+    """Return a sentence for each variable that a loaded pool finds set otherwise than its template says."""
+    return [
+        f"{pool.label}: {name} has another value here: this process has one environment, and it was set before"
+        for pool in pools
+        for name, value in pool.environment().items()
+        if os.environ.get(name) != value
+    ]

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from hammerwork import HandlerError, Job
-from hammerwork_cli.running.handlers import load_handler
+from hammerwork_cli.running.handlers import load_handler, other_values
 from hammerwork_cli.running.manifests import PoolManifest
 from hammerwork_operator.api.workerpool import WorkerPoolSpec
 
@@ -78,8 +78,11 @@ def test_the_templates_environment_is_set_unless_the_user_has_set_it(
     monkeypatch.setenv("CLI_TEST_UNSET", "")
     monkeypatch.delenv("CLI_TEST_UNSET")
     env = [{"name": "CLI_TEST_MINE", "value": "template"}, {"name": "CLI_TEST_UNSET", "value": "template"}]
-    load_handler(pool(handlers_file(tmp_path, "x"), "pool_handlers:run", env))
+    loaded = pool(handlers_file(tmp_path, "x"), "pool_handlers:run", env)
+    load_handler(loaded)
     assert (os.environ["CLI_TEST_MINE"], os.environ["CLI_TEST_UNSET"]) == ("mine", "template")
+    (note,) = other_values([loaded])
+    assert note.startswith(f"{tmp_path}/pool.yaml: WorkerPool default/p: CLI_TEST_MINE has another value here")
 
 
 def test_what_cannot_be_loaded_is_told_with_pool_and_field(tmp_path: Path) -> None:
