@@ -121,7 +121,7 @@ async def slice_of(queue: JobQueue, batch_id: UUID, failures: int) -> None:
     if hasattr(backend, "_chores"):
         assert await backend._chores.retry_slice(batch_id, failures)
     else:
-        assert await backend._fetchval("retry_slice", batch_id, failures)
+        assert await backend._fetchval("retry_slice", batch=batch_id, limit=failures)
 
 
 @pytest.mark.parametrize("failures", [3, 4, 5, 7])

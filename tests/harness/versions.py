@@ -80,8 +80,8 @@ def next_version(of: Installation, folder: Path) -> Installation:
     enqueue = postgres / "sql/enqueue.sql"
     _edit(
         enqueue,
-        "FROM hammerwork_enqueue_1($1, $2, $3::text[], $4)",
-        f"FROM hammerwork_enqueue_2($1, $2, $3::text[], $4, {NEXT})",
+        "FROM hammerwork_enqueue_1(:settings, :pages, :payloads::text[], :chunks)",
+        f"FROM hammerwork_enqueue_2(:settings, :pages, :payloads::text[], :chunks, {NEXT})",
     )
     _edit(enqueue, "\n-- name: open\n", f"{_ENQUEUE_2}\n-- name: open\n")
     (postgres / MIGRATION).write_text(
