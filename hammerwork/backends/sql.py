@@ -6,6 +6,9 @@ import re
 from functools import cache
 from importlib.resources import files
 
+PARAMETER = re.compile(r"(?<!:):([a-z][a-z_]*)")
+"""A parameter of a statement, such as ``:batch``; but not the type of a cast, ``::text``."""
+
 _NAME = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
 
 
@@ -16,10 +19,13 @@ def read_sql(package: str, path: str) -> str:
 
 
 @cache
-def read_queries(package: str, path: str) -> dict[str, str]:
-    """Return the statements of a file by name; each one follows a line ``-- name: NAME``."""
-    _, *parts = _NAME.split(read_sql(package, path))
-    return {name: text.strip() for name, text in zip(parts[::2], parts[1::2], strict=True)}
+def read_queries(package: str) -> dict[str, str]:
+    """Return the statements of all files in sql/ of `package` by name; each one follows a line ``-- name: NAME``."""
+    named: dict[str, str] = {}
+    for path in list_sql(package, "sql"):
+        _, *parts = _NAME.split(read_sql(package, path))
+        named |= {name: text.strip() for name, text in zip(parts[::2], parts[1::2], strict=True)}
+    return named
 
 
 def read_preamble(package: str, path: str) -> str:

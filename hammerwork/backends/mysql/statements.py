@@ -8,14 +8,13 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from hammerwork.backends.sql import list_sql, read_queries
+from hammerwork.backends.sql import PARAMETER, read_queries
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 PACKAGE = "hammerwork.backends.mysql"
 
-_PARAMETER = re.compile(r":([a-z][a-z_]*)")
 _INCLUDED = re.compile(r"\{([a-z_]+)\}")
 _COMMENT = re.compile(r"^ *--.*\n?", re.MULTILINE)
 
@@ -70,20 +69,12 @@ def is_block(*names: str) -> bool:
     return len(names) > 1 or any(b";" in part for part in _template(names[0])[0])
 
 
-@cache
-def _queries() -> dict[str, str]:
-    named: dict[str, str] = {}
-    for path in list_sql(PACKAGE, "sql"):
-        named |= read_queries(PACKAGE, path)
-    return named
-
-
 def _text(name: str) -> str:
     """Return a text with those that it names in braces in their places."""
-    return _INCLUDED.sub(lambda found: _text(found[1]), _COMMENT.sub("", _queries()[name]))
+    return _INCLUDED.sub(lambda found: _text(found[1]), _COMMENT.sub("", read_queries(PACKAGE)[name]))
 
 
 @cache
 def _template(name: str) -> tuple[Sequence[bytes], Sequence[str]]:
-    pieces = _PARAMETER.split(_text(name) + "\n")
+    pieces = PARAMETER.split(_text(name) + "\n")
     return [piece.encode() for piece in pieces[::2]], pieces[1::2]

@@ -8,12 +8,12 @@ from hammerwork.backends import migrating
 from hammerwork.backends.migrating import FUNCTIONS, VERSION, Wanted, missing, old_tables
 from hammerwork.backends.postgres.ledger import ledger_columns, read_ledger
 from hammerwork.backends.postgres.refusals import translated
+from hammerwork.backends.postgres.statements import PACKAGE
 from hammerwork.backends.sql import list_sql, read_preamble, read_sql
 
 if TYPE_CHECKING:
     from hammerwork.backends.postgres.connection import Database
 
-_PACKAGE = "hammerwork.backends.postgres"
 _LOCK = 0x68616D6D65720001
 """Key of the transaction-scoped advisory lock that lets one migration run at a time ("hammer", 1)."""
 
@@ -33,8 +33,8 @@ ON CONFLICT (name) DO UPDATE
 
 async def migrate(database: Database, *, version: int = VERSION) -> None:
     """Apply the migrations that are missing, each once and in order, then the functions unless they are newer."""
-    wanted = [Wanted(path, read_sql(_PACKAGE, path)) for path in list_sql(_PACKAGE, "migrations")]
-    wanted.append(Wanted(FUNCTIONS, "".join(read_preamble(_PACKAGE, path) for path in list_sql(_PACKAGE, "sql"))))
+    wanted = [Wanted(path, read_sql(PACKAGE, path)) for path in list_sql(PACKAGE, "migrations")]
+    wanted.append(Wanted(FUNCTIONS, "".join(read_preamble(PACKAGE, path) for path in list_sql(PACKAGE, "sql"))))
     async with database.connection() as connection:
         columns = await ledger_columns(connection)
         if columns is not None:

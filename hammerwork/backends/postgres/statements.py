@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from hammerwork.backends.sql import list_sql, read_queries
+from hammerwork.backends.sql import PARAMETER, read_queries
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 PACKAGE = "hammerwork.backends.postgres"
-
-_PARAMETER = re.compile(r"(?<!:):([a-z][a-z_]*)")  # but not the type of a cast, ::text
 
 
 class Statement(NamedTuple):
@@ -32,12 +29,10 @@ class Statement(NamedTuple):
 @cache
 def statements() -> dict[str, Statement]:
     """Return the statements of all files in sql/ by their names."""
-    return {
-        name: numbered(text) for path in list_sql(PACKAGE, "sql") for name, text in read_queries(PACKAGE, path).items()
-    }
+    return {name: numbered(text) for name, text in read_queries(PACKAGE).items()}
 
 
 def numbered(text: str) -> Statement:
     """Return a text with the parameters that it names, such as ``:batch``, by their numbers."""
-    names = tuple(dict.fromkeys(_PARAMETER.findall(text)))
-    return Statement(_PARAMETER.sub(lambda found: f"${names.index(found[1]) + 1}", text), names)
+    names = tuple(dict.fromkeys(PARAMETER.findall(text)))
+    return Statement(PARAMETER.sub(lambda found: f"${names.index(found[1]) + 1}", text), names)

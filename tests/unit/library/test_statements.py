@@ -15,7 +15,7 @@ _NUMBERED = re.compile(r"_\d+$")
 def calls(backend: str) -> dict[str, set[str]]:
     """Return the functions of ours that the statements of a backend call, by the statements' names."""
     package = f"hammerwork.backends.{backend}"
-    named = {name: text for path in list_sql(package, "sql") for name, text in read_queries(package, path).items()}
+    named = read_queries(package)
     assert len(named) > 20
     return {name: set(_CALLED.findall(text)) for name, text in named.items()}
 
