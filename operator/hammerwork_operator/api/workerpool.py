@@ -33,11 +33,14 @@ class PythonHandler(Struct, frozen=True, rename="camel"):
     ]
 
 
+Command = list[Annotated[str, Meta(max_length=16_384, description="The program, or one of its arguments.")]]
+
+
 class ExecHandler(Struct, frozen=True, rename="camel"):
     """A command, one process for each job."""
 
     command: Annotated[
-        list[Annotated[str, Meta(max_length=16_384, description="The program, or one of its arguments.")]],
+        Command,
         Meta(
             min_length=1,
             max_length=100,
@@ -59,7 +62,7 @@ class StreamHandler(Struct, frozen=True, rename="camel"):
     """Processes that stay, a line for each job."""
 
     command: Annotated[
-        list[Annotated[str, Meta(max_length=16_384, description="The program, or one of its arguments.")]],
+        Command,
         Meta(
             min_length=1,
             max_length=100,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec import UNSET
 
-from hammerwork_operator.workerpool.deployment import labels, owner_reference, selector_labels
+from hammerwork_operator.workerpool.deployment import metadata, selector_labels
 
 if TYPE_CHECKING:
     from hammerwork_operator.api.common import Manifest
@@ -22,12 +22,7 @@ def build_budget(pool: ObservedPool) -> Manifest | None:
     return {
         "apiVersion": "policy/v1",
         "kind": "PodDisruptionBudget",
-        "metadata": {
-            "name": pool.deployment_name,
-            "namespace": pool.namespace,
-            "labels": labels(pool),
-            "ownerReferences": [owner_reference(pool)],
-        },
+        "metadata": metadata(pool),
         "spec": {
             **msgspec.to_builtins(given),
             "selector": {"matchLabels": selector_labels(pool)},

@@ -62,7 +62,6 @@ class WorkerPoolController:
         key = (metadata["namespace"], metadata["name"])
         if deleted:
             self._forget(key)
-            self._budgets.forget(metadata["uid"])
             return
         known = self._pools.get(key)
         if known is not None and known.uid == metadata["uid"] and statuses.is_older(metadata, known.resource_version):
@@ -112,7 +111,8 @@ class WorkerPoolController:
             self._queue.add(key)
 
     def _forget(self, key: Key) -> None:
-        self._pools.pop(key, None)
+        if (pool := self._pools.pop(key, None)) is not None:
+            self._budgets.forget(pool.uid)
         self._paces.pop(key, None)
         self._unapplied.discard(key)
         self._scaler.forget(key)

@@ -36,15 +36,21 @@ def labels(pool: ObservedPool) -> dict[str, str]:
     }
 
 
-def owner_reference(pool: ObservedPool) -> Manifest:
-    """Return what makes an object go with the pool."""
-    return {
+def metadata(pool: ObservedPool) -> Manifest:
+    """Return the metadata of the pool's own objects, which go with it."""
+    owner = {
         "apiVersion": API_VERSION,
         "kind": KIND,
         "name": pool.name,
         "uid": pool.uid,
         "controller": True,
         "blockOwnerDeletion": True,
+    }
+    return {
+        "name": pool.deployment_name,
+        "namespace": pool.namespace,
+        "labels": labels(pool),
+        "ownerReferences": [owner],
     }
 
 
@@ -71,12 +77,7 @@ def build_deployment(
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
-        "metadata": {
-            "name": pool.deployment_name,
-            "namespace": pool.namespace,
-            "labels": labels(pool),
-            "ownerReferences": [owner_reference(pool)],
-        },
+        "metadata": metadata(pool),
         "spec": {
             "replicas": workers,
             "revisionHistoryLimit": 3,
