@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
     from types import TracebackType
 
 
-class Held:
+class Held(ABC):
     """Base of handlers that are opened by the first worker that uses them, and closed by the last."""
 
     _users = 0
@@ -27,13 +28,13 @@ class Held:
         if self._users == 0:
             await self.close()
 
+    @abstractmethod
     def open(self) -> None:
         """Make what the handler needs; called on the event loop."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def close(self) -> None:
         """Let go of it."""
-        raise NotImplementedError
 
 
 def held_open(handler: object) -> contextlib.AbstractAsyncContextManager[Any]:
