@@ -140,12 +140,20 @@ def control_plane(environment: Mapping[str, str] = os.environ) -> Cluster:
     """The cluster without a node, for tests that need the API and no Pods."""
     folder = state_folder(environment)
     state = folder.with_name(f"{folder.name}-controlplane")
-    return Cluster("control plane", state, has_node=False, address=LOOPBACK, first_port=17000)
+    first_port = _port(environment, "HAMMERWORK_CONTROLPLANE_PORT", default=17000)
+    return Cluster("control plane", state, has_node=False, address=LOOPBACK, first_port=first_port)
 
 
 def cache_folder(environment: Mapping[str, str] = os.environ) -> Path:
     """Where built programs and images are kept from one run to the next, outside the source tree."""
     return Path(environment.get("HAMMERWORK_CACHE") or Path.home() / ".cache" / "hammerwork").absolute()
+
+
+def _port(environment: Mapping[str, str], name: str, *, default: int) -> int:
+    value = environment.get(name) or str(default)
+    if not value.isdecimal() or not 1024 <= int(value) <= 65000:
+        raise ClusterError(f"{name}={value}: must be a port from 1024 to 65000; the 500 above it are used too")
+    return int(value)
 
 
 def chosen_kind(environment: Mapping[str, str] = os.environ) -> Kind:

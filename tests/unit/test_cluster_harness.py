@@ -245,11 +245,18 @@ class TestSettings:
                 cluster.proxy_health_port,
                 cluster.proxy_metrics_port,
             }
-            for cluster in (full_cluster({}), control_plane({}))
+            for cluster in (
+                full_cluster({}),
+                control_plane({}),
+                control_plane({"HAMMERWORK_CONTROLPLANE_PORT": "18000"}),
+            )
         ]
-        assert [len(of_one) for of_one in ports] == [9, 9]
-        assert ports[0].isdisjoint(ports[1])
+        assert len(set.union(*ports)) == 27
         assert full_cluster({}).state != control_plane({}).state
+
+    def test_port_that_cannot_be_used(self) -> None:
+        with pytest.raises(ClusterError, match="HAMMERWORK_CONTROLPLANE_PORT=http: must be a port from 1024"):
+            control_plane({"HAMMERWORK_CONTROLPLANE_PORT": "http"})
 
     @pytest.mark.parametrize(("value", "kind"), [("", Kind.LOCAL), ("kind", Kind.KIND), ("current", Kind.CURRENT)])
     def test_kind_of_cluster(self, value: str, kind: Kind) -> None:
