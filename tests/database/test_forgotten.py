@@ -45,10 +45,11 @@ async def test_a_worker_that_was_heard_of_stays_unless_its_end_is_certain(queue:
     await worker.register(instance="pod-1")
     held = await worker.take()
     assert await queue.forget_workers(["pod-1"], certain=False) == {"pod-1"}
-    await sql.run("UPDATE hammerwork_workers SET heard = heard - $1", SILENT_SECONDS - 0.5)
+    silent_for = "UPDATE hammerwork_workers SET heard = (SELECT clock FROM hammerwork_upkeep) - $1"
+    await sql.run(silent_for, SILENT_SECONDS - 0.5)
     assert await queue.forget_workers(["pod-1"], certain=False) == {"pod-1"}
     assert (await queue.get_batch_status(batch_id)).running_jobs == 10
-    await sql.run("UPDATE hammerwork_workers SET heard = heard - 1")
+    await sql.run(silent_for, SILENT_SECONDS + 0.5)
     assert await queue.forget_workers(["pod-1"], certain=False) == set()
     assert (await queue.get_batch_status(batch_id)).running_jobs == 0
     assert await worker.end(held) is Settled.LOST

@@ -98,6 +98,20 @@ async def test_silence_counts_only_while_it_could_have_been_heard(queue: JobQueu
     assert await queue.release_lost_claims() == 0
 
 
+async def test_silence_begins_with_the_heartbeat(queue: JobQueue, sql: Sql) -> None:
+    """The clock of the leases stands between two turns; the time since the last turn is no silence of a worker."""
+    await queue.enqueue_batch(batch(5))
+    worker = SteeredWorker(queue)
+    await sql.run("UPDATE hammerwork_upkeep SET seen_at = seen_at - INTERVAL '1.9' SECOND")
+    await worker.heartbeat([], lease_seconds=3.0)
+    claim = await worker.take()
+    assert (await queue.backend.upkeep(1.0)).turn
+    await sql.run("UPDATE hammerwork_upkeep SET clock = clock + 1.5")
+    assert await queue.release_lost_claims() == 0
+    await sql.run("UPDATE hammerwork_upkeep SET clock = clock + 2")
+    assert await queue.release_lost_claims() == claim.size
+
+
 async def test_the_upkeep_is_done_once_a_turn(queue: JobQueue, sql: Sql) -> None:
     await sql.upkeep_is_due()
     turns = [done.turn for done in await asyncio.gather(*(queue.backend.upkeep(60.0) for _ in range(5)))]

@@ -81,8 +81,10 @@ SELECT clock INTO @clock FROM hammerwork_upkeep WHERE id = 1;
 DELETE FROM hammerwork_workers WHERE id IN (:ids) AND heard < @clock - lease_seconds
 
 -- name: workers_at
--- Of these instances, those of their processes (INSTANCE/NUMBER) included; silent: not heard for this share of the lease.
-SELECT w.id, SUBSTRING_INDEX(w.instance, '/', 1) AS instance, w.heard <= u.clock - :share * w.lease_seconds AS silent
+-- Of these instances, those of their processes (INSTANCE/NUMBER) included; silent: not heard for this share of the lease, or
+-- taken for ended whatever was heard (a share of 0).
+SELECT w.id, SUBSTRING_INDEX(w.instance, '/', 1) AS instance,
+       :share = 0 OR w.heard <= u.clock - :share * w.lease_seconds AS silent
 FROM hammerwork_workers w JOIN hammerwork_upkeep u ON u.id = 1
 WHERE SUBSTRING_INDEX(w.instance, '/', 1) IN (:instances) ORDER BY w.id
 
@@ -90,4 +92,4 @@ WHERE SUBSTRING_INDEX(w.instance, '/', 1) IN (:instances) ORDER BY w.id
 -- By their ids, with another look: one of them may have been heard of.
 SET @clock = NULL;
 SELECT clock INTO @clock FROM hammerwork_upkeep WHERE id = 1;
-DELETE FROM hammerwork_workers WHERE id IN (:ids) AND heard <= @clock - :share * lease_seconds
+DELETE FROM hammerwork_workers WHERE id IN (:ids) AND (:share = 0 OR heard <= @clock - :share * lease_seconds)

@@ -5,10 +5,13 @@
 -- the worker had done at its last heartbeat that was answered: it counts where the worker's row has gone meanwhile.
 -- Returns which of the claims :held are this worker's; then whether it has others that are older than :seconds_us, whether
 -- something of its queue is ready, for how long nobody has done the upkeep, and what the ledger says of versions.
+-- The clock of the leases stands between two turns of the upkeep: what has passed since the last one is added to it, at most
+-- what the next one can add where turns are a second apart.
 SET @was_processed = :known_processed, @was_failed = :known_failed, @was_busy_ms = :known_busy_ms,
-    @clock = NULL, @seen_at = NULL, @blamed = NULL;
+    @clock = NULL, @idle = NULL, @blamed = NULL;
 START TRANSACTION;
-SELECT clock, seen_at INTO @clock, @seen_at FROM hammerwork_upkeep WHERE id = 1;
+SELECT clock, TIMESTAMPDIFF(MICROSECOND, seen_at, UTC_TIMESTAMP(6)) / 1e6 INTO @clock, @idle FROM hammerwork_upkeep WHERE id = 1;
+SET @clock = @clock + LEAST(GREATEST(@idle, 0), 2);
 SELECT processed, failed, busy_ms INTO @was_processed, @was_failed, @was_busy_ms
     FROM hammerwork_workers WHERE id = :id FOR UPDATE;
 INSERT INTO hammerwork_workers (
@@ -38,7 +41,7 @@ SELECT EXISTS (SELECT 1 FROM hammerwork_claims FORCE INDEX (hammerwork_claims_wo
                  AND claimed_at < UTC_TIMESTAMP(6) - INTERVAL :seconds_us MICROSECOND) AS undelivered,
        EXISTS (SELECT 1 FROM hammerwork_ready WHERE queue = :queue)
            AND NOT EXISTS (SELECT 1 FROM hammerwork_queues WHERE name = :queue AND paused) AS ready,
-       TIMESTAMPDIFF(MICROSECOND, @seen_at, UTC_TIMESTAMP(6)) / 1e6 AS upkeep_idle,
+       @idle AS upkeep_idle,
        l.least, l.version
 FROM (SELECT MAX(least) AS least, MAX(version) AS version FROM hammerwork_migrations) l
 

@@ -105,14 +105,16 @@ DELETE FROM hammerwork_workers w USING hammerwork_upkeep u
 WHERE w.heard < u.clock - w.lease_seconds AND NOT EXISTS (SELECT 1 FROM hammerwork_claims k WHERE k.worker_id = w.id)
 
 -- name: workers_at
--- Of these instances, those of their processes (INSTANCE/NUMBER) included; silent: not heard for this share of the lease.
-SELECT w.id, split_part(w.instance, '/', 1) AS instance, w.heard <= u.clock - :share::float8 * w.lease_seconds AS silent
+-- Of these instances, those of their processes (INSTANCE/NUMBER) included; silent: not heard for this share of the lease, or
+-- taken for ended whatever was heard (a share of 0).
+SELECT w.id, split_part(w.instance, '/', 1) AS instance,
+       :share::float8 = 0 OR w.heard <= u.clock - :share::float8 * w.lease_seconds AS silent
 FROM hammerwork_workers w, hammerwork_upkeep u WHERE split_part(w.instance, '/', 1) = ANY(:instances::text[])
 
 -- name: forget_silent
 -- By their ids, with another look: one of them may have been heard of.
 DELETE FROM hammerwork_workers w USING hammerwork_upkeep u
-WHERE w.id = ANY(:ids::uuid[]) AND w.heard <= u.clock - :share::float8 * w.lease_seconds
+WHERE w.id = ANY(:ids::uuid[]) AND (:share::float8 = 0 OR w.heard <= u.clock - :share::float8 * w.lease_seconds)
 
 -- name: recover
 SELECT jobs, queue FROM hammerwork_recover_1(:worker, :held::bigint[], :older_than)

@@ -5,6 +5,8 @@
 -- Returns which of the claims p_held are not this worker's (any more), whether it has others that are older than p_seconds
 -- (see hammerwork_recover_1), whether something of its queue is ready, and for how long nobody has done the upkeep.
 -- Commits of heartbeats wait for no disk: the server's loss of the last ones costs nothing.
+-- The clock of the leases stands between two turns of the upkeep: what has passed since the last one is added to it, at most
+-- what the next one can add where turns are a second apart.
 CREATE OR REPLACE FUNCTION hammerwork_heartbeat_1(
     p_id uuid, p_queue text, p_pool text, p_instance text, p_lanes int, p_lease float8,
     p_processed bigint, p_failed bigint, p_busy_ms bigint,
@@ -14,12 +16,16 @@ LANGUAGE plpgsql SET enable_seqscan = off SET jit = off SET lock_timeout = '8s' 
 DECLARE
     w hammerwork_workers;
     u hammerwork_upkeep;
+    v_idle float8;
+    v_clock float8;
 BEGIN
     PERFORM set_config('synchronous_commit', 'off', true);
     SELECT * INTO u FROM hammerwork_upkeep;
+    v_idle := extract(epoch FROM clock_timestamp() - u.seen_at);
+    v_clock := u.clock + least(greatest(v_idle, 0), 2);
     SELECT * INTO w FROM hammerwork_workers WHERE id = p_id FOR UPDATE;
     IF FOUND THEN
-        UPDATE hammerwork_workers SET heartbeat_at = clock_timestamp(), heard = u.clock, lanes = p_lanes,
+        UPDATE hammerwork_workers SET heartbeat_at = clock_timestamp(), heard = v_clock, lanes = p_lanes,
                 processed = p_processed, failed = p_failed, busy_ms = p_busy_ms
             WHERE id = p_id;
         p_known_processed := w.processed;
@@ -28,7 +34,7 @@ BEGIN
     ELSE
         INSERT INTO hammerwork_workers
                 (id, queue, pool, instance, lanes, lease_seconds, heard, processed, failed, busy_ms)
-            VALUES (p_id, p_queue, p_pool, p_instance, p_lanes, p_lease, u.clock, p_processed, p_failed, p_busy_ms)
+            VALUES (p_id, p_queue, p_pool, p_instance, p_lanes, p_lease, v_clock, p_processed, p_failed, p_busy_ms)
             ON CONFLICT (id) DO NOTHING;
     END IF;
     -- Whatever it was taken for, it lives: it has not died of any job.
@@ -48,7 +54,7 @@ BEGIN
                 AND c.claimed_at < clock_timestamp() - p_seconds * interval '1 second'),
         EXISTS (SELECT 1 FROM hammerwork_ready y WHERE y.queue = p_queue)
             AND NOT EXISTS (SELECT 1 FROM hammerwork_queues q WHERE q.name = p_queue AND q.paused),
-        extract(epoch FROM clock_timestamp() - u.seen_at)::float8;
+        v_idle;
 END $$;
 
 -- Whether it is the caller's turn to do the upkeep, which somebody is to do every p_seconds. Moves the clock of the leases: at
