@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from hammerwork_operator.crd import definitions
 from tests.harness.documented import documented
 
 if TYPE_CHECKING:
@@ -15,8 +16,8 @@ if TYPE_CHECKING:
 
 SHOWN = [
     pytest.param(manifest, id=f"{page}-{manifest['metadata']['name']}")
-    for kind in ("JobBatch", "WorkerPool")
-    for page, manifest in documented(kind)
+    for definition in definitions().values()
+    for page, manifest in documented(definition["spec"]["names"]["kind"])
 ]
 
 

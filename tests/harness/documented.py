@@ -15,12 +15,20 @@ ROOT = Path(__file__).parents[2]
 _YAML = re.compile(r"^```yaml\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
+def manifests(page: str, kind: str) -> list[Manifest]:
+    """Return each whole manifest of a kind in the text of a page; what shows only a part of one is left out."""
+    return [
+        manifest
+        for block in _YAML.findall(page)
+        for manifest in yaml.safe_load_all(block)
+        if isinstance(manifest, dict) and manifest.get("kind") == kind
+    ]
+
+
 def documented(kind: str) -> list[tuple[str, Manifest]]:
-    """Return the page and the content of each whole manifest of a kind; what shows only a part of one is left out."""
+    """Return the page and the content of each whole manifest of a kind."""
     return [
         (page.name, manifest)
         for page in sorted((ROOT / "docs").glob("*.md"))
-        for block in _YAML.findall(page.read_text())
-        for manifest in yaml.safe_load_all(block)
-        if isinstance(manifest, dict) and manifest.get("kind") == kind
+        for manifest in manifests(page.read_text(), kind)
     ]
