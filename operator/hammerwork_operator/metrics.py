@@ -40,6 +40,12 @@ class Metrics:
         self.status_writes = Counter(
             "hammerwork_operator_status_writes", "Status patches by kind.", ["kind"], registry=self.registry
         )
+        self.restarted_tasks = Counter(
+            "hammerwork_operator_restarted_tasks",
+            "Tasks of the operator that ended unasked and were started again, by kind.",
+            ["task"],
+            registry=self.registry,
+        )
         self.live_batches = Gauge(
             "hammerwork_operator_live_batches", "JobBatches whose progress is followed.", registry=self.registry
         )

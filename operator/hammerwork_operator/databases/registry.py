@@ -12,6 +12,7 @@ from hammerwork.errors import HammerworkError, UnsupportedDatabaseError
 from hammerwork_operator.api.reasons import Reason
 from hammerwork_operator.databases.followed import FollowedQueue
 from hammerwork_operator.databases.secret import SecretProblemError, read_database_secret
+from hammerwork_operator.tasks import KeptTask
 
 if TYPE_CHECKING:
     from hammerwork_operator.api.common import DatabaseSecretRef
@@ -33,7 +34,7 @@ class _Slot:
 
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     database: FollowedQueue | None = None
-    poller: asyncio.Task[None] | None = None
+    poller: KeptTask | None = None
     failure: tuple[float, HammerworkError] | None = None
 
 
@@ -42,9 +43,10 @@ class Databases:
 
     def __init__(self, server: ApiServer, metrics: Metrics) -> None:
         self._server = server
+        self._metrics = metrics
         self._slots: dict[str, _Slot] = {}
         self._urls: dict[tuple[str, str, str], tuple[float, str]] = {}
-        self._sweeper: asyncio.Task[None] | None = None
+        self._sweeper: KeptTask | None = None
         metrics.live_batches.set_function(lambda: sum(database.followed for database in self._connected()))
         metrics.databases.labels("up").set_function(lambda: sum(map(_up, self._slots.values())))
         metrics.databases.labels("down").set_function(lambda: sum(not _up(slot) for slot in self._slots.values()))
@@ -58,7 +60,7 @@ class Databases:
             ApiError: The API server does not answer.
         """
         if self._sweeper is None:
-            self._sweeper = asyncio.create_task(self._drop_idle_forever(), name="drop idle databases")
+            self._sweeper = KeptTask("sweeper", "drop idle databases", self._drop_idle_forever, self._metrics)
         url = await self._url(namespace, ref)
         slot = self._slots.setdefault(url, _Slot())
         try:
@@ -83,7 +85,7 @@ class Databases:
     async def close(self) -> None:
         """Close all connections."""
         if self._sweeper is not None:
-            self._sweeper.cancel()
+            await self._sweeper.stop()
         for url in list(self._slots):
             await self._drop(url)
 
@@ -136,13 +138,12 @@ class Databases:
             raise
         slot.failure = None
         slot.database = FollowedQueue(queue)
-        slot.poller = asyncio.create_task(slot.database.poll_forever(), name="poll a database")
+        slot.poller = KeptTask("poller", "poll a database", slot.database.poll_forever, self._metrics)
 
     async def _drop(self, url: str) -> None:
         slot = self._slots.pop(url)
         if slot.poller is not None:
-            slot.poller.cancel()
-            await asyncio.gather(slot.poller, return_exceptions=True)
+            await slot.poller.stop()
         if slot.database is not None:
             await slot.database.queue.close()
 

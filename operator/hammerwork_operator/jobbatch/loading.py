@@ -36,8 +36,8 @@ class Loader:
     """Loads the jobs of many batches, those of a few at a time."""
 
     def __init__(self, server: ApiServer, metrics: Metrics) -> None:
+        self.metrics = metrics
         self._server = server
-        self._metrics = metrics
         self._limit = asyncio.Semaphore(PARALLEL_LOADS)
 
     async def load(
@@ -57,7 +57,7 @@ class Loader:
             if spec_fingerprint(manifest["spec"]) != observed.fingerprint:
                 return
             await _store(observed, msgspec.convert(manifest["spec"], JobBatchSpec), database.queue, progress)
-            self._metrics.loaded_jobs.inc(observed.total_jobs)
+            self.metrics.loaded_jobs.inc(observed.total_jobs)
             await database.look(observed.batch_id)
             _LOGGER.info(
                 "JobBatch %s/%s: %d jobs loaded in %.2f s",
@@ -117,6 +117,10 @@ class Loading:
             failure = str(error)
         except (HammerworkError, ApiError) as error:
             _LOGGER.warning("JobBatch %s/%s: loading stopped: %s", observed.namespace, observed.name, error)
+            failed = error
+        except Exception as error:
+            _LOGGER.exception("JobBatch %s/%s: loading ended by a fault", observed.namespace, observed.name)
+            self._loader.metrics.restarted_tasks.labels("load").inc()
             failed = error
         finally:
             self._task = None

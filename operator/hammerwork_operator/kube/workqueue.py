@@ -7,6 +7,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from hammerwork_operator.kube.client import ApiError
+from hammerwork_operator.tasks import KeptTask
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -43,7 +44,7 @@ class Workqueue:
         self._metrics = metrics
         self._limit = asyncio.Semaphore(parallel)
         self._wanted: dict[Key, asyncio.Event] = {}
-        self._tasks: dict[Key, asyncio.Task[None]] = {}
+        self._tasks: dict[Key, KeptTask] = {}
         self._stopped = False
 
     def add(self, key: Key) -> None:
@@ -52,34 +53,29 @@ class Workqueue:
             return
         self._wanted.setdefault(key, asyncio.Event()).set()
         if key not in self._tasks:
-            task = asyncio.create_task(self._work(key), name=f"{self._kind} {key[0]}/{key[1]}")
-            self._tasks[key] = task
+            name = f"{self._kind} {key[0]}/{key[1]}"
+            self._tasks[key] = KeptTask("reconcile", name, lambda: self._work(key), self._metrics, ends=True)
 
     async def stop(self) -> None:
         """Cancel all runs and take no more."""
         self._stopped = True
-        tasks = list(self._tasks.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*(task.stop() for task in self._tasks.values()))
 
     async def _work(self, key: Key) -> None:
         wanted = self._wanted[key]
         failures = 0
-        try:
-            while True:
-                wanted.clear()
-                again, failures = await self._run(key, failures)
-                if failures:
-                    await asyncio.sleep(again or 0.0)  # events must not skip the back-off: our own writes cause events
-                elif again is not None:
-                    await _wait(wanted, again)
-                elif not wanted.is_set():
-                    break
-        finally:
-            # No await between the check of `wanted` and here, so no request can get lost.
-            del self._tasks[key]
-            del self._wanted[key]
+        while True:
+            wanted.clear()
+            again, failures = await self._run(key, failures)
+            if failures:
+                await asyncio.sleep(again or 0.0)  # events must not skip the back-off: our own writes cause events
+            elif again is not None:
+                await _wait(wanted, again)
+            elif not wanted.is_set():
+                break
+        # No await between the check of `wanted` and here, so no request can get lost.
+        del self._tasks[key]
+        del self._wanted[key]
 
     async def _run(self, key: Key, failures: int) -> tuple[float | None, int]:
         async with self._limit:

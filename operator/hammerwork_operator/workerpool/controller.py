@@ -49,7 +49,7 @@ class WorkerPoolController:
         self._unapplied: set[Key] = set()
         """Pools whose Deployment could not be applied at the last try, for what may pass by itself."""
         self._paces: dict[Key, Pace] = {}
-        self._scaler = Scaler(databases, self._queue_seen)
+        self._scaler = Scaler(databases, metrics, self._queue_seen)
         self._pods = WatchedPods()
         self._missed = MissedDeletions(server, self._pods)
         self._claims = ClaimRecovery(databases, metrics, self._secret_of)

@@ -10,6 +10,7 @@ from hammerwork.errors import DatabaseError
 from hammerwork_operator.databases.followed import unavailable
 from hammerwork_operator.databases.secret import SecretProblemError
 from hammerwork_operator.kube.client import ApiError
+from hammerwork_operator.tasks import KeptTask
 from hammerwork_operator.workerpool.queue_status import queue_fields
 from hammerwork_operator.workerpool.scaling import Backlog, capacity
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from hammerwork_operator.databases.followed import FollowedQueue
     from hammerwork_operator.databases.registry import Databases
     from hammerwork_operator.kube.situation import Obstacle, Status
+    from hammerwork_operator.metrics import Metrics
     from hammerwork_operator.workerpool.observed import ObservedPool
 
 LOOK_SECONDS = 10.0
@@ -31,14 +33,14 @@ _LOGGER = logging.getLogger(__name__)
 class QueueFollower:
     """One pool's view of its queue. Its task waits for the Secret and for the database, so nobody else has to."""
 
-    def __init__(self, databases: Databases, pool: ObservedPool, wake: Callable[[], None]) -> None:
+    def __init__(self, databases: Databases, metrics: Metrics, pool: ObservedPool, wake: Callable[[], None]) -> None:
         """Begin. `wake` is called whenever there is news."""
         self._databases = databases
         self._pool = pool
         self._wake = wake
         self._database: FollowedQueue | None = None
         self._obstacle: Obstacle | None = None
-        self._task = asyncio.create_task(self._look_forever(), name=f"follow {pool.namespace}/{pool.name}")
+        self._task = KeptTask("follower", f"follow {pool.namespace}/{pool.name}", self._look_forever, metrics)
 
     def serves(self, pool: ObservedPool) -> bool:
         """Return whether it follows what the pool needs."""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from hammerwork_operator.databases.registry import Databases
     from hammerwork_operator.kube.workqueue import Key
+    from hammerwork_operator.metrics import Metrics
     from hammerwork_operator.workerpool.facts import Facts
     from hammerwork_operator.workerpool.observed import ObservedPool
 
@@ -46,9 +47,10 @@ class _Memory:
 class Scaler:
     """Says how many workers each pool is to have. Nothing in it waits."""
 
-    def __init__(self, databases: Databases, wake: Callable[[Key], None]) -> None:
+    def __init__(self, databases: Databases, metrics: Metrics, wake: Callable[[Key], None]) -> None:
         """Take the databases, and what to call whenever there is news of a pool's queue."""
         self._databases = databases
+        self._metrics = metrics
         self._wake = wake
         self._memories: dict[Key, _Memory] = {}
 
@@ -62,7 +64,7 @@ class Scaler:
             return
         if memory.follower is not None:
             memory.follower.stop()
-        memory.follower = QueueFollower(self._databases, pool, lambda: self._wake(key))
+        memory.follower = QueueFollower(self._databases, self._metrics, pool, lambda: self._wake(key))
 
     def forget(self, key: Key) -> None:
         """Follow it no longer."""
