@@ -80,7 +80,7 @@ test: packages $(VENV)/installed cluster-build ## Everything: unit, database, pr
 	$(BIN)/pytest --numprocesses 4 --durations=15 --durations-min=5
 
 .PHONY: test-unit
-test-unit: $(VENV)/installed ## Tests that need no server; those of the chart need helm (cluster-build makes it)
+test-unit: $(VENV)/installed ## Tests that need no server; some need helm or Go (cluster-build makes what they start)
 	$(BIN)/pytest tests/unit
 
 .PHONY: test-database

@@ -80,6 +80,7 @@ def _kind_for(cluster: Cluster) -> Kind:
 
 def _build(_: argparse.Namespace) -> int:
     print(binaries.build_kind() if chosen_kind() is Kind.KIND else binaries.build())
+    print(binaries.build_verdicts())
     return 0
 
 

@@ -33,6 +33,7 @@ PROGRAMS = (
     "pause",
 )
 _SOURCES = ("go.mod", "go.sum", "coredns/main.go", "pause/main.go")
+_VERDICTS = ("go.mod", "go.sum", "main.go")
 _BUILD_SECONDS = 3600
 _PROGRESS_SECONDS = 15
 
@@ -91,6 +92,15 @@ def build_kind() -> Path:
     return _build_once(folder, module=module, arguments=arguments, renames={}, programs=["kind"]) / "kind"
 
 
+def build_verdicts() -> Path:
+    """Build the program that tells what kstatus and Argo CD say of objects; return it."""
+    module = SOURCE_FOLDER / "verdicts"
+    version = module_version((module / "go.mod").read_text(), "github.com/fluxcd/cli-utils")
+    folder = cache_folder() / f"verdicts-{version}-{cache_key(module / name for name in _VERDICTS)}"
+    arguments = ["-ldflags", "-s -w", "."]
+    return _build_once(folder, module=module, arguments=arguments, renames={}, programs=["verdicts"]) / "verdicts"
+
+
 def _build_once(
     folder: Path, *, module: Path, arguments: Sequence[str], renames: dict[str, str], programs: Sequence[str]
 ) -> Path:
@@ -120,7 +130,7 @@ def _build_once(
 def _go_build(module: Path, target: Path, arguments: Sequence[str], *, name: str) -> None:
     command = ["go", "build", "-v", "-trimpath", "-o", f"{target}/", *arguments]
     environment = {**os.environ, "CGO_ENABLED": "0"}
-    print(f"{name}: building; with nothing in Go's cache, all of Kubernetes takes ten minutes", flush=True)
+    print(f"{name}: building; with nothing in Go's cache this takes minutes, for all of Kubernetes ten", flush=True)
     started = time.monotonic()
     with subprocess.Popen(
         command, cwd=module, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True

@@ -15,7 +15,9 @@ from hammerwork_operator.jobbatch import status
 from hammerwork_operator.jobbatch.facts import Facts, Load
 from hammerwork_operator.kube import statuses
 from hammerwork_operator.kube.situation import Obstacle
-from tests.unit.operator.builders import NOW, ago, batch, row
+from tests.harness import verdicts
+from tests.harness.manifests import API_VERSION
+from tests.unit.operator.builders import NOW, ago, batch, manifest, row
 
 BATCH = batch()
 ENDED = ago(1)
@@ -29,13 +31,9 @@ def condition(of: dict[str, Any], kind: str) -> str:
 
 
 def kstatus(of: dict[str, Any], generation: int = 1) -> str:
-    """The verdict of Flux and of `kubectl apply --wait` tools on a status, by the rules of kstatus."""
-    holds = {entry["type"]: entry["status"] for entry in of["conditions"]}
-    if of["observedGeneration"] != generation or holds.get("Reconciling") == "True":
-        return "InProgress"
-    if holds.get("Stalled") == "True":
-        return "Failed"
-    return "Current" if holds.get("Ready") == "True" else "InProgress"
+    """The verdict of Flux, Helm and others on a status."""
+    object_ = {"apiVersion": API_VERSION, "kind": "JobBatch", **manifest(generation=generation), "status": of}
+    return verdicts.kstatus([object_])[0]
 
 
 def enqueued(**fields: Any) -> dict[str, Any]:

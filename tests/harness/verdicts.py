@@ -1,0 +1,37 @@
+"""What tools say of objects: kstatus (Flux, Helm) by its own library, and Argo CD by the checks in deploy/argocd."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tests.cluster.binaries import build_verdicts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from tests.harness.manifests import Manifest
+
+ARGOCD_SETTINGS = Path(__file__).parents[2] / "deploy" / "argocd" / "argocd-cm.yaml"
+_SECONDS = 30
+
+
+def kstatus(objects: Iterable[Manifest]) -> list[str]:
+    """Return for each object InProgress, Current, Failed or Terminating."""
+    return [verdict["status"] for verdict in _judge(objects, "kstatus")]
+
+
+def argocd(objects: Iterable[Manifest]) -> list[str]:
+    """Return for each object Healthy, Progressing, Degraded or Suspended, and the message behind a colon."""
+    return [f"{verdict['status']}: {verdict['message']}" for verdict in _judge(objects, "argocd", str(ARGOCD_SETTINGS))]
+
+
+def _judge(objects: Iterable[Manifest], *arguments: str) -> list[dict[str, str]]:
+    text = "\n".join(json.dumps(manifest) for manifest in objects)
+    command = [str(build_verdicts()), *arguments]
+    done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=_SECONDS, check=False)
+    if done.returncode != 0:
+        raise AssertionError(done.stderr)
+    return [json.loads(line) for line in done.stdout.splitlines()]
