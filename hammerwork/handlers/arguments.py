@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -19,7 +19,7 @@ COMMAND = 'a list of texts in JSON, such as ["convert", "{{ payload.in }}", "out
 """What a variable with a command may hold."""
 
 _FACTS: dict[str, Callable[[Job], str]] = {"index": lambda job: str(job.index), "id": lambda job: job.id}
-_PAYLOAD = "payload"
+_NAMES = {"payload": True, **dict.fromkeys(_FACTS, False)}
 
 
 def compile_arguments(command: Sequence[str]) -> Callable[[Job], list[str]]:
@@ -28,14 +28,20 @@ def compile_arguments(command: Sequence[str]) -> Callable[[Job], list[str]]:
     It raises `JobFailedError` for a job whose payload has nothing where a placeholder looks.
 
     Raises:
-        HandlerError: A placeholder is none of ``{{ payload.PATH }}``, ``{{ payload }}``, ``{{ index }}``, ``{{ id }}``.
+        HandlerError: A placeholder is none of ``{{ payload.PATH }}``, ``{{ payload }}``, ``{{ index }}``, ``{{ id }}``,
+            or is not closed.
     """
-    fixed = list(command)
-    moving = [
-        (position, render)
-        for position, argument in enumerate(command)
-        if (render := _compile(argument, f"argument {position} {argument!r}")) is not None
-    ]
+    fixed: list[str] = []
+    moving: list[tuple[int, Callable[[Job], str]]] = []
+    for position, argument in enumerate(command):
+        where = f"argument {position} {argument!r}"
+        try:
+            texts, found = placeholders.parse(argument, _NAMES)
+        except placeholders.PlaceholderError as error:
+            raise HandlerError(f"{where}: {error}") from None
+        fixed.append(texts[0])
+        if found:
+            moving.append((position, _joined(texts, [_value(placeholder, where) for placeholder in found])))
 
     def arguments(job: Job) -> list[str]:
         made = fixed.copy()
@@ -48,40 +54,26 @@ def compile_arguments(command: Sequence[str]) -> Callable[[Job], list[str]]:
 
 def has_placeholder(argument: str) -> bool:
     """Whether the argument is another one for each job."""
-    return bool(placeholders.split(argument)[1])
+    return placeholders.is_in(argument)
 
 
-def _compile(argument: str, where: str) -> Callable[[Job], str] | None:
-    texts, named = placeholders.split(argument)
-    if not named:
-        return None
-    values = [_value(name.strip(), where) for name in named]
+def _joined(texts: Sequence[str], values: Sequence[Callable[[Job], str]]) -> Callable[[Job], str]:
     first, *others = texts
     return lambda job: first + "".join(value(job) + text for value, text in zip(values, others, strict=True))
 
 
-def _value(name: str, where: str) -> Callable[[Job], str]:
-    if name in _FACTS:
-        return _FACTS[name]
-    root, *path = name.split(".")
-    if root != _PAYLOAD or "" in path:
-        raise HandlerError(
-            f"{where}: unknown placeholder '{{{{ {name} }}}}'; there are '{{{{ payload.PATH }}}}', "
-            "'{{ payload }}', '{{ index }}' and '{{ id }}'"
-        )
+def _value(placeholder: placeholders.Placeholder, where: str) -> Callable[[Job], str]:
+    if placeholder.name in _FACTS:
+        return _FACTS[placeholder.name]
+    path = placeholder.path
 
     def found(job: Job) -> str:
         try:
-            return _text(placeholders.look_up(job.payload, path))
+            return placeholders.as_text(placeholders.look_up(job.payload, path))
         except LookupError:
             raise JobFailedError(f"{where}: the payload has no {'.'.join(path)!r}") from None
 
     return found
-
-
-def _text(value: Any) -> str:
-    """Return a text as it is, and anything else as JSON."""
-    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
 def command_in(text: str, prefix: str) -> dict[str, str] | None:

@@ -30,10 +30,12 @@ _KEPT = (
     "maxLength",
     "minItems",
     "maxItems",
+    "minProperties",
     "maxProperties",
     "required",
     "nullable",
     "default",
+    "oneOf",
 )
 
 

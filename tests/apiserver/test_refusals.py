@@ -81,6 +81,30 @@ REFUSED: dict[str, tuple[Manifest, str]] = {
         jobbatch("bad", generate={"count": 0, "payload": 1}),
         "spec.generate.count: Invalid value: 0: spec.generate.count in body should be greater than or equal to 1",
     ),
+    "no number, items or matrix": (
+        jobbatch("bad", generate={"payload": 1}),
+        '"spec.generate" must validate one and only one schema (oneOf). Found none valid',
+    ),
+    "items beside a matrix": (
+        jobbatch("bad", generate={"payload": 1, "items": [1], "matrix": {"a": [1]}}),
+        '"spec.generate" must validate one and only one schema (oneOf). Found 2 valid alternatives',
+    ),
+    "10,001 items": (
+        jobbatch("bad", generate={"payload": 1, "items": [None] * 10_001}),
+        "spec.generate.items: Too many: 10001: must have at most 10000 items",
+    ),
+    "a matrix without names": (
+        jobbatch("bad", generate={"payload": 1, "matrix": {}}),
+        "spec.generate.matrix: Invalid value: 0: spec.generate.matrix in body should have at least 1 properties",
+    ),
+    "a matrix of 17 names": (
+        jobbatch("bad", generate={"payload": 1, "matrix": {f"n{n}": [1] for n in range(17)}}),
+        "spec.generate.matrix: Too many: 17: must have at most 16 items",
+    ),
+    "a name of a matrix without values": (
+        jobbatch("bad", generate={"payload": 1, "matrix": {"a": []}}),
+        "spec.generate.matrix.a: Invalid value: 0: spec.generate.matrix.a in body should have at least 1 items",
+    ),
     "two targets to scale by": (
         workerpool("bad", autoscaling={"maxReplicas": 2, "targetJobsPerWorker": 1, "targetDrainSeconds": 1}),
         (
@@ -201,6 +225,24 @@ def test_one_source_cannot_be_exchanged_for_the_other(kubectl: Kubectl) -> None:
     kubectl.create(jobbatch("fixed", jobs=ONE))
     with pytest.raises(CommandError, match="jobs cannot be changed after creation"):
         kubectl.patch("jobbatch", "fixed", {"spec": {"jobs": None, "generate": {"count": 1, "payload": 1}}})
+
+
+@pytest.mark.parametrize(
+    ("generate", "path", "other"),
+    [
+        ({"payload": 1, "items": [{"a": [1, 2]}, 3]}, "items/0/a/1", 5),
+        ({"payload": 1, "matrix": {"a": [1], "b": {"from": 1, "to": 2}}}, "matrix/b/to", 3),
+    ],
+    ids=["items", "matrix"],
+)
+def test_what_is_generated_cannot_be_changed_anywhere(
+    kubectl: Kubectl, generate: dict[str, Any], path: str, other: object
+) -> None:
+    kubectl.create(jobbatch("fixed", generate=generate))
+    assert kubectl.get("jobbatch", "fixed")["spec"]["generate"] == generate
+    change = json.dumps([{"op": "replace", "path": f"/spec/generate/{path}", "value": other}])
+    with pytest.raises(CommandError, match="generate cannot be changed after creation"):
+        kubectl("patch", "jobbatch", "fixed", "--type=json", "-p", change)
 
 
 def test_what_steers_the_batch_can_be_changed(kubectl: Kubectl) -> None:

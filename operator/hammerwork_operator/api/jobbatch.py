@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from typing import Annotated, Any, Literal
+from typing import Annotated
 
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
@@ -18,16 +18,15 @@ from hammerwork.batch import (
     MAX_METADATA_VALUE_LENGTH,
     MAX_NAME_LENGTH,
     MAX_TIMEOUT_SECONDS,
-    QUEUE_PATTERN,
     PartialFailureMode,
     RetryStrategy,
 )
 from hammerwork_operator.api.common import MAX_INT32, Condition, DatabaseSecretRef
+from hammerwork_operator.api.sources import GENERATE_WAYS, GenerateSpec, JobSpec, PriorityLabel, Queue
 
 KIND = "JobBatch"
 PLURAL = "jobbatches"
 
-MAX_GENERATED_JOBS = 100_000_000
 MAX_ERROR_GROUPS = 10
 MAX_ERROR_MESSAGE_LENGTH = 1_024
 MAX_RETRY_SECONDS = 86_400
@@ -37,12 +36,6 @@ MAX_OBJECT_NAME_LENGTH = MAX_NAME_LENGTH - MAX_NAMESPACE_LENGTH - 1
 
 MUTABLE_FIELDS = frozenset({"suspend", "active_deadline_seconds", "ttl_seconds_after_finished", "deletion_policy"})
 """Everything else of the spec is fixed when the object is created."""
-
-PriorityLabel = Literal["Background", "Low", "Normal", "High", "Critical"]
-
-_ANY_JSON = {"x-kubernetes-preserve-unknown-fields": True, "nullable": True}
-
-Queue = Annotated[str, Meta(min_length=1, max_length=63, pattern=QUEUE_PATTERN)]
 
 
 class DeletionPolicy(enum.Enum):
@@ -70,35 +63,6 @@ class RetryPolicySpec(Struct, frozen=True, rename="camel"):
     max_seconds: Annotated[
         int, Meta(ge=0, le=MAX_RETRY_SECONDS, description="Longest pause, in seconds; not below initialSeconds.")
     ] = 300
-
-
-class JobSpec(Struct, frozen=True, rename="camel"):
-    """One job."""
-
-    payload: Annotated[
-        Any,
-        Meta(description="What the handler gets: any JSON value.", extra_json_schema=_ANY_JSON),
-    ]
-    priority: (
-        Annotated[PriorityLabel, Meta(description="Higher runs first; spec.priority where it is not given.")]
-        | UnsetType
-    ) = UNSET
-    queue: Annotated[Queue, Meta(description="Optional; must be the same as spec.queue.")] | UnsetType = UNSET
-
-
-class GenerateSpec(Struct, frozen=True, rename="camel"):
-    """Jobs that differ only in their index."""
-
-    count: Annotated[int, Meta(ge=1, le=MAX_GENERATED_JOBS, description="How many jobs.")]
-    payload: Annotated[
-        Any,
-        Meta(
-            description="What the handler gets: any JSON value. In every string of it {{ index }} is replaced by "
-            "the job's "
-            'index, from 0; a string that is just "{{ index }}" becomes the number.',
-            extra_json_schema=_ANY_JSON,
-        ),
-    ]
 
 
 class JobBatchSpec(Struct, frozen=True, rename="camel"):
@@ -189,7 +153,8 @@ class JobBatchSpec(Struct, frozen=True, rename="camel"):
         Annotated[
             GenerateSpec,
             Meta(
-                description="Makes jobs from a count and a template. Exactly one of jobs and generate has to be given."
+                description="Makes jobs from a template. Exactly one of jobs and generate has to be given.",
+                extra_json_schema={"oneOf": [{"required": [way]} for way in GENERATE_WAYS]},
             ),
         ]
         | UnsetType

@@ -9,7 +9,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType, field
 from hammerwork.working.settings import MAX_PROCESSES
 from hammerwork_operator.api.autoscaling import Autoscaling
 from hammerwork_operator.api.common import Condition, DatabaseSecretRef
-from hammerwork_operator.api.jobbatch import Queue
+from hammerwork_operator.api.sources import Queue
 
 KIND = "WorkerPool"
 PLURAL = "workerpools"

@@ -10,7 +10,8 @@ from hammerwork import Job, Priority
 from hammerwork_operator.sources.source import InvalidSourceError
 
 if TYPE_CHECKING:
-    from hammerwork_operator.api.jobbatch import JobBatchSpec, JobSpec
+    from hammerwork_operator.api.jobbatch import JobBatchSpec
+    from hammerwork_operator.api.sources import JobSpec
 
 FIELD = "jobs"
 

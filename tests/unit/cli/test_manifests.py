@@ -78,12 +78,12 @@ def test_a_date_is_a_text_as_kubernetes_has_it(tmp_path: Path) -> None:
             ),
         ),
         (
-            batch(generate={"payload": 1}),
-            "JobBatch default/x: spec.generate.count: missing, must be a whole number, 1 to 100000000",
+            batch(generate={"count": 1, "payload": 1, "items": []}),
+            "JobBatch default/x: spec.generate.items: [], must be a list of 1 to 10000 items",
         ),
         (
-            batch(generate={"count": 1, "payload": 1, "items": []}),
-            "JobBatch default/x: spec.generate.items: unknown field, must be one of count, payload",
+            batch(generate={"count": 1, "payload": 1, "range": 3}),
+            "JobBatch default/x: spec.generate.range: unknown field, must be one of payload, count, items, matrix",
         ),
         (
             batch(jobs=[{"payload": 1}]),

@@ -49,6 +49,13 @@ def test_listed_jobs_keep_their_own_priority() -> None:
     ("spec", "message"),
     [
         (
+            {"generate": {"payload": 1}},
+            (
+                "batch.yaml: JobBatch shop/mails: spec.generate: none given, "
+                "must be exactly one of count, items and matrix"
+            ),
+        ),
+        (
             {"generate": {"count": 1, "payload": "{{ number }}"}},
             (
                 "batch.yaml: JobBatch shop/mails: spec.generate.payload: unknown placeholder '{{ number }}'; "

@@ -5,28 +5,65 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from hammerwork.placeholders import look_up, split, tightened
+from hammerwork.placeholders import PlaceholderError, is_in, look_up, parse, tightened
 
 PAYLOAD = {"a": {"b": [10, {"c": None}]}, "": 1, "0": "zero"}
+NAMES = {"index": False, "item": True, "matrix.day": False}
 
 
 @pytest.mark.parametrize(
-    ("text", "texts", "names"),
+    ("text", "texts", "found"),
     [
         ("plain", ["plain"], []),
-        ("{{ index }}", ["", ""], [" index "]),
-        ("a{{x}}b{{ y\n}}", ["a", "b", ""], ["x", " y\n"]),
-        ("{{ open } {", ["{{ open } {"], []),
-        ("{{}}", ["", ""], [""]),
+        ("{{ index }}", ["", ""], [("index", [])]),
+        ("a{{index}}b{{ item.x.0\n}}", ["a", "b", ""], [("index", []), ("item", ["x", "0"])]),
+        ("{{ item }}{{ matrix.day }}", ["", "", ""], [("item", []), ("matrix.day", [])]),
+        ("{ x } }} {", ["{ x } }} {"], []),
+        ("{{ {{ }} index }}", ["{{ index }}"], []),
+        ("{{{{}}{{ index }}{{ {{ }}", ["{{", "{{"], [("index", [])]),
     ],
 )
-def test_a_text_is_cut_at_its_placeholders(text: str, texts: list[str], names: list[str]) -> None:
-    assert split(text) == (texts, names)
+def test_a_text_is_cut_at_its_placeholders(text: str, texts: list[str], found: list[tuple[str, list[str]]]) -> None:
+    assert parse(text, NAMES) == (texts, found)
+
+
+THERE_ARE = "there are '{{ index }}', '{{ item.PATH }}', '{{ item }}' and '{{ matrix.day }}'"
+LITERAL = "a literal '{{' is written '{{ {{ }}'"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("{{ indx }}", f"unknown placeholder '{{{{ indx }}}}'; {THERE_ARE}"),
+        ("{{ index.a }}", f"unknown placeholder '{{{{ index.a }}}}'; {THERE_ARE}"),
+        ("{{ item. }}", f"unknown placeholder '{{{{ item. }}}}'; {THERE_ARE}"),
+        ("{{ item..a }}", f"unknown placeholder '{{{{ item..a }}}}'; {THERE_ARE}"),
+        ("{{ items }}", f"unknown placeholder '{{{{ items }}}}'; {THERE_ARE}"),
+        ("{{}}", f"unknown placeholder '{{{{}}}}'; {THERE_ARE}"),
+        ("{{ matrix.days }}", f"unknown placeholder '{{{{ matrix.days }}}}'; {THERE_ARE}"),
+        ("{{ {{ index }}", f"unknown placeholder '{{{{ {{{{ index }}}}'; {THERE_ARE}"),
+        ("a {{ index }", f"the placeholder '{{{{ index }}' is not closed; {LITERAL}"),
+        ("{{ index }}{{" + "x" * 99, f"the placeholder '{{{{{'x' * 57}…' is not closed; {LITERAL}"),
+    ],
+)
+def test_what_is_no_placeholder_is_refused(text: str, told: str) -> None:
+    with pytest.raises(PlaceholderError) as caught:
+        parse(text, NAMES)
+    assert str(caught.value) == told
+
+
+@given(st.text())
+def test_every_text_can_be_written(text: str) -> None:
+    written = text.replace("{{", "{{ {{ }}")
+    assert parse(written, NAMES) == ([text], [])
 
 
 def test_a_placeholder_without_spaces_is_one_word() -> None:
-    assert tightened("a {{ payload.in }} {{id}}") == "a {{payload.in}} {{id}}"
+    assert tightened("a {{ payload.in }} {{id}} {{ {{ }}") == "a {{payload.in}} {{id}} {{{{}}"
+    assert [is_in(text) for text in ("a {{ x }}", "a {{ x", "}}")] == [True, False, False]
 
 
 @pytest.mark.parametrize(

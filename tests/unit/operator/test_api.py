@@ -8,7 +8,8 @@ import yaml
 
 from hammerwork import Priority
 from hammerwork_operator import crd, generated, reference
-from hammerwork_operator.api.jobbatch import MUTABLE_FIELDS, JobBatchSpec, PriorityLabel
+from hammerwork_operator.api.jobbatch import MUTABLE_FIELDS, JobBatchSpec
+from hammerwork_operator.api.sources import PriorityLabel
 
 CRDS = Path(__file__).parents[3] / "crds"
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from hammerwork import JobBatch, PartialFailureMode, Priority
 from hammerwork_operator import sources
-from hammerwork_operator.api.jobbatch import MAX_GENERATED_JOBS, GenerateSpec, JobBatchSpec, JobSpec
+from hammerwork_operator.api.jobbatch import JobBatchSpec
+from hammerwork_operator.api.sources import MAX_GENERATED_JOBS, GenerateSpec, JobSpec
 from hammerwork_operator.sources import generate, inline
 from hammerwork_operator.sources.settings import empty_batch
 from hammerwork_operator.sources.source import InvalidSourceError
@@ -33,29 +34,30 @@ _JSON = st.recursive(
         ("{{ index }}-{{ index }}", "7-7"),
         ({"id": "{{ index }}", "keep": 1}, {"id": 7, "keep": 1}),
         (["a", ["{{ index }}"], {"b": "x{{ index }}"}], ["a", [7], {"b": "x7"}]),
-        ({"{{ index }}": "keys stay"}, {"{{ index }}": "keys stay"}),
-        ("{ index } {{", "{ index } {{"),
+        ("{ index } }}", "{ index } }}"),
+        ("{{ {{ }} index }}-{{{{}}", "{{ index }}-{{"),
+        ({"a": "{{ {{ }}", "b": "{{ {{ }}{{ index }}"}, {"a": "{{", "b": "{{7"}),
         (None, None),
     ],
 )
 def test_the_index_is_put_into_strings(template: Any, at_7: Any) -> None:
-    assert compile_template(template, "payload")(7) == at_7
+    assert compile_template(template, "payload", {}).render(7, {}) == at_7
 
 
 @given(_JSON)
 def test_a_template_without_placeholders_is_the_payload(template: Any) -> None:
-    assert compile_template(template, "payload")(3) == template
+    assert compile_template(template, "payload", {}).render(3, {}) == template
 
 
 @given(_TEXT, _TEXT, st.integers(0, MAX_GENERATED_JOBS))
 def test_text_around_the_placeholder_is_kept(before: str, after: str, index: int) -> None:
-    rendered = compile_template({"k": f"{before}{{{{ index }}}}{after}"}, "payload")(index)
+    rendered = compile_template({"k": f"{before}{{{{ index }}}}{after}"}, "payload", {}).render(index, {})
     assert rendered == {"k": f"{before}{index}{after}" if before or after else index}
 
 
 def test_payloads_do_not_share_what_moves() -> None:
-    render = compile_template({"a": {"id": "{{ index }}"}}, "payload")
-    first, second = render(0), render(1)
+    render = compile_template({"a": {"id": "{{ index }}"}}, "payload", {}).render
+    first, second = render(0, {}), render(1, {})
     assert (first, second) == ({"a": {"id": 0}}, {"a": {"id": 1}})
 
 

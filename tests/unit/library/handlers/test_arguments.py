@@ -20,7 +20,9 @@ def job(payload: Any, index: int = 7) -> Job:
 @pytest.mark.parametrize(
     ("argument", "payload", "made"),
     [
-        ("plain { {{", 1, "plain { {{"),
+        ("plain { }}", 1, "plain { }}"),
+        ("{{ {{ }}{{ index }}", 1, "{{7"),
+        ("{{ {{ }}", 1, "{{"),
         ("{{ index }}", 1, "7"),
         ("{{id}}", 1, f"{BATCH}/7"),
         ("{{ payload }}", "text; $(rm -rf /) 'a' \"b\"\n", "text; $(rm -rf /) 'a' \"b\"\n"),
@@ -52,3 +54,11 @@ def test_what_the_payload_lacks_fails_the_job_for_good(payload: Any) -> None:
     with pytest.raises(JobFailedError) as caught:
         compile_arguments(["run", "--size={{ payload.a.size }}"])(job(payload))
     assert str(caught.value) == "argument 1 '--size={{ payload.a.size }}': the payload has no 'a.size'"
+
+
+def test_a_placeholder_that_is_not_closed_is_refused_at_once() -> None:
+    with pytest.raises(HandlerError) as caught:
+        compile_arguments(["run", "{{ index }"])
+    assert str(caught.value) == (
+        "argument 1 '{{ index }': the placeholder '{{ index }' is not closed; a literal '{{' is written '{{ {{ }}'"
+    )

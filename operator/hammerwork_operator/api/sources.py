@@ -1,0 +1,98 @@
+"""What the sources of a JobBatch's jobs hold: a struct for each field of spec that says which jobs there are."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from hammerwork.batch import MAX_JOBS_IN_MEMORY, QUEUE_PATTERN
+
+MAX_GENERATED_JOBS = 100_000_000
+MAX_ITEMS = MAX_JOBS_IN_MEMORY
+MAX_MATRIX_FIELDS = 16
+GENERATE_WAYS = ("count", "items", "matrix")
+"""Exactly one of these is given. The CRD's rules cannot say so: they do not see lists and mappings of any values."""
+
+PriorityLabel = Literal["Background", "Low", "Normal", "High", "Critical"]
+
+Queue = Annotated[str, Meta(min_length=1, max_length=63, pattern=QUEUE_PATTERN)]
+
+_ANY_JSON = {"x-kubernetes-preserve-unknown-fields": True, "nullable": True}
+
+
+class JobSpec(Struct, frozen=True, rename="camel"):
+    """One job."""
+
+    payload: Annotated[
+        Any,
+        Meta(description="What the handler gets: any JSON value.", extra_json_schema=_ANY_JSON),
+    ]
+    priority: (
+        Annotated[PriorityLabel, Meta(description="Higher runs first; spec.priority where it is not given.")]
+        | UnsetType
+    ) = UNSET
+    queue: Annotated[Queue, Meta(description="Optional; must be the same as spec.queue.")] | UnsetType = UNSET
+
+
+class GenerateSpec(Struct, frozen=True, rename="camel"):
+    """Jobs that are made from a template: so many, one for each item, or one for each combination of values."""
+
+    payload: Annotated[
+        Any,
+        Meta(
+            description="What the handler gets: any JSON value. In every string of it {{ index }} is replaced by the "
+            "job's index, from 0; with items also {{ item }} and {{ item.PATH }}, with matrix also {{ matrix.NAME }}. "
+            "A string that is just a placeholder becomes the value with its type. {{ {{ }} is a literal {{.",
+            extra_json_schema=_ANY_JSON,
+        ),
+    ]
+    count: (
+        Annotated[
+            int,
+            Meta(
+                ge=1,
+                le=MAX_GENERATED_JOBS,
+                description="How many jobs. Exactly one of count, items and matrix has to be given.",
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
+    items: (
+        Annotated[
+            list[Annotated[Any, Meta(description="What {{ item }} is.", extra_json_schema=_ANY_JSON)]],
+            Meta(
+                min_length=1,
+                max_length=MAX_ITEMS,
+                description="A job for each item, in order; an item is any JSON value.",
+                extra_json_schema={"x-kubernetes-list-type": "atomic"},
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
+    matrix: (
+        Annotated[
+            dict[
+                str,
+                Annotated[
+                    Any,
+                    Meta(
+                        extra_json_schema={
+                            "x-kubernetes-preserve-unknown-fields": True,
+                            "minItems": 1,
+                            "maxItems": MAX_ITEMS,
+                        }
+                    ),
+                ],
+            ],
+            Meta(
+                min_length=1,
+                max_length=MAX_MATRIX_FIELDS,
+                description="A job for each combination of values. For each name a list of values (any JSON), or "
+                "a range {from, to} of days, such as 2026-01-31, or of whole numbers, both ends included. The names "
+                "are taken in alphabetical order; the last one changes fastest. "
+                f"At most {MAX_GENERATED_JOBS:,} combinations.",
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
