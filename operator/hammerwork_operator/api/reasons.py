@@ -18,6 +18,7 @@ class Type(enum.StrEnum):
     SUSPENDED = "Suspended"
     COMPLETE = "Complete"
     FAILED = "Failed"
+    SUCCEEDED = "Succeeded"
 
     # Of a WorkerPool, as of a HorizontalPodAutoscaler.
     SCALING_ACTIVE = "ScalingActive"

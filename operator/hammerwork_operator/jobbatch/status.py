@@ -116,7 +116,7 @@ def _after_loading(
             return _failed(Reason.DEADLINE_EXCEEDED, f"not done within {limit} seconds; {done}", enqueued=True)
         return _failed(Reason.CANCELLED, f"the batch was cancelled; {done}", enqueued=True)
     if row.finished:
-        reason = Reason.COMPLETED_WITH_ERRORS if row.failed_jobs else Reason.COMPLETED
+        reason = Reason.COMPLETED_WITH_ERRORS if row.failed_jobs or row.cancelled_jobs else Reason.COMPLETED
         return _Situation(ready=True, reason=reason, message=done, complete=True, enqueued=True)
     if row.suspended:
         return _Situation(ready=True, reason=Reason.SUSPENDED, message=done, enqueued=True)
@@ -155,6 +155,9 @@ def _conditions(observed: ObservedBatch, facts: Facts, situation: _Situation) ->
         found.append(condition(Type.COMPLETE, True, reason, message))
     if situation.failed:
         found.append(condition(Type.FAILED, True, reason, message))
+    if situation.complete or situation.failed:
+        succeeded = situation.complete and reason is Reason.COMPLETED
+        found.append(condition(Type.SUCCEEDED, succeeded, reason, message))
     return found
 
 

@@ -9,6 +9,8 @@ from hammerwork import BatchState, BatchStatus, PartialFailureMode
 from hammerwork_operator.api.names import FINALIZER
 from hammerwork_operator.jobbatch.observed import ObservedBatch, observe
 from hammerwork_operator.workerpool import observed as pools
+from tests.harness import verdicts
+from tests.harness.manifests import API_VERSION
 
 NOW = datetime(2026, 5, 1, 12, 0, 0, tzinfo=UTC)
 
@@ -74,3 +76,16 @@ def pool(spec: dict[str, Any] | None = None, status: dict[str, Any] | None = Non
             "status": status or {},
         }
     )
+
+
+def condition(of: dict[str, Any], kind: str) -> str:
+    """Return e.g. "True Running", or "-" where there is no such condition."""
+    found = [entry for entry in of["conditions"] if entry["type"] == kind]
+    assert len(found) <= 1
+    return f"{found[0]['status']} {found[0]['reason']}" if found else "-"
+
+
+def kstatus(of: dict[str, Any], generation: int = 1) -> str:
+    """The verdict of Flux, Helm and others on a status of a JobBatch."""
+    object_ = {"apiVersion": API_VERSION, "kind": "JobBatch", **manifest(generation=generation), "status": of}
+    return verdicts.kstatus([object_])[0]

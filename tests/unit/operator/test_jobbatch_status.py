@@ -4,7 +4,6 @@ from datetime import timedelta
 from typing import Any
 
 import msgspec
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,72 +14,14 @@ from hammerwork_operator.jobbatch import status
 from hammerwork_operator.jobbatch.facts import Facts, Load
 from hammerwork_operator.kube import statuses
 from hammerwork_operator.kube.situation import Obstacle
-from tests.harness import verdicts
-from tests.harness.manifests import API_VERSION
-from tests.unit.operator.builders import NOW, ago, batch, manifest, row
+from tests.unit.operator.builders import NOW, ago, batch, condition, kstatus, row
 
 BATCH = batch()
 ENDED = ago(1)
 
 
-def condition(of: dict[str, Any], kind: str) -> str:
-    """Return e.g. "True Running", or "-" where there is no such condition."""
-    found = [entry for entry in of["conditions"] if entry["type"] == kind]
-    assert len(found) <= 1
-    return f"{found[0]['status']} {found[0]['reason']}" if found else "-"
-
-
-def kstatus(of: dict[str, Any], generation: int = 1) -> str:
-    """The verdict of Flux, Helm and others on a status."""
-    object_ = {"apiVersion": API_VERSION, "kind": "JobBatch", **manifest(generation=generation), "status": of}
-    return verdicts.kstatus([object_])[0]
-
-
 def enqueued(**fields: Any) -> dict[str, Any]:
     return {**status.compute(BATCH, Facts(row=row(BATCH)), NOW), **fields}
-
-
-SITUATIONS: dict[str, tuple[Facts, tuple[str, ...]]] = {
-    "loading": (Facts(load=Load(jobs=1)), ("False Loading", "False Loading", "-", "-", "InProgress")),
-    "running": (Facts(row=row(BATCH)), ("True Running", "True Enqueued", "-", "-", "Current")),
-    "suspended": (Facts(row=row(BATCH, suspended=True)), ("True Suspended", "True Enqueued", "-", "-", "Current")),
-    "completed": (
-        Facts(row=row(BATCH, BatchState.COMPLETED, completed_jobs=2, finished_at=ENDED)),
-        ("True Completed", "True Enqueued", "True Completed", "-", "Current"),
-    ),
-    "completed with errors": (
-        Facts(row=row(BATCH, BatchState.COMPLETED_WITH_ERRORS, completed_jobs=1, failed_jobs=1, finished_at=ENDED)),
-        ("True CompletedWithErrors", "True Enqueued", "True CompletedWithErrors", "-", "Current"),
-    ),
-    "failed fast": (
-        Facts(row=row(BATCH, BatchState.FAILED, failed_jobs=1, cancelled_jobs=1, finished_at=ENDED)),
-        ("False JobFailed", "True Enqueued", "-", "True JobFailed", "Failed"),
-    ),
-    "bad source": (
-        Facts(load=Load(failure="bad")),
-        ("False InvalidSource", "False InvalidSource", "-", "True InvalidSource", "Failed"),
-    ),
-    "no Secret": (
-        Facts(obstacle=Obstacle(Reason.SECRET_NOT_FOUND, "none")),
-        ("False SecretNotFound", "False SecretNotFound", "-", "-", "Failed"),
-    ),
-    "database away": (
-        Facts(obstacle=Obstacle(Reason.DATABASE_UNAVAILABLE, "none", passing=True)),
-        ("False DatabaseUnavailable", "False DatabaseUnavailable", "-", "-", "InProgress"),
-    ),
-    "id taken": (
-        Facts(row=row(BATCH, fingerprint="other")),
-        ("False BatchConflict", "False BatchConflict", "-", "-", "Failed"),
-    ),
-}
-
-
-@pytest.mark.parametrize(("facts", "expected"), SITUATIONS.values(), ids=SITUATIONS)
-def test_the_conditions_follow_the_table(facts: Facts, expected: tuple[str, ...]) -> None:
-    computed = status.compute(BATCH, facts, NOW)
-    shown = [condition(computed, kind) for kind in ("Ready", "Enqueued", "Complete", "Failed")]
-    assert (*shown, kstatus(computed)) == expected
-    msgspec.convert(computed, JobBatchStatus)
 
 
 def test_the_deadline_is_told_apart_from_a_cancellation() -> None:
