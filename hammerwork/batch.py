@@ -196,6 +196,8 @@ class JobBatch:
         self.retry_policy = RetryPolicy()
         self.timeout_seconds: float | None = None
         self.suspended = False
+        self.retry_attempt = 0
+        """A retry by this number or a lower one does nothing; see `JobQueue.retry_failed`."""
         self._queue = queue
         self._max_attempts: int | None = None
         self._given: list[Job] | None = None

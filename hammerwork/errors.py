@@ -32,6 +32,10 @@ class BatchConflictError(HammerworkError):
     """The id is taken by a batch with another content, or the operation does not fit the batch's state."""
 
 
+class InvalidSelectionError(HammerworkError, ValueError):
+    """Which jobs are meant cannot be understood; nothing was done."""
+
+
 class DatabaseError(HammerworkError):
     """The database, or the way to it, failed. What the driver said is in the message and is the `__cause__`.
 

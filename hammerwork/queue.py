@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Self
 
 from hammerwork.backends import connect_backend
 from hammerwork.errors import BatchNotFoundError, InvalidBatchError
+from hammerwork.selection import select
 from hammerwork.timing import HEARTBEATS_PER_LEASE, SILENT_HEARTBEATS, UPKEEP_SECONDS
 
 if TYPE_CHECKING:
@@ -198,15 +199,31 @@ class JobQueue:
         """Undo `suspend_batch`."""
         await self.backend.set_suspended(batch_id, suspended=False)
 
-    async def retry_failed(self, batch_id: UUID) -> int:
-        """Run the failed jobs of a finished batch again, from their first attempt; return how many jobs.
+    async def retry_failed(
+        self,
+        batch_id: UUID,
+        *,
+        error_types: Collection[str] | None = None,
+        indexes: str | None = None,
+        attempt: int | None = None,
+    ) -> int:
+        """Run failed jobs of a finished batch again, from their first attempt; return how many jobs.
 
-        Of a failed FailFast batch, what was cancelled runs too. The recorded failures of the batch are removed.
+        Of a failed FailFast batch, what was cancelled runs too, if any failed job does. The recorded failures of the
+        jobs that run again are removed; where nothing is chosen, all of the batch.
+
+        Args:
+            batch_id: The batch.
+            error_types: Only jobs whose last attempt failed with one of these types.
+            indexes: Only these jobs, e.g. ``5-9,77``.
+            attempt: The caller's number of this retry. The batch remembers the highest one, from the same transaction
+                with which the retry begins: a number that is not above it does nothing and returns 0.
 
         Raises:
+            InvalidSelectionError: `indexes` cannot be understood.
             BatchConflictError: The batch has not finished, or it was cancelled.
         """
-        return await self.backend.retry_failed(batch_id)
+        return await self.backend.retry_failed(batch_id, select(error_types, indexes), attempt)
 
     async def list_batches(
         self,

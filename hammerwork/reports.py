@@ -47,6 +47,10 @@ class BatchStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     started_at: datetime | None
     finished_at: datetime | None
     """Set when nothing of the batch can run any more."""
+    retry_attempt: int = 0
+    """The highest number that a retry was asked for with; see `JobQueue.retry_failed`."""
+    retried_at: datetime | None = None
+    """When failed jobs began to run again, by the last retry that had any."""
 
     @property
     def finished(self) -> bool:

@@ -15,7 +15,7 @@ from hammerwork.errors import DatabaseUnavailableError, IncompatibleDatabaseErro
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Mapping
 
-VERSION = 4
+VERSION = 5
 """Of what the database and this code say to each other. Grows by one with each migration or changed function."""
 
 FUNCTIONS = "functions"

@@ -46,6 +46,8 @@ def batch_status(row: Row) -> BatchStatus:
         created_at=row["created_at"],
         started_at=row["started_at"],
         finished_at=row["finished_at"],
+        retry_attempt=row["retry_attempt"],
+        retried_at=row["retried_at"],
     )
 
 

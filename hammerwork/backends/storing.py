@@ -303,4 +303,5 @@ def batch_settings(batch: JobBatch, batch_id: UUID, fingerprint: str | None, who
         "priorities": runs,
         "metadata": batch.metadata,
         "fingerprint": fingerprint,
+        "retry_attempt": batch.retry_attempt,
     }

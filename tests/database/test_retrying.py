@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from hammerwork import BatchState, Job, JobBatch, PartialFailureMode, Priority
+from hammerwork import (
+    BatchConflictError,
+    BatchState,
+    InvalidSelectionError,
+    Job,
+    JobBatch,
+    JobStatus,
+    PartialFailureMode,
+    Priority,
+)
 from hammerwork.backends.upkeep import SLICES_PER_TURN
+from hammerwork.selection import select
 from tests.harness.batches import AT_ONCE
 from tests.harness.steered import SteeredWorker, run_of
 
@@ -143,3 +154,137 @@ async def test_a_job_whose_attempts_lie_across_the_end_of_a_slice_runs_once(
     assert await failures_left(sql) == 0
     assert await work(queue) == [(index, Priority.NORMAL, 1) for index in range(20) if index % 4 != 3]
     assert (await queue.get_batch_status(batch_id)).completed_jobs == 20
+
+
+async def of_two_types(queue: JobQueue, mode: PartialFailureMode = PartialFailureMode.COLLECT_ERRORS) -> UUID:
+    """A finished batch of 30 jobs: every third completes, even ones fail as ValueError, odd ones as KeyError.
+
+    The attempt before the last fails with the other type.
+    """
+    batch_id = await queue.enqueue_stream(
+        JobBatch("b", queue="q").with_max_attempts(2).with_retry_policy(AT_ONCE).with_partial_failure_handling(mode),
+        (Job("q", n, priority=Priority(4 - n // 10)) for n in range(30)),
+    )
+    worker = SteeredWorker(queue)
+    await worker.register()
+    while claims := await worker.claims(5_000):
+        for held in claims:
+            for offset, index in enumerate(run_of(held)):
+                held.start()
+                kind = ValueError if (index + held.claim.attempt) % 2 == 0 else KeyError
+                held.complete(offset) if index % 3 == 0 else held.fail(offset, kind("no"))
+        await worker.report(*claims)
+    status = await queue.get_batch_status(batch_id)
+    assert (status.state, status.failed_jobs) == (BatchState.COMPLETED_WITH_ERRORS, 20)
+    return batch_id
+
+
+FAILED = [index for index in range(30) if index % 3]
+CHOICES = [
+    ({"error_types": ["ValueError"]}, [index for index in FAILED if index % 2 == 0]),
+    ({"indexes": "5-9,28,11"}, [5, 7, 8, 11, 28]),
+    ({"error_types": ["KeyError", "OSError"], "indexes": "5-9"}, [5, 7]),
+    ({"error_types": ["ValueError", "KeyError"]}, FAILED),
+]
+
+
+@pytest.mark.parametrize(("chosen", "jobs"), CHOICES, ids=["type", "indexes", "both", "all"])
+async def test_chosen_failed_jobs_run_again_and_the_others_keep_their_failures(
+    queue: JobQueue, sql: Sql, monkeypatch: pytest.MonkeyPatch, chosen: dict[str, Any], jobs: list[int]
+) -> None:
+    """An error type is that of the last attempt. Slices of 7 failures end between the two attempts of a job, too."""
+    small_slices(monkeypatch, 7)
+    batch_id = await of_two_types(queue)
+    assert await queue.retry_failed(batch_id, **chosen) == len(jobs)
+    status = await queue.get_batch_status(batch_id)
+    assert (status.pending_jobs, status.failed_jobs, status.completed_jobs) == (len(jobs), 20 - len(jobs), 10)
+    assert status.retried_at is not None
+    assert await failures_left(sql) == 2 * (20 - len(jobs))
+    again = await work(queue, lambda index: index == jobs[0])
+    assert sorted({index for index, _, _ in again}) == jobs
+    status = await queue.get_batch_status(batch_id)
+    assert (status.state, status.failed_jobs) == (BatchState.COMPLETED_WITH_ERRORS, 20 - len(jobs) + 1)
+    assert [job.index for job in await queue.get_batch_jobs(batch_id, status=JobStatus.FAILED)] == sorted(
+        {*FAILED, jobs[0]} - {*jobs[1:]}
+    )
+    if len(jobs) < 20:
+        assert await queue.retry_failed(batch_id) == 20 - len(jobs) + 1, "the rest is still there to be retried"
+        await work(queue)
+        assert (await queue.get_batch_status(batch_id)).state is BatchState.COMPLETED
+
+
+async def test_a_retry_of_chosen_jobs_that_was_cut_off_is_completed_as_it_was_meant(
+    queue: JobQueue, sql: Sql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small_slices(monkeypatch, 4)
+    batch_id = await of_two_types(queue)
+    chosen, jobs = select(["ValueError"], "0-25"), [index for index in FAILED if index % 2 == 0 and index <= 25]
+    backend: Any = queue.backend
+    assert await backend.begin_retry(batch_id, chosen) == len(jobs)
+    await slice_of(queue, batch_id, 4)
+    await slice_of(queue, batch_id, 4)
+    assert await backend.begin_retry(batch_id, chosen) == len(jobs), "the same call joins in"
+    with pytest.raises(BatchConflictError):
+        await backend.begin_retry(batch_id)
+    assert await work(queue) == [], "nothing of it can be claimed before the last slice"
+    for _ in range(3):
+        await sql.upkeep_is_due()
+        await queue.upkeep()
+    assert sorted(index for index, _, _ in await work(queue)) == jobs
+    status = await queue.get_batch_status(batch_id)
+    assert (status.state, status.failed_jobs) == (BatchState.COMPLETED_WITH_ERRORS, 20 - len(jobs))
+
+
+async def test_nothing_runs_where_no_failed_job_is_chosen(queue: JobQueue) -> None:
+    batch_id = await of_two_types(queue)
+    before = await queue.get_batch_status(batch_id)
+    assert await queue.retry_failed(batch_id, error_types=["OSError"]) == 0
+    assert await queue.retry_failed(batch_id, indexes="0,3,30-99") == 0
+    assert await queue.get_batch_status(batch_id) == before
+    with pytest.raises(InvalidSelectionError):
+        await queue.retry_failed(batch_id, indexes="9-5")
+
+
+async def test_of_a_failed_failfast_batch_the_chosen_jobs_run_with_all_that_was_cancelled(queue: JobQueue) -> None:
+    batch_id = await queue.enqueue_batch(
+        JobBatch("b")
+        .with_partial_failure_handling(PartialFailureMode.FAIL_FAST)
+        .with_batch_size(3)
+        .with_jobs(Job("q", n) for n in range(9))
+    )
+    worker = SteeredWorker(queue)
+    await worker.register()
+    (held,) = await worker.claims(3, claims=1)
+    for offset, error in enumerate([ValueError("no"), KeyError("no"), None]):
+        held.start()
+        held.complete(offset) if error is None else held.fail(offset, error)
+    await worker.report(held)
+    status = await queue.get_batch_status(batch_id)
+    assert (status.state, status.failed_jobs, status.cancelled_jobs) == (BatchState.FAILED, 2, 6)
+    assert await queue.retry_failed(batch_id, error_types=["OSError"]) == 0
+    assert await queue.retry_failed(batch_id, error_types=["ValueError"]) == 7
+    assert sorted(index for index, _, _ in await work(queue)) == [0, *range(3, 9)]
+    status = await queue.get_batch_status(batch_id)
+    assert (status.state, status.failed_jobs, status.completed_jobs) == (BatchState.COMPLETED_WITH_ERRORS, 1, 8)
+
+
+async def test_a_retry_with_a_number_begins_once_whoever_asks_for_it_again(queue: JobQueue) -> None:
+    batch = JobBatch("b", queue="q").with_max_attempts(1).with_jobs(Job("q", n) for n in range(4))
+    batch.retry_attempt = 2
+    batch_id = await queue.enqueue_batch(batch)
+    with pytest.raises(BatchConflictError):
+        await queue.retry_failed(batch_id, attempt=3)
+    await work(queue, lambda index: index < 2)
+    assert (await queue.get_batch_status(batch_id)).retry_attempt == 2
+    assert await queue.retry_failed(batch_id, attempt=2) == 0
+    both = await asyncio.gather(*(queue.retry_failed(batch_id, attempt=3) for _ in range(2)), return_exceptions=True)
+    assert sorted(both, key=str) == [0, 2]
+    await work(queue, lambda index: index < 1)
+    assert await queue.retry_failed(batch_id, attempt=3) == 0
+    status = await queue.get_batch_status(batch_id)
+    assert (status.state, status.retry_attempt) == (BatchState.COMPLETED_WITH_ERRORS, 3)
+    assert await queue.retry_failed(batch_id) == 1, "without a number, and the number stays"
+    await work(queue)
+    assert await queue.retry_failed(batch_id, attempt=7) == 0
+    status = await queue.get_batch_status(batch_id)
+    assert (status.state, status.retry_attempt) == (BatchState.COMPLETED, 7)

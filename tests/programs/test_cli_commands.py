@@ -144,7 +144,11 @@ async def test_a_batch_with_failures_is_found_looked_at_and_retried(
     told = (await cli_json(database_url, "stats", "q"))["statistics"]
     assert (told["totalProcessed"], told["failed"], told["batches"]) == (3, 3, 1)
 
-    assert (await cli_json(database_url, "retry", str(batch_id)))["jobs"] == 3
+    assert "9-5 ends before it begins" in await cli(database_url, "retry", str(batch_id), "--index", "9-5", code=2)
+    (failure,) = await cli_json(database_url, "errors", str(batch_id))
+    none = ("--error-type", failure["type"], "--error-type", "OSError", "--index", "3-9")
+    assert (await cli_json(database_url, "retry", str(batch_id), *none))["jobs"] == 0
+    assert (await cli_json(database_url, "retry", str(batch_id), "--error-type", failure["type"]))["jobs"] == 3
     assert "once the batch has finished" in await cli(database_url, "retry", str(batch_id), code=2)
     async with worker(database_url, "q", f"{handlers}:append"):
         status = await queue.wait(batch_id, timeout=60)

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
     from hammerwork.backends.mysql.connection import Row
     from hammerwork.backends.protocol import Claim, Exchange, Settlement, Span, Upkeep
+    from hammerwork.selection import Selection
 
 logger = logging.getLogger("hammerwork.worker")
 
@@ -210,15 +211,25 @@ class MysqlBackend:
         )
         return [UUID(bytes=row["id"]) for row in found]
 
-    async def retry_failed(self, batch_id: UUID) -> int:
-        jobs = await self.begin_retry(batch_id)
+    async def retry_failed(self, batch_id: UUID, chosen: Selection | None, attempt: int | None) -> int:
+        jobs = await self.begin_retry(batch_id, chosen, attempt)
         while await self._chores.retry_slice(batch_id, RETRY_JOBS):
             pass
         return jobs
 
-    async def begin_retry(self, batch_id: UUID) -> int:
+    async def begin_retry(self, batch_id: UUID, chosen: Selection | None = None, attempt: int | None = None) -> int:
         """Put a batch into the state Retrying; return how many of its jobs will run."""
-        (row,) = await self._rows("retry", batch=batch_id)
+        types, spans = (chosen.types, chosen.spans) if chosen is not None else (None, None)
+        (row,) = await self._rows(
+            "retry",
+            batch=batch_id,
+            chosen=chosen.text if chosen is not None else None,
+            any_type=types is None,
+            types=types or [],
+            any_index=spans is None,
+            spans=msgspec.json.encode(spans or []).decode(),
+            attempt=attempt,
+        )
         jobs = row["jobs"]
         if jobs is None:
             raise BatchNotFoundError(batch_id)
@@ -318,5 +329,5 @@ def _maybe_utc(moment: datetime | None) -> datetime | None:
 
 
 def _batch_row(row: Row) -> Row:
-    times = {name: _maybe_utc(row[name]) for name in ("created_at", "started_at", "finished_at")}
+    times = {name: _maybe_utc(row[name]) for name in ("created_at", "started_at", "finished_at", "retried_at")}
     return {**row, **times, "id": UUID(bytes=row["id"])}

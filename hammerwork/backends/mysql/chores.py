@@ -10,6 +10,7 @@ import msgspec
 from hammerwork.backends.listing import merged
 from hammerwork.backends.mysql.statements import is_block, statement
 from hammerwork.backends.slices import MAX_CHUNK_JOBS
+from hammerwork.selection import Selection
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -127,12 +128,20 @@ class Chores:
             # There may be more attempts of the last job than are seen here.
             failures = [row for row in failures if row["idx"] < failures[-1]["idx"]]
         priorities = msgspec.json.decode(failures[0]["priorities"], type=list[tuple[int, int]])
-        chunks = retried_chunks((row["idx"] for row in failures if row["final"]), priorities)
+        text = failures[0]["retry_chosen"]
+        chosen = Selection.from_text(text) if text is not None else Selection()
+        jobs = [row["idx"] for row in failures if row["final"] and chosen.matches(row["idx"], row["error_type"])]
+        chunks = retried_chunks(jobs, priorities)
+        meant = set(jobs)
         await self.rows(
             "retry_slice",
             batch=batch_id,
+            first=failures[0]["retry_from"],
             last=failures[-1]["idx"],
-            expected=len(failures),
+            all=text is None,
+            indexes=[] if text is None else jobs,
+            jobs=len(jobs),
+            expected=len(failures) if text is None else sum(row["idx"] in meant for row in failures),
             chunks=msgspec.json.encode(chunks).decode(),
         )
         return True

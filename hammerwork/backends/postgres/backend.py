@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
     from hammerwork.backends.protocol import Settlement, Span, Upkeep
+    from hammerwork.selection import Selection
 
 _END_OF_TIME = (datetime.max.replace(tzinfo=UTC), UUID(int=0))
 
@@ -200,8 +201,8 @@ class PostgresBackend:
         )
         return [row["id"] for row in found]
 
-    async def retry_failed(self, batch_id: UUID) -> int:
-        jobs = await self.begin_retry(batch_id)
+    async def retry_failed(self, batch_id: UUID, chosen: Selection | None, attempt: int | None) -> int:
+        jobs = await self.begin_retry(batch_id, chosen, attempt)
         while await self._fetchval("retry_slice", batch=batch_id, limit=RETRY_JOBS):
             pass
         if jobs:
@@ -209,9 +210,10 @@ class PostgresBackend:
                 await self.wake(status.queue)
         return jobs
 
-    async def begin_retry(self, batch_id: UUID) -> int:
+    async def begin_retry(self, batch_id: UUID, chosen: Selection | None = None, attempt: int | None = None) -> int:
         """Put a batch into the state Retrying; return how many of its jobs will run."""
-        jobs = await self._fetchval("retry", batch=batch_id)
+        text = chosen.text if chosen is not None else None
+        jobs = await self._fetchval("retry", batch=batch_id, chosen=text, attempt=attempt)
         if jobs is None:
             raise BatchNotFoundError(batch_id)
         if jobs < 0:

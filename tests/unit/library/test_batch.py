@@ -277,6 +277,7 @@ def status(**counts: int) -> BatchStatus:
         started_at=None,
         finished_at=None,
         cancelled_jobs=0,
+        retried_at=None,
         **{**values, **counts},
     )
 

@@ -6,10 +6,10 @@ import hammerwork
 
 NAMES = """
     AttemptFailedError BatchConflictError BatchNotFoundError BatchState BatchStatus DatabaseError DatabaseRefusedError
-    DatabaseUnavailableError ErrorGroup HammerworkError HandlerError IncompatibleDatabaseError InvalidBatchError Job
-    JobBatch JobError JobFailedError JobQueue JobRecord JobStatus JobTimeoutError PartialFailureMode Priority
-    QueueActivity QueueDepth QueueStatistics RetryPolicy RetryStrategy UnsupportedDatabaseError Worker WorkerInfo
-    WorkerPool WorkerStats batch_handler
+    DatabaseUnavailableError ErrorGroup HammerworkError HandlerError IncompatibleDatabaseError InvalidBatchError
+    InvalidSelectionError Job JobBatch JobError JobFailedError JobQueue JobRecord JobStatus JobTimeoutError
+    PartialFailureMode Priority QueueActivity QueueDepth QueueStatistics RetryPolicy RetryStrategy
+    UnsupportedDatabaseError Worker WorkerInfo WorkerPool WorkerStats batch_handler
 """
 
 

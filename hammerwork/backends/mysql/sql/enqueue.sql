@@ -3,11 +3,11 @@
 -- name: insert_batch
 INSERT INTO hammerwork_batches (
     id, name, queue, failure_mode, state, suspended, total, batch_size, max_attempts, timeout_seconds, retry_policy,
-    top_priority, priorities, `rank`, metadata, fingerprint, created_at, sealed_at
+    top_priority, priorities, `rank`, metadata, fingerprint, created_at, sealed_at, retry_attempt
 ) VALUES (
     :id, :name, :queue, :failure_mode, :state, :suspended, :total, :batch_size, :max_attempts, :timeout_seconds,
     :retry_policy, :top_priority, :priorities, FLOOR(UNIX_TIMESTAMP(SYSDATE(6)) * 1000000), :metadata, :fingerprint,
-    UTC_TIMESTAMP(6), IF(:state = 'Pending', UTC_TIMESTAMP(6), NULL)
+    UTC_TIMESTAMP(6), IF(:state = 'Pending', UTC_TIMESTAMP(6), NULL), :retry_attempt
 )
 
 -- name: unless_there

@@ -6,8 +6,8 @@ SELECT b.id, b.name, b.queue, IF(b.state = 'Retrying', 'Pending', b.state) AS st
        b.metadata, b.fingerprint, b.created_at, b.finished_at,
        COALESCE(LEAST(b.started_at, c.started_at), b.started_at, c.started_at) AS started_at,
        b.completed + COALESCE(c.completed, 0) AS completed,
-       IF(b.state = 'Retrying', 0, b.failed + COALESCE(c.failed, 0)) AS failed,
-       COALESCE(c.running, 0) AS running
+       IF(b.state = 'Retrying' AND b.retry_chosen IS NULL, 0, b.failed + COALESCE(c.failed, 0)) AS failed,
+       COALESCE(c.running, 0) AS running, b.retry_attempt, b.retried_at
 FROM hammerwork_batches b
 LEFT JOIN (
     SELECT batch_id, CAST(SUM(completed) AS SIGNED) AS completed, CAST(SUM(failed) AS SIGNED) AS failed,

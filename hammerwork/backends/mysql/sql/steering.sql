@@ -101,51 +101,77 @@ COMMIT;
 SELECT @more AS more
 
 -- name: retry
--- Begins to run the failed jobs of an ended batch again, from their first attempt, and those that a failed FailFast batch
--- cancelled. Returns how many jobs that will be; -1 when the batch has not ended, or was cancelled; null: there is none.
+-- Begins to run failed jobs of an ended batch again, from their first attempt, and those that a failed FailFast batch
+-- cancelled: the jobs that :chosen names, null: all; it is what :types and :spans say as a text. Returns how many jobs that will be;
+-- -1 when the batch has not ended, or was cancelled; null: there is none. An :attempt that is not above the batch's does nothing.
 {lock_batch_into}
-SET @was = CASE WHEN @batch IS NULL OR @state IN ('Deleting', 'Abandoned') THEN NULL WHEN @state = 'Completed' THEN 0
-                WHEN @state = 'Retrying' THEN @total - @completed WHEN NOT @finished OR @state = 'Cancelled' THEN -1
-                ELSE 1 END;
-SET @retried = IF(@finished AND @state IN ('CompletedWithErrors', 'Failed'), @batch, NULL), @done = 0;
+SET @retry_attempt = 0, @retry_chosen = NULL, @retry_from = 0, @matching = 0;
+SELECT retry_attempt, retry_chosen, IF(@state = 'Retrying', retry_from, 0), failed
+    INTO @retry_attempt, @retry_chosen, @retry_from, @failed FROM hammerwork_batches WHERE id = @batch;
+SET @was = CASE WHEN @batch IS NULL OR @state IN ('Deleting', 'Abandoned') THEN 'none'
+                WHEN COALESCE(:attempt <= @retry_attempt, FALSE) THEN 'done'
+                WHEN @state = 'Retrying' AND :attempt IS NULL AND @retry_chosen <=> :chosen THEN 'begun'
+                WHEN NOT @finished OR @state = 'Cancelled' THEN 'refused'
+                ELSE 'ended' END;
+UPDATE hammerwork_batches SET retry_attempt = COALESCE(:attempt, retry_attempt) WHERE id = IF(@was = 'ended', @batch, NULL);
+SELECT COUNT(*) INTO @matching FROM hammerwork_failures
+    WHERE :chosen IS NOT NULL AND batch_id = IF(@was IN ('begun', 'ended'), @batch, NULL) AND idx >= @retry_from AND final
+      AND (:any_type OR error_type IN (:types))
+      AND (:any_index OR EXISTS (
+          SELECT 1 FROM JSON_TABLE(:spans, '$[*]' COLUMNS (lo INT PATH '$[0]', hi INT PATH '$[1]')) s
+          WHERE hammerwork_failures.idx BETWEEN s.lo AND s.hi));
+SET @retried = IF(@was = 'ended' AND @state <> 'Completed' AND (:chosen IS NULL OR @matching > 0), @batch, NULL),
+    @done = 0, @undone = 0;
 -- What an ended batch still has of chunks was cut short: count what they did in the batch, keep their rest. Nobody else
 -- locks chunks of an ended batch without the batch.
-SELECT CAST(COALESCE(SUM(completed), 0) AS SIGNED) INTO @done FROM hammerwork_chunks
-    WHERE batch_id = @retried AND started_at > '1000-01-01';
+SELECT CAST(COALESCE(SUM(completed), 0) AS SIGNED), CAST(COALESCE(SUM(failed), 0) AS SIGNED) INTO @done, @undone
+    FROM hammerwork_chunks WHERE batch_id = @retried AND started_at > '1000-01-01';
 DELETE FROM hammerwork_chunks WHERE batch_id = @retried AND started_at > '1000-01-01' AND next = size;
 UPDATE hammerwork_chunks SET completed = 0, failed = 0, moved = next, state = 'ready', run_at = NULL, started_at = NULL
     WHERE batch_id = @retried AND started_at > '1000-01-01';
-UPDATE hammerwork_batches SET state = 'Retrying', finished_at = NULL, completed = completed + @done WHERE id = @retried;
+UPDATE hammerwork_batches SET state = 'Retrying', finished_at = NULL, completed = completed + @done, failed = failed + @undone,
+        retried_at = UTC_TIMESTAMP(6), retry_chosen = :chosen, retry_from = 0
+    WHERE id = @retried;
 COMMIT;
-SELECT CAST(IF(@retried IS NULL, @was, @total - @completed - @done) AS SIGNED) AS jobs
+SELECT CAST(CASE WHEN @was = 'none' THEN NULL WHEN @was = 'refused' THEN -1 WHEN @was = 'done' THEN 0
+                 WHEN @was = 'ended' AND @retried IS NULL THEN 0
+                 ELSE @total - @completed - @done - IF(:chosen IS NULL, 0, @failed + @undone - @matching) END AS SIGNED) AS jobs
 
 -- name: retry_next
 -- The next failures of a batch that is being retried; no row with `idx`: there are none. No row: it is not being retried.
-SELECT b.priorities, f.idx, f.final FROM hammerwork_batches b
-LEFT JOIN (SELECT batch_id, idx, final FROM hammerwork_failures WHERE batch_id = :batch ORDER BY idx, attempt LIMIT :limit) f
-    ON f.batch_id = b.id
+SELECT b.priorities, b.retry_chosen, b.retry_from, f.idx, f.final, f.error_type FROM hammerwork_batches b
+LEFT JOIN (
+    SELECT batch_id, idx, final, error_type FROM hammerwork_failures
+    WHERE batch_id = :batch AND idx >= (SELECT retry_from FROM hammerwork_batches WHERE id = :batch)
+    ORDER BY idx, attempt LIMIT :limit
+) f ON f.batch_id = b.id
 WHERE b.id = :batch AND b.state = 'Retrying' ORDER BY f.idx
 
 -- name: retry_slice
--- Turns the failures up to job :last into the chunks that the caller has made of them: [[priority, lo, hi, size, spans],
--- ...]. Somebody else may have done it since the caller looked: then fewer failures than :expected are there.
+-- Turns the jobs :indexes (:all: all that failed) among :first..:last into the chunks that the caller has made of them:
+-- [[priority, lo, hi, size, spans], ...]. Somebody else may have done it since the caller looked: then the batch goes on at another
+-- index than :first, or fewer failures than :expected are there.
 {lock_batch_into}
-DELETE FROM hammerwork_failures WHERE batch_id = IF(@state = 'Retrying', @batch, NULL) AND idx <= :last;
+SELECT IF(@state = 'Retrying' AND retry_from = :first, @batch, NULL) INTO @batch FROM hammerwork_batches WHERE id = @batch;
+DELETE FROM hammerwork_failures WHERE batch_id = @batch AND idx BETWEEN :first AND :last AND (:all OR idx IN (:indexes));
 SET @deleted = ROW_COUNT();
 INSERT INTO hammerwork_chunks (batch_id, precedence, state, lo, hi, spans, size)
     SELECT @batch, 4 - c.priority, 'ready', c.lo, c.hi, c.spans, c.size
     FROM JSON_TABLE(:chunks, '$[*]' COLUMNS (
         priority INT PATH '$[0]', lo INT PATH '$[1]', hi INT PATH '$[2]', size INT PATH '$[3]',
         spans TEXT CHARACTER SET utf8mb4 PATH '$[4]')) c
-    WHERE @deleted >= :expected;
+    WHERE @batch IS NOT NULL AND @deleted >= :expected;
+UPDATE hammerwork_batches SET retry_from = :last + 1, failed = failed - IF(:all, 0, :jobs) WHERE id = @batch;
 COMMIT
 
 -- name: retry_end
 -- After the last slice the batch can be claimed.
 {lock_batch_into}
-SELECT IF(@state = 'Retrying' AND NOT EXISTS (SELECT 1 FROM hammerwork_failures WHERE batch_id = @batch), @batch, NULL)
-    INTO @batch;
-UPDATE hammerwork_batches SET state = 'Pending', failed = 0 WHERE id = @batch;
+SELECT IF(@state = 'Retrying' AND NOT EXISTS (
+        SELECT 1 FROM hammerwork_failures WHERE batch_id = @batch AND idx >= b.retry_from), @batch, NULL)
+    INTO @batch FROM hammerwork_batches b WHERE id = @batch;
+UPDATE hammerwork_batches SET state = 'Pending', failed = IF(retry_chosen IS NULL, 0, failed) WHERE id = @batch;
+UPDATE hammerwork_batches SET retry_chosen = NULL, retry_from = 0 WHERE id = @batch;
 SET @offered = IF(@suspended, NULL, @batch);
 {offer_all}
 COMMIT

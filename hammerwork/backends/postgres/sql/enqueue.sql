@@ -20,11 +20,11 @@ DECLARE
 BEGIN
     INSERT INTO hammerwork_batches (id, name, queue, failure_mode, state, suspended, total, batch_size, max_attempts,
                                     timeout_seconds, retry_policy, top_priority, priorities, rank, metadata, fingerprint,
-                                    sealed_at)
+                                    sealed_at, retry_attempt)
         VALUES (b.id, b.name, b.queue, b.failure_mode, b.state, b.suspended, b.total, b.batch_size, b.max_attempts,
                 b.timeout_seconds, b.retry_policy, b.top_priority, b.priorities,
                 (extract(epoch FROM clock_timestamp()) * 1000000)::bigint, b.metadata, b.fingerprint,
-                CASE b.state WHEN 'Pending' THEN clock_timestamp() END)
+                CASE b.state WHEN 'Pending' THEN clock_timestamp() END, coalesce(b.retry_attempt, 0))
         ON CONFLICT DO NOTHING;
     v_created := FOUND;
     RETURN QUERY SELECT v_created, x.state, x.sealed_at IS NOT NULL, x.total, x.fingerprint

@@ -6,8 +6,8 @@ SELECT b.id, b.name, b.queue, CASE b.state WHEN 'Retrying' THEN 'Pending' ELSE b
        b.failure_mode, b.total, b.metadata::text AS metadata, b.fingerprint,
        b.created_at, b.finished_at, least(b.started_at, c.started_at) AS started_at,
        b.completed + coalesce(c.completed, 0) AS completed,
-       CASE b.state WHEN 'Retrying' THEN 0 ELSE b.failed + coalesce(c.failed, 0) END AS failed,
-       coalesce(c.running, 0) AS running
+       CASE WHEN b.state = 'Retrying' AND b.retry_chosen IS NULL THEN 0 ELSE b.failed + coalesce(c.failed, 0) END AS failed,
+       coalesce(c.running, 0) AS running, b.retry_attempt, b.retried_at
 FROM hammerwork_batches b
 LEFT JOIN LATERAL (
     SELECT sum(completed) AS completed, sum(failed) AS failed, min(started_at) AS started_at,

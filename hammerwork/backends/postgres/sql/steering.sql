@@ -107,28 +107,51 @@ BEGIN
     RETURN FOUND;
 END $$;
 
--- Begins to run the failed jobs of an ended batch again, from their first attempt, and those that a failed FailFast batch
--- cancelled. Returns how many jobs that will be; -1 when the batch has not ended, or was cancelled; null: there is none.
-CREATE OR REPLACE FUNCTION hammerwork_retry_1(p_batch uuid) RETURNS bigint
+-- Jobs p_first..p_last of a batch that have failed for good and that p_chosen names: {"types": [...], "spans": [[lo, hi], ...]}.
+CREATE OR REPLACE FUNCTION hammerwork_chosen(p_batch uuid, p_chosen json, p_first int, p_last int) RETURNS SETOF int
+LANGUAGE sql STABLE AS $$
+    SELECT idx FROM hammerwork_failures
+    WHERE batch_id = p_batch AND idx BETWEEN p_first AND p_last AND final
+      AND (p_chosen->'types' IS NULL OR error_type IN (SELECT json_array_elements_text(p_chosen->'types')))
+      AND (p_chosen->'spans' IS NULL OR idx <@ (
+          SELECT range_agg(int4range((value->>0)::int, (value->>1)::int, '[]')) FROM json_array_elements(p_chosen->'spans')))
+$$;
+
+-- Begins to run failed jobs of an ended batch again, from their first attempt, and those that a failed FailFast batch
+-- cancelled: the jobs that p_chosen names, null: all. Returns how many jobs that will be; -1 when the batch has not ended, or
+-- was cancelled; null: there is none. A p_attempt that is not above the batch's does nothing.
+CREATE OR REPLACE FUNCTION hammerwork_retry_2(p_batch uuid, p_chosen text, p_attempt int) RETURNS bigint
 LANGUAGE plpgsql SET enable_seqscan = off SET jit = off SET lock_timeout = '50s' AS $$
 DECLARE
+    c_last CONSTANT int := 2147483647;
     b hammerwork_batches;
     c hammerwork_chunks;
+    v_chosen bigint;
     v_completed bigint := 0;
+    v_failed bigint := 0;
 BEGIN
     SELECT * INTO b FROM hammerwork_batches WHERE id = p_batch FOR UPDATE;
     IF NOT FOUND OR b.state IN ('Deleting', 'Abandoned') THEN
         RETURN NULL;
-    ELSIF b.state = 'Completed' THEN
+    ELSIF p_attempt <= b.retry_attempt THEN
         RETURN 0;
-    ELSIF b.state = 'Retrying' THEN
-        RETURN b.total - b.completed;
+    ELSIF b.state = 'Retrying' AND p_attempt IS NULL AND b.retry_chosen IS NOT DISTINCT FROM p_chosen THEN
+        RETURN CASE WHEN p_chosen IS NULL THEN b.total - b.completed ELSE b.total - b.completed - b.failed
+            + (SELECT count(*) FROM hammerwork_chosen(p_batch, p_chosen::json, b.retry_from, c_last)) END;
     ELSIF b.finished_at IS NULL OR b.state = 'Cancelled' THEN
         RETURN -1;
+    END IF;
+    UPDATE hammerwork_batches SET retry_attempt = coalesce(p_attempt, retry_attempt) WHERE id = p_batch;
+    IF p_chosen IS NOT NULL THEN
+        SELECT count(*) INTO v_chosen FROM hammerwork_chosen(p_batch, p_chosen::json, 0, c_last);
+    END IF;
+    IF b.state = 'Completed' OR v_chosen = 0 THEN
+        RETURN 0;
     END IF;
     -- What an ended batch still has of chunks was cut short: count what they did in the batch, keep their rest.
     FOR c IN SELECT * FROM hammerwork_chunks WHERE batch_id = p_batch AND started_at IS NOT NULL ORDER BY id FOR UPDATE LOOP
         v_completed := v_completed + c.completed;
+        v_failed := v_failed + c.failed;
         IF c.next < c.size THEN
             PERFORM hammerwork_add_chunk(
                 p_batch, c.priority, c.place, c.attempt,
@@ -138,18 +161,25 @@ BEGIN
         END IF;
         DELETE FROM hammerwork_chunks WHERE id = c.id;
     END LOOP;
-    UPDATE hammerwork_batches SET state = 'Retrying', finished_at = NULL, completed = completed + v_completed
+    UPDATE hammerwork_batches SET state = 'Retrying', finished_at = NULL, completed = completed + v_completed,
+            failed = failed + v_failed, retried_at = clock_timestamp(), retry_chosen = p_chosen, retry_from = 0
         WHERE id = p_batch RETURNING * INTO b;
-    RETURN b.total - b.completed;
+    RETURN b.total - b.completed - CASE WHEN p_chosen IS NULL THEN 0 ELSE b.failed - v_chosen END;
 END $$;
 
--- Makes chunks of up to p_limit recorded failures, which it removes; after the last, the batch can be claimed. False:
--- nothing is left to do.
+-- What version 4 and older call.
+CREATE OR REPLACE FUNCTION hammerwork_retry_1(p_batch uuid) RETURNS bigint LANGUAGE sql SET lock_timeout = '50s' AS $$
+    SELECT hammerwork_retry_2(p_batch, NULL, NULL)
+$$;
+
+-- Makes chunks of the chosen ones of up to p_limit recorded failures, which it removes; after the last, the batch can be
+-- claimed. False: nothing is left to do.
 CREATE OR REPLACE FUNCTION hammerwork_retry_slice_1(p_batch uuid, p_limit int) RETURNS boolean
 LANGUAGE plpgsql SET enable_seqscan = off SET jit = off SET lock_timeout = '50s' AS $$
 DECLARE
     b hammerwork_batches;
     v_last int;
+    v_chosen int[] := '{}';
     r record;
 BEGIN
     SELECT * INTO b FROM hammerwork_batches WHERE id = p_batch AND state = 'Retrying' FOR UPDATE;
@@ -157,15 +187,21 @@ BEGIN
         RETURN false;
     END IF;
     SELECT max(idx) INTO v_last FROM (
-        SELECT idx FROM hammerwork_failures WHERE batch_id = p_batch ORDER BY idx, attempt LIMIT p_limit) f;
+        SELECT idx FROM hammerwork_failures WHERE batch_id = p_batch AND idx >= b.retry_from ORDER BY idx, attempt LIMIT p_limit) f;
     IF v_last IS NULL THEN
-        UPDATE hammerwork_batches SET state = 'Pending', failed = 0 WHERE id = p_batch RETURNING * INTO b;
+        UPDATE hammerwork_batches SET state = 'Pending', failed = CASE WHEN b.retry_chosen IS NULL THEN 0 ELSE failed END,
+                retry_chosen = NULL, retry_from = 0
+            WHERE id = p_batch RETURNING * INTO b;
         PERFORM hammerwork_offer_all(b);
         RETURN false;
     END IF;
+    IF b.retry_chosen IS NOT NULL THEN
+        v_chosen := ARRAY(SELECT hammerwork_chosen(p_batch, b.retry_chosen::json, b.retry_from, v_last));
+    END IF;
     FOR r IN
         WITH gone AS (
-            DELETE FROM hammerwork_failures WHERE batch_id = p_batch AND idx <= v_last RETURNING idx, final
+            DELETE FROM hammerwork_failures WHERE batch_id = p_batch AND idx BETWEEN b.retry_from AND v_last
+                AND (b.retry_chosen IS NULL OR idx IN (SELECT unnest(v_chosen))) RETURNING idx, final
         ), events AS (  -- failed jobs among the indexes where another priority begins
             SELECT idx, 1 AS job, NULL::smallint AS priority FROM gone WHERE final
             UNION ALL
@@ -183,6 +219,7 @@ BEGIN
     LOOP
         PERFORM hammerwork_add_chunk(p_batch, r.priority, 0::smallint, 1::smallint, r.spans, 0, NULL, NULL, NULL);
     END LOOP;
+    UPDATE hammerwork_batches SET retry_from = v_last + 1, failed = failed - cardinality(v_chosen) WHERE id = p_batch;
     RETURN true;
 END $$;
 
@@ -218,7 +255,7 @@ SELECT hammerwork_delete_1(:batch, :state)
 SELECT hammerwork_delete_slice_1(:batch, :limit)
 
 -- name: retry
-SELECT hammerwork_retry_1(:batch)
+SELECT hammerwork_retry_2(:batch, :chosen, :attempt)
 
 -- name: retry_slice
 SELECT hammerwork_retry_slice_1(:batch, :limit)
