@@ -43,7 +43,7 @@ async def test_a_database_that_restarts_is_waited_for(kubectl: Kubectl, operator
         before = await kubectl.wait("jobbatch", "steady", running)
         await asyncio.to_thread(server.stop, "immediate")
         away = await kubectl.wait(
-            "jobbatch", "steady", lambda found: condition(found, "Ready") == "False DatabaseUnavailable"
+            "jobbatch", "steady", lambda found: condition(found, "Ready") == "Unknown DatabaseUnavailable"
         )
         assert away["status"]["totalJobs"] == 3
         assert condition(away, "Enqueued") == "True Enqueued"
@@ -66,7 +66,7 @@ async def test_a_database_that_needs_a_newer_operator_is_left_alone_and_told_of(
 
     def told(found: Manifest) -> bool:
         return any(
-            each["reason"] == "DatabaseUnavailable" and sentence in each["message"]
+            each["reason"] == "DatabaseRefused" and sentence in each["message"]
             for each in found.get("status", {}).get("conditions", [])
             if each["type"] == "Ready"
         )

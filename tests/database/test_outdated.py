@@ -215,15 +215,15 @@ async def test_the_operator_says_it_and_writes_nothing_more(queue: JobQueue, sql
     try:
         await happens(lambda: database.statuses)
         await outdate(sql)
-        await happens(lambda: database.error is not None)
-        assert SENTENCE in (database.error or "")
+        await happens(lambda: database.obstacle is not None)
+        assert SENTENCE in (database.obstacle.message if database.obstacle else "")
         woken = len(wakes)
         seen_at = await sql.value("SELECT seen_at FROM hammerwork_upkeep")
         await asyncio.sleep(3)
         assert await sql.value("SELECT seen_at FROM hammerwork_upkeep") == seen_at
         assert len(wakes) == woken, "the objects are told once"
         await sql.run("UPDATE hammerwork_migrations SET version = 99, least = 1")
-        await happens(lambda: database.error is None)
+        await happens(lambda: database.obstacle is None)
     finally:
         polling.cancel()
         await asyncio.gather(polling, return_exceptions=True)

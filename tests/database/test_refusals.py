@@ -91,7 +91,7 @@ async def test_no_right_to_read_a_table(app_url: str, queue: JobQueue) -> None: 
 @only_postgres
 async def test_a_schema_that_is_missing(database_url: str) -> None:
     line = await refused(f"{database_url}?search_path=nowhere", "migrate")
-    assert "no schema has been selected to create in" in line
+    assert "no schema has been selected to create in; needed: a schema in search_path" in line
 
 
 @pytest.mark.only("mariadb")

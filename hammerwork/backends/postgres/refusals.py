@@ -99,6 +99,8 @@ def _judge_code(code: str, said: str) -> tuple[type[DatabaseError], str]:
         )
     if code.startswith(_PASSING):
         return DatabaseUnavailableError, said
+    if code == "3F000":
+        return DatabaseRefusedError, f"{said}; needed: a schema in search_path, with USAGE and CREATE on it"
     if code == "42501":
         found = _DENIED.search(said)
         return DatabaseRefusedError, f"{said}; needed: {_RIGHTS.get(found[1] if found else '', _TABLE_RIGHTS)}"

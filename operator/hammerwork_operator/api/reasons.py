@@ -51,6 +51,7 @@ class Reason(enum.StrEnum):
     SECRET_FORBIDDEN = "SecretForbidden"  # noqa: S105
     INVALID_DATABASE_URL = "InvalidDatabaseURL"
     DATABASE_UNAVAILABLE = "DatabaseUnavailable"
+    DATABASE_REFUSED = "DatabaseRefused"
 
     # Of a WorkerPool.
     CONFIG_MAP_FORBIDDEN = "ConfigMapForbidden"

@@ -7,7 +7,7 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
-from hammerwork.errors import DatabaseError
+from hammerwork.errors import DatabaseError, DatabaseRefusedError
 from hammerwork_operator.api.reasons import Reason
 from hammerwork_operator.databases.backlogs import Backlogs
 from hammerwork_operator.kube.situation import Obstacle
@@ -28,8 +28,8 @@ class FollowedQueue:
 
     def __init__(self, queue: JobQueue) -> None:
         self.queue = queue
-        self.error: str | None = None
-        """Why the database does not answer, or None while it does."""
+        self.obstacle: Obstacle | None = None
+        """Why the database cannot be used, or None while it can."""
         self.statuses: dict[UUID, BatchStatus] = {}
         self.backlogs = Backlogs(queue)
         """Of the queues that pools serve."""
@@ -72,15 +72,15 @@ class FollowedQueue:
             try:
                 await self._poll()
             except DatabaseError as error:
-                self._failed(str(error))
+                self._failed(error)
             except Exception as error:
                 _LOGGER.exception("polling a database failed")
-                self._failed(str(error))
+                self._failed(error)
 
     async def _poll(self) -> None:
         wakes = dict(self._wakes)
         backlogs = self.backlogs.next_turn()
-        if wakes or backlogs.thorough or self.error is not None:
+        if wakes or backlogs.thorough or self.obstacle is not None:
             await self.queue.check_version()
         if wakes:
             self.used_at = time.monotonic()
@@ -89,8 +89,8 @@ class FollowedQueue:
             await self.queue.upkeep()
         await self.backlogs.refresh(backlogs)
         self._failures = 0
-        if self.error is not None:
-            self.error = None
+        if self.obstacle is not None:
+            self.obstacle = None
             _wake_all(self._wakes)
         self.backlogs.wake()
 
@@ -105,18 +105,19 @@ class FollowedQueue:
                 self.statuses[batch_id] = status
             wake()
 
-    def _failed(self, message: str) -> None:
+    def _failed(self, error: Exception) -> None:
         self._failures += 1
-        was_reachable = self.error is None
-        self.error = message
-        if was_reachable:
-            _LOGGER.warning("a database cannot be used: %s", message)
+        before, self.obstacle = self.obstacle, unusable(error)
+        if before is None or before.reason is not self.obstacle.reason:
+            _LOGGER.warning("a database cannot be used: %s", error)
             _wake_all(self._wakes)
             self.backlogs.wake()
 
 
-def unavailable(error: Exception | str) -> Obstacle:
-    """Return the obstacle that a database is which does not answer, or refuses."""
+def unusable(error: Exception | str) -> Obstacle:
+    """Return the obstacle that a database is which does not answer, or which refuses for a reason that stays."""
+    if isinstance(error, DatabaseRefusedError):
+        return Obstacle(Reason.DATABASE_REFUSED, f"the database refuses: {error}")
     return Obstacle(Reason.DATABASE_UNAVAILABLE, f"the database cannot be used now: {error}", passing=True)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from hammerwork import JobQueue
-from hammerwork.errors import HammerworkError, UnsupportedDatabaseError
+from hammerwork.errors import DatabaseRefusedError, HammerworkError, UnsupportedDatabaseError
 from hammerwork_operator.api.reasons import Reason
 from hammerwork_operator.databases.followed import FollowedQueue
 from hammerwork_operator.databases.secret import SecretProblemError, read_database_secret
@@ -23,6 +23,8 @@ SECRET_SECONDS = 30.0
 """How long the URL that a Secret held is used before the Secret is read again."""
 RETRY_SECONDS = 2.0
 """A database or Secret that failed is not asked more often than this, however many objects want it."""
+LONGEST_RETRY_SECONDS = 20.0
+"""Pauses double up to this before a database that refuses is asked again: it may count wrong passwords."""
 IDLE_SECONDS = 300.0
 """Connections to a database without live batches and without pools are closed after this."""
 MAX_CONNECTIONS = 6
@@ -35,7 +37,11 @@ class _Slot:
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     database: FollowedQueue | None = None
     poller: KeptTask | None = None
-    failure: tuple[float, HammerworkError] | None = None
+    failure: HammerworkError | None = None
+    failures: int = 0
+    """In a row, that the database refused."""
+    again_at: float = 0.0
+    """When it may be asked again after a failure."""
 
 
 class Databases:
@@ -65,7 +71,7 @@ class Databases:
         slot = self._slots.setdefault(url, _Slot())
         try:
             if slot.failure is not None and slot.lock.locked():
-                raise slot.failure[1]  # another caller is trying again; the others do not wait for the outcome
+                raise slot.failure  # another caller is trying again; the others do not wait for the outcome
             async with slot.lock:
                 if slot.database is None:
                     await self._connect(url, slot)
@@ -124,8 +130,8 @@ class Databases:
             del self._slots[url]
 
     async def _connect(self, url: str, slot: _Slot) -> None:
-        if slot.failure and time.monotonic() - slot.failure[0] < RETRY_SECONDS:
-            raise slot.failure[1]
+        if slot.failure is not None and time.monotonic() < slot.again_at:
+            raise slot.failure
         try:
             queue = await JobQueue.connect(url, max_connections=MAX_CONNECTIONS)
             try:
@@ -134,9 +140,12 @@ class Databases:
                 await queue.close()
                 raise
         except HammerworkError as error:
-            slot.failure = (time.monotonic(), error)
+            slot.failure = error
+            slot.failures = slot.failures + 1 if isinstance(error, DatabaseRefusedError) else 0
+            pause = RETRY_SECONDS * 2.0 ** max(0, min(slot.failures - 1, 8))
+            slot.again_at = time.monotonic() + min(pause, LONGEST_RETRY_SECONDS)
             raise
-        slot.failure = None
+        slot.failure, slot.failures = None, 0
         slot.database = FollowedQueue(queue)
         slot.poller = KeptTask("poller", "poll a database", slot.database.poll_forever, self._metrics)
 
@@ -149,4 +158,4 @@ class Databases:
 
 
 def _up(slot: _Slot) -> bool:
-    return slot.database is not None and slot.database.error is None
+    return slot.database is not None and slot.database.obstacle is None

@@ -77,7 +77,9 @@ class JobBatchController:
         gatherer = Gatherer(self._databases, lambda: self._queue.add(key))
 
         def load_ended(error: Exception | None) -> None:
-            if error is not None:
+            if error is None:
+                gatherer.succeeded()
+            else:
                 gatherer.failed(error)
             self._queue.add(key)
 
@@ -99,6 +101,8 @@ class JobBatchController:
             if observed.deleted_at is None and plan.step is not Step.ADD_FINALIZER:
                 rest = await self._write_status(memory, facts)
             again = await self._carry_out(memory, plan)
+            if facts.obstacle is None and facts.load is None and plan.step is not Step.LOAD:
+                memory.gatherer.succeeded()
         except DatabaseError as error:
             memory.gatherer.failed(error)
             return 0.0

@@ -26,6 +26,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """The batch in the database; None: it is not there, or not known because of `obstacle`."""
     obstacle: Obstacle | None = None
     """Why the database cannot be used."""
+    met: Obstacle | None = None
+    """What the last step failed at that is tried again; None once one has succeeded."""
     load: Load | None = None
     errors: Sequence[ErrorGroup] | None = None
     """None: not known."""

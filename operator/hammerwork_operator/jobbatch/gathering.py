@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from hammerwork import PartialFailureMode
 from hammerwork.errors import BatchNotFoundError, DatabaseError
 from hammerwork_operator.api.jobbatch import MAX_ERROR_GROUPS
-from hammerwork_operator.databases.followed import unavailable
+from hammerwork_operator.databases.followed import unusable
+from hammerwork_operator.databases.registry import LONGEST_RETRY_SECONDS
 from hammerwork_operator.databases.secret import SecretProblemError
 from hammerwork_operator.jobbatch.facts import Facts
 from hammerwork_operator.jobbatch.plan import LOOK_AGAIN_SECONDS, needs_database
@@ -36,7 +37,9 @@ class Gatherer:
         self._databases = databases
         self._wake = wake
         self._followed: tuple[FollowedQueue, UUID] | None = None
-        self._obstacle: tuple[float, Obstacle] | None = None
+        self._met: Obstacle | None = None
+        self._failures = 0
+        self._again_at = 0.0
         self._errors: tuple[float, BatchStatus, Sequence[ErrorGroup]] | None = None
 
     @property
@@ -52,24 +55,31 @@ class Gatherer:
         """
         if not needs_database(observed):
             return Facts(load=load)
-        if self._obstacle is not None and self._obstacle[0] > time.monotonic():
-            return Facts(obstacle=self._obstacle[1], load=load)
-        self._obstacle = None
+        if self._met is not None and time.monotonic() < self._again_at:
+            return Facts(obstacle=self._met, load=load)
         try:
             database = await self._database(observed)
-            if database.error is not None:
-                return Facts(obstacle=unavailable(database.error), load=load)
+            if database.obstacle is not None:
+                return Facts(obstacle=database.obstacle, load=load)
             self._follow(database, observed.batch_id)
             row = database.statuses.get(observed.batch_id) or await database.look(observed.batch_id)
-            return Facts(row=row, load=load, errors=await self._error_groups(database, row))
+            errors = await self._error_groups(database, row)
+            return Facts(row=row, load=load, errors=errors, met=self._met)
         except SecretProblemError as error:
             return Facts(obstacle=error.obstacle, load=load)
         except DatabaseError as error:
-            return Facts(obstacle=unavailable(error), load=load)
+            return Facts(obstacle=unusable(error), load=load)
 
     def failed(self, error: Exception) -> None:
-        """Take note that a step failed at the database: it is not asked again for a moment."""
-        self._obstacle = (time.monotonic() + LOOK_AGAIN_SECONDS, unavailable(error))
+        """Take note that a step failed at the database: it is not asked again for a while, longer from time to time."""
+        pause = LOOK_AGAIN_SECONDS * 2.0 ** min(self._failures, 8)
+        self._failures += 1
+        self._again_at = time.monotonic() + min(pause, LONGEST_RETRY_SECONDS)
+        self._met = unusable(error)
+
+    def succeeded(self) -> None:
+        """Take note that no step is to be tried again."""
+        self._met, self._failures = None, 0
 
     def rest(self) -> None:
         """Stop to follow the batch; the next `gather` follows it again."""

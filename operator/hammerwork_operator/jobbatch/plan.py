@@ -9,6 +9,7 @@ import msgspec
 
 from hammerwork import BatchState, BatchStatus
 from hammerwork_operator.api.jobbatch import DeletionPolicy
+from hammerwork_operator.api.reasons import Reason
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -127,7 +128,8 @@ def _deletion(observed: ObservedBatch, obstacle: Obstacle | None, deleted_at: da
     if expired or observed.spec.deletion_policy is DeletionPolicy.ORPHAN or observed.problem is not None:
         return Plan(Step.RELEASE)
     if obstacle is not None:
-        limit = NO_DATABASE_DELETION_SECONDS if obstacle.passing else NO_SECRET_DELETION_SECONDS
+        of_database = obstacle.reason in {Reason.DATABASE_UNAVAILABLE, Reason.DATABASE_REFUSED}
+        limit = NO_DATABASE_DELETION_SECONDS if of_database else NO_SECRET_DELETION_SECONDS
         left = limit - (now - deleted_at).total_seconds()
         if left <= 0:
             return Plan(Step.RELEASE, orphaned=obstacle.message)

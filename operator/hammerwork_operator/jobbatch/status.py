@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from hammerwork import BatchState, BatchStatus, ErrorGroup
 from hammerwork.reports import percentage
 from hammerwork_operator.api.jobbatch import MAX_ERROR_GROUPS, MAX_ERROR_MESSAGE_LENGTH
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
     from hammerwork_operator.jobbatch.facts import Facts
     from hammerwork_operator.jobbatch.observed import ObservedBatch
-    from hammerwork_operator.kube.situation import Status
+    from hammerwork_operator.kube.situation import Obstacle, Status
 
 
 class _Situation(Situation, frozen=True, kw_only=True):
@@ -60,8 +62,9 @@ def _finished_before(observed: ObservedBatch) -> Status:
 def _situation(observed: ObservedBatch, facts: Facts, now: datetime) -> _Situation:
     if observed.problem is not None:
         return _failed(Reason.INVALID_SPEC, observed.problem)
-    if facts.obstacle is not None:
-        return _Situation.behind(facts.obstacle)
+    obstacle = facts.obstacle or (facts.met if facts.load is None or not facts.load.jobs else None)
+    if obstacle is not None:
+        return _behind(observed, obstacle, now)
     row = facts.row
     if row is not None and row.fingerprint != observed.fingerprint:
         return _Situation(
@@ -74,6 +77,18 @@ def _situation(observed: ObservedBatch, facts: Facts, now: datetime) -> _Situati
     if row is None or row.state is BatchState.LOADING:
         return _before_running(observed, facts)
     return _after_loading(observed, row, facts.errors, now)
+
+
+def _behind(observed: ObservedBatch, obstacle: Obstacle, now: datetime) -> _Situation:
+    """Return the situation behind an obstacle: of a batch that was loaded, it is not known how far it is."""
+    situation = _Situation.behind(obstacle)
+    if not observed.stated.enqueued:
+        return situation
+    before = ready(observed.status)
+    unknown = before is not None and before["status"] == "Unknown"
+    since = before["lastTransitionTime"] if before is not None and unknown else timestamp(now)
+    message = f"{obstacle.message}; the counts are the last that are known, from before {since}"
+    return msgspec.structs.replace(situation, ready=None, message=message)
 
 
 def _before_running(observed: ObservedBatch, facts: Facts) -> _Situation:

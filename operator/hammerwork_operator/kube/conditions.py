@@ -28,11 +28,11 @@ def moment(text: str) -> datetime:
     return datetime.fromisoformat(text)
 
 
-def condition(kind: Type, holds: bool, reason: Reason, message: str) -> ConditionDict:
-    """Return a condition that `merge` completes."""
+def condition(kind: Type, holds: bool | None, reason: Reason, message: str) -> ConditionDict:
+    """Return a condition that `merge` completes; None is Unknown."""
     return {
         "type": kind.value,
-        "status": "True" if holds else "False",
+        "status": "Unknown" if holds is None else "True" if holds else "False",
         "reason": reason.value,
         "message": message if len(message) <= _MAX_MESSAGE else message[: _MAX_MESSAGE - 1] + "…",
     }

@@ -29,7 +29,8 @@ class Obstacle(msgspec.Struct, frozen=True):
 class Situation(msgspec.Struct, frozen=True, kw_only=True):
     """One line of the table of situations, see docs/kubernetes-api.md."""
 
-    ready: bool
+    ready: bool | None
+    """None: not known."""
     reason: Reason
     message: str
     reconciling: bool = False

@@ -7,7 +7,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from hammerwork.errors import DatabaseError
-from hammerwork_operator.databases.followed import unavailable
+from hammerwork_operator.databases.followed import unusable
 from hammerwork_operator.databases.secret import SecretProblemError
 from hammerwork_operator.kube.client import ApiError
 from hammerwork_operator.tasks import KeptTask
@@ -51,12 +51,12 @@ class QueueFollower:
         """What the pool's workers are there for, or why that is not known; None before the first answer."""
         if self._database is None:
             return self._obstacle
-        if self._database.error is not None:
-            return unavailable(self._database.error)
+        if self._database.obstacle is not None:
+            return self._database.obstacle
         queue, backlogs = self._pool.spec.queue, self._database.backlogs
         depth = backlogs.depth(queue)
         if depth is None:
-            return unavailable("it has not answered for a while") if backlogs.knew(queue) else None
+            return unusable("it has not answered for a while") if backlogs.knew(queue) else None
         return Backlog(
             depth=depth, share=backlogs.share(self._pool.uid, queue), job_seconds=backlogs.job_seconds(queue)
         )
@@ -64,7 +64,7 @@ class QueueFollower:
     @property
     def fields(self) -> Status:
         """What the status says of the queue."""
-        if self._database is None or self._database.error is not None:
+        if self._database is None or self._database.obstacle is not None:
             return {}
         queue, backlogs = self._pool.spec.queue, self._database.backlogs
         return queue_fields(backlogs.depth(queue), backlogs.activity(queue))
@@ -92,10 +92,10 @@ class QueueFollower:
             self._obstacle = error.obstacle
         except DatabaseError as error:
             self._leave()
-            self._obstacle = unavailable(error)
+            self._obstacle = unusable(error)
         except ApiError as error:
             if self._database is None:
-                self._obstacle = unavailable(error)
+                self._obstacle = unusable(error)
         else:
             self._enter(database)
         if (self._database, self._obstacle) != before:

@@ -25,6 +25,7 @@ from tests.unit.operator.builders import NOW, ago, batch, row
 if TYPE_CHECKING:
     from hammerwork_operator.jobbatch.observed import ObservedBatch
 
+REFUSED = Obstacle(Reason.DATABASE_REFUSED, "no right")
 AWAY = Obstacle(Reason.DATABASE_UNAVAILABLE, "refused", passing=True)
 NO_SECRET = Obstacle(Reason.SECRET_NOT_FOUND, "no Secret")
 
@@ -172,7 +173,12 @@ def test_deletion_by_a_person_before_the_time_to_live_ends_removes_the_rows() ->
 
 
 @pytest.mark.parametrize(
-    ("obstacle", "limit"), [(AWAY, NO_DATABASE_DELETION_SECONDS), (NO_SECRET, NO_SECRET_DELETION_SECONDS)]
+    ("obstacle", "limit"),
+    [
+        (AWAY, NO_DATABASE_DELETION_SECONDS),
+        (REFUSED, NO_DATABASE_DELETION_SECONDS),
+        (NO_SECRET, NO_SECRET_DELETION_SECONDS),
+    ],
 )
 def test_deletion_does_not_wait_for_ever(obstacle: Obstacle, limit: float) -> None:
     assert step(deleted({}, limit - 1), Facts(obstacle=obstacle)) is Step.WAIT

@@ -66,7 +66,11 @@ def lasting(reason: Reason) -> Facts:
 
 
 SITUATIONS: dict[str, list[tuple[ObservedBatch, Facts]]] = {
-    "loading the jobs": [(BATCH, Facts(load=Load(jobs=1))), (BATCH, Facts(row=row(BATCH, BatchState.LOADING)))],
+    "loading the jobs": [
+        (BATCH, Facts(load=Load(jobs=1))),
+        (BATCH, Facts(row=row(BATCH, BatchState.LOADING))),
+        (BATCH, Facts(met=Obstacle(Reason.DATABASE_REFUSED, "none"), load=Load(jobs=1))),
+    ],
     "loaded": [(BATCH, Facts(row=row(BATCH))), (BATCH, Facts(row=row(BATCH, BatchState.PENDING)))],
     "suspended": [(BATCH, Facts(row=row(BATCH, suspended=True)))],
     "finished, each job completed": [
@@ -101,7 +105,11 @@ SITUATIONS: dict[str, list[tuple[ObservedBatch, Facts]]] = {
         )
     ],
     "the id belongs to other jobs": [(BATCH, Facts(row=row(BATCH, fingerprint="other")))],
-    "the database does not answer, refuses, or needs a newer operator": [(BATCH, passing(Reason.DATABASE_UNAVAILABLE))],
+    "the database does not answer": [(BATCH, passing(Reason.DATABASE_UNAVAILABLE))],
+    "the database refuses (a right, a schema, a password, an option, a certificate), or needs a newer operator": [
+        (BATCH, lasting(Reason.DATABASE_REFUSED)),
+        (BATCH, Facts(met=Obstacle(Reason.DATABASE_REFUSED, "none"), load=Load())),
+    ],
 }
 """What the operator knows in each situation; a situation may be reached in several ways."""
 

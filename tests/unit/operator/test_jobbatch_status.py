@@ -4,6 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -48,6 +49,26 @@ def test_while_the_database_is_away_the_last_counts_stay() -> None:
     computed = status.compute(batch(status=before), away, NOW)
     assert (computed["completedJobs"], computed["pendingJobs"], computed["progress"]) == (1, 1, "50%")
     assert condition(computed, "Enqueued") == "True Enqueued"
+
+
+@pytest.mark.parametrize(
+    ("obstacle", "verdict"),
+    [
+        (Obstacle(Reason.DATABASE_UNAVAILABLE, "no answer", passing=True), "InProgress"),
+        (Obstacle(Reason.DATABASE_REFUSED, "no right"), "Failed"),
+        (Obstacle(Reason.SECRET_NOT_FOUND, "no Secret"), "Failed"),
+    ],
+)
+def test_how_far_a_batch_is_that_cannot_be_seen_is_said_to_be_unknown(obstacle: Obstacle, verdict: str) -> None:
+    seen = batch(status=enqueued())
+    first = status.compute(seen, Facts(obstacle=obstacle), NOW + timedelta(seconds=5))
+    assert (condition(first, "Ready"), kstatus(first)) == (f"Unknown {obstacle.reason}", verdict)
+    assert first["conditions"][0]["message"] == (
+        f"{obstacle.message}; the counts are the last that are known, from before 2026-05-01T12:00:05Z"
+    )
+    later = status.compute(batch(status=first), Facts(obstacle=obstacle), NOW + timedelta(hours=1))
+    assert statuses.patch(first, later) is None
+    assert condition(status.compute(batch(status=first), Facts(row=row(BATCH)), NOW), "Ready") == "True Running"
 
 
 def test_a_finished_batch_keeps_its_result_whatever_happens_to_the_database() -> None:

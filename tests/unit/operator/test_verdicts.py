@@ -29,6 +29,7 @@ ENDED = ago(1)
 UNSEEN = {"observedGeneration": -1}
 DELETED: dict[str, Any] = {"deletionTimestamp": "2026-05-01T12:00:00Z"}
 NO_SECRET = Obstacle(Reason.SECRET_NOT_FOUND, "Secret hammerwork-database does not exist")
+REFUSED = Obstacle(Reason.DATABASE_REFUSED, "permission denied for schema public")
 AWAY = Obstacle(Reason.DATABASE_UNAVAILABLE, "the server does not answer", passing=True)
 
 
@@ -87,6 +88,11 @@ JOBBATCH = {
     "Secret missing or unusable": a_batch(Facts(obstacle=NO_SECRET)),
     "the id belongs to other jobs": a_batch(Facts(row=row(BATCH, fingerprint="other"))),
     "the database does not answer": a_batch(Facts(obstacle=AWAY)),
+    "running, and the database does not answer": a_batch(
+        Facts(obstacle=AWAY), jobbatch_status.compute(BATCH, RUNNING, NOW)
+    ),
+    "the database refuses": a_batch(Facts(obstacle=REFUSED)),
+    "running, and the Secret is gone": a_batch(Facts(obstacle=NO_SECRET), jobbatch_status.compute(BATCH, RUNNING, NOW)),
     "suspended, and the database does not answer": a_batch(
         Facts(obstacle=AWAY), jobbatch_status.compute(BATCH, Facts(row=row(BATCH, suspended=True)), NOW)
     ),
