@@ -196,6 +196,9 @@ def _definition(kind: str, plural: str, short: str, schema: Schema, columns: lis
     subresources: Schema = {"status": {}}
     if scale:
         subresources["scale"] = scale
+    selectable: Schema = {}
+    if "queue" in schema["properties"]["spec"]["properties"]:
+        selectable["selectableFields"] = [{"jsonPath": ".spec.queue"}]
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
@@ -218,6 +221,7 @@ def _definition(kind: str, plural: str, short: str, schema: Schema, columns: lis
                     "storage": True,
                     "schema": {"openAPIV3Schema": schema},
                     "subresources": subresources,
+                    **selectable,
                     "additionalPrinterColumns": columns,
                 }
             ],

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-import pytest
-
 from tests.harness.manifests import jobbatch, workerpool
 
 if TYPE_CHECKING:
@@ -79,12 +77,3 @@ def test_explain_tells_what_the_fields_mean(kubectl: Kubectl) -> None:
 def test_a_wide_list_tells_the_handler(kubectl: Kubectl) -> None:
     kubectl.create(workerpool("wide", handler={"exec": {"command": ["convert", "{{ payload.in }}"]}}))
     assert '{"exec":{"command":["convert","{{ payload.in }}"]}}' in kubectl("get", "wp", "-o", "wide")
-
-
-@pytest.mark.parametrize("how", [(), ("--server-side",)], ids=["client-side", "server-side"])
-def test_applying_the_same_manifest_again_changes_nothing(kubectl: Kubectl, how: tuple[str, ...]) -> None:
-    text = json.dumps(jobbatch("welcome", jobs=[{"payload": {"a": 1}, "priority": "High"}, {"payload": [1, 2]}]))
-    kubectl("apply", *how, "-f", "-", stdin=text)
-    before = kubectl.get("jobbatch", "welcome")["metadata"]["generation"]
-    kubectl("apply", *how, "-f", "-", stdin=text)
-    assert kubectl.get("jobbatch", "welcome")["metadata"]["generation"] == before
