@@ -8,18 +8,18 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-import yaml
+from hammerwork_cli.running.documents import read_documents
 
 EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "welcome-emails"
 
 
 def expected_addresses() -> set[str]:
     """Return the addresses that the example's batches write to."""
-    batch = yaml.safe_load((EXAMPLE / "batch.yaml").read_text())
+    (batch,) = read_documents((EXAMPLE / "batch.yaml").read_bytes())
     generate = batch["spec"]["generate"]
     template: str = generate["payload"]["to"]
     addresses = {template.replace("{{ index }}", str(index)) for index in range(generate["count"])}
-    newsletter = yaml.safe_load((EXAMPLE / "newsletter.yaml").read_text())
+    (newsletter,) = read_documents((EXAMPLE / "newsletter.yaml").read_bytes())
     return addresses | {job["payload"]["to"] for job in newsletter["spec"]["jobs"]}
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import yaml
-
+from hammerwork_cli.running.documents import read_documents
 from tests.e2e import manifests
 from tests.e2e.release import ROOT
 from tests.harness.kubectl import lacks_condition
@@ -22,7 +21,7 @@ def greet(job):
 
 def _documented() -> list[Manifest]:
     section = (ROOT / "docs" / "workerpool.md").read_text().split("## Code without an image")[1]
-    return list(yaml.safe_load_all(section.split("```yaml")[1].split("```")[0]))
+    return read_documents(section.split("```yaml")[1].split("```")[0].encode())
 
 
 def test_code_in_a_configmap_runs_and_its_change_replaces_the_pods(kubectl: Kubectl) -> None:

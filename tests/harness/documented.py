@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import yaml
+from hammerwork_cli.running.documents import read_documents
 
 if TYPE_CHECKING:
     from tests.harness.manifests import Manifest
@@ -20,7 +20,7 @@ def manifests(page: str, kind: str) -> list[Manifest]:
     return [
         manifest
         for block in _YAML.findall(page)
-        for manifest in yaml.safe_load_all(block)
+        for manifest in read_documents(block.encode())
         if isinstance(manifest, dict) and manifest.get("kind") == kind
     ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, TypeAlias
 
 Manifest: TypeAlias = dict[str, Any]
@@ -22,6 +23,11 @@ def workerpool(name: str, *, queue: str = "work", function: str = "handlers:run"
 def secret(url: str, name: str = "hammerwork-database", key: str = "url") -> Manifest:
     """Return a Secret with a database URL."""
     return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": {key: url}}
+
+
+def as_file(*documents: Manifest | None) -> str:
+    """Return a file with these documents; in JSON, since kubectl reads some YAML otherwise than PyYAML writes it."""
+    return "\n---\n".join("" if document is None else json.dumps(document) for document in documents)
 
 
 def _ours(kind: str, name: str, spec: dict[str, Any]) -> Manifest:

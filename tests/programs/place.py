@@ -10,10 +10,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from tests.cluster.waiting import wait_until
-from tests.harness.manifests import jobbatch, workerpool
+from tests.harness.manifests import as_file, jobbatch, workerpool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -93,7 +91,7 @@ class Place:
             jobbatch("work", **{"queue": "q", "generate": generate, **batch}),
             workerpool("workers", **{"queue": "q", "function": "work:run", **(pool or {})}),
         ]
-        (self.manifests / "work.yaml").write_text(yaml.safe_dump_all(documents))
+        (self.manifests / "work.yaml").write_text(as_file(*documents))
         (self.manifests / "work.py").write_text(code)
         return self.manifests
 

@@ -8,9 +8,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING
 
-import yaml
-
-from tests.harness.manifests import jobbatch, workerpool
+from tests.harness.manifests import as_file, jobbatch, workerpool
 from tests.harness.observing import only_postgres
 
 if TYPE_CHECKING:
@@ -66,7 +64,7 @@ def test_a_folder_may_have_handlers_of_each_kind(place: Place) -> None:
             workerpool(kind, queue=kind, handler={kind: fields}),
         )
     ]
-    (folder / "all.yaml").write_text(yaml.safe_dump_all(documents))
+    (folder / "all.yaml").write_text(as_file(*documents))
     try:
         done = place.run("run", folder, "--output", "json")
     finally:
@@ -91,7 +89,7 @@ def test_a_command_that_is_not_there_is_told_before_anything_is_started(place: P
         workerpool("workers", queue="q", handler={"exec": {"command": ["./absent.sh"]}}),
     ]
     path = place.manifests / "work.yaml"
-    path.write_text(yaml.safe_dump_all(documents))
+    path.write_text(as_file(*documents))
     done = place.run("run", path)
     assert done.returncode == 2
     assert (

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-import yaml
 
 from hammerwork.errors import HandlerError
 from hammerwork.handlers import only_kind
 from hammerwork_cli.running.decoding import ManifestError, decode
+from hammerwork_cli.running.documents import read_documents
 from hammerwork_operator import sources
 from hammerwork_operator.api import common, jobbatch, workerpool
 from hammerwork_operator.api.jobbatch import JobBatchSpec
@@ -75,16 +75,6 @@ class Manifests(msgspec.Struct, kw_only=True):
     """A sentence for each object that only a cluster can use."""
 
 
-class _Loader(yaml.CSafeLoader):
-    """YAML as Kubernetes reads it: a date is a text."""
-
-
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-    for first, resolvers in yaml.CSafeLoader.yaml_implicit_resolvers.items()
-}
-
-
 def read_manifests(paths: Iterable[Path]) -> Manifests:
     """Return what the files hold; of a folder, its own *.yaml and *.yml files are read.
 
@@ -130,12 +120,9 @@ def _files(paths: Iterable[Path]) -> Iterator[Path]:
 
 def _documents(path: Path) -> list[Any]:
     try:
-        return [document for document in yaml.load_all(path.read_bytes(), _Loader) if document is not None]
-    except yaml.MarkedYAMLError as error:
-        where = f" line {error.problem_mark.line + 1}:" if error.problem_mark else ""
-        raise ManifestError(f"{path}:{where} not YAML: {error.problem}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ManifestError(f"{path}: not YAML: {error}") from None
+        return read_documents(path.read_bytes())
+    except ManifestError as error:
+        raise ManifestError(f"{path}: {error}") from None
     except OSError as error:
         raise ManifestError(f"{path}: cannot be read: {error.strerror}") from None
 

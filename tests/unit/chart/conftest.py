@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from hammerwork_cli.running.documents import read_documents
 from tests.cluster.binaries import binaries_folder
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -42,7 +43,7 @@ class Chart:
         """Return the manifests of a release."""
         done = self.run(*self._template(values, release, namespace))
         assert done.returncode == 0, done.stderr
-        return [manifest for manifest in yaml.safe_load_all(done.stdout) if manifest]
+        return read_documents(done.stdout.encode())
 
     def refusal(self, *values: str) -> str:
         """Return what helm complains of when it is given these values."""

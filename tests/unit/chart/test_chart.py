@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
+from hammerwork_cli.running.documents import read_documents
 from tests.unit.chart.conftest import ROOT
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def test_the_charts_definitions_are_the_generated_ones(chart: Chart) -> None:
 
 def test_definitions_are_rendered_unchanged_and_outlive_the_release(chart: Chart) -> None:
     rendered = {item["metadata"]["name"]: item for item in chart.render() if item["kind"] == "CustomResourceDefinition"}
-    originals = [yaml.safe_load(path.read_text()) for path in (ROOT / "crds").glob("*.yaml")]
+    originals = [read_documents(path.read_bytes())[0] for path in (ROOT / "crds").glob("*.yaml")]
     assert sorted(rendered) == ["jobbatches.hammerwork.io", "workerpools.hammerwork.io"]
     for original in originals:
         definition = rendered[original["metadata"]["name"]]

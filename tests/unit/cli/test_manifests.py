@@ -7,12 +7,13 @@ from typing import Any
 
 import msgspec
 import pytest
-import yaml
 
 from hammerwork.handlers import KINDS
 from hammerwork_cli.running.decoding import ManifestError
 from hammerwork_cli.running.manifests import check_runnable, read_manifests
-from tests.harness.manifests import jobbatch, workerpool
+from hammerwork_operator.api.jobbatch import GenerateSpec
+from tests.harness.manifests import as_file, jobbatch, workerpool
+from tests.harness.spellings import HEAD
 
 KIND_NAMES = " or ".join(kind.name for kind in KINDS)
 
@@ -26,8 +27,8 @@ def batch(**spec: Any) -> dict[str, Any]:
     return {**BATCH, "spec": {**BATCH["spec"], **spec}}
 
 
-def write(path: Path, *documents: object) -> Path:
-    path.write_text(yaml.safe_dump_all(documents))
+def write(path: Path, *documents: Any) -> Path:
+    path.write_text(as_file(*documents))
     return path
 
 
@@ -57,10 +58,15 @@ def test_other_kinds_are_skipped_with_a_note(tmp_path: Path) -> None:
     assert len(found.batches) == 1
 
 
-def test_a_date_is_a_text_as_kubernetes_has_it(tmp_path: Path) -> None:
+def test_what_yaml_spells_means_what_it_means_to_kubectl(tmp_path: Path) -> None:
     path = tmp_path / "a.yaml"
-    path.write_text(yaml.safe_dump(batch()) + "  metadata: {date: 2024-01-15}\n")
-    assert read_manifests([path]).batches[0].spec.metadata == {"date": "2024-01-15"}
+    path.write_text(
+        f"{HEAD}spec: {{queue: q, suspend: on, batchSize: 1e2, metadata: {{date: 2024-01-15}}, "
+        "generate: {count: 0o17, payload: {at: 12:30, y: 08}}}"
+    )
+    (found,) = read_manifests([path]).batches
+    assert (found.spec.suspend, found.spec.batch_size, found.spec.metadata) == (True, 100, {"date": "2024-01-15"})
+    assert found.spec.generate == GenerateSpec(count=15, payload={"at": "12:30", "true": 8})
 
 
 @pytest.mark.parametrize(

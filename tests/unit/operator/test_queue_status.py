@@ -5,9 +5,9 @@ from typing import Any
 
 import msgspec
 import pytest
-import yaml
 
 from hammerwork import QueueActivity, QueueDepth
+from hammerwork_cli.running.documents import read_documents
 from hammerwork_operator.api.autoscaling import Autoscaling, ScalingBehavior
 from hammerwork_operator.api.workerpool import WorkerPoolSpec, WorkerPoolStatus
 from hammerwork_operator.workerpool.queue_status import FIELDS, Scaled, queue_fields, two_digits
@@ -56,7 +56,7 @@ def test_a_job_that_waits_changes_the_status_ever_more_seldom() -> None:
 
 
 def test_the_example_of_the_page_spells_the_defaults_out() -> None:
-    manifest = yaml.safe_load(PAGE.split("```yaml\n")[1].split("```")[0])
+    (manifest,) = read_documents(PAGE.split("```yaml\n")[1].split("```")[0].encode())
     spec = msgspec.convert(manifest["spec"], WorkerPoolSpec)
     assert isinstance(spec.autoscaling, Autoscaling)
     assert spec.autoscaling.behavior == ScalingBehavior()
@@ -64,7 +64,8 @@ def test_the_example_of_the_page_spells_the_defaults_out() -> None:
 
 
 def test_the_status_of_the_page_is_one() -> None:
-    status = yaml.safe_load(PAGE.split("```yaml\n")[2].split("```")[0])["status"]
+    (shown,) = read_documents(PAGE.split("```yaml\n")[2].split("```")[0].encode())
+    status = shown["status"]
     msgspec.convert(status, WorkerPoolStatus)
     assert FIELDS | {"desiredReplicas", "lastScaleTime"} <= status.keys()
 
