@@ -11,7 +11,7 @@ import pytest
 from hammerwork.handlers import KINDS
 from hammerwork_cli.running.decoding import ManifestError
 from hammerwork_cli.running.manifests import check_runnable, read_manifests
-from hammerwork_operator.api.jobbatch import GenerateSpec
+from hammerwork_operator.api.sources import GenerateSpec
 from tests.harness.manifests import as_file, jobbatch, workerpool
 from tests.harness.spellings import HEAD
 
