@@ -283,13 +283,21 @@ async def test_the_time_to_live_removes_the_object_and_keeps_the_result(kubectl:
 
 
 @pytest.mark.usefixtures("operator")
-async def test_the_deadline_fails_the_batch(kubectl: Kubectl, with_database: str) -> None:
+async def test_the_deadline_fails_the_batch_unless_it_is_suspended(kubectl: Kubectl, with_database: str) -> None:
+    kubectl.create(jobbatch("paused", jobs=THREE, activeDeadlineSeconds=2, suspend=True))
+    suspended = await kubectl.wait("jobbatch", "paused", reason("Suspended"))
+    assert "startTime" not in suspended["status"]
     kubectl.create(jobbatch("late", jobs=THREE, activeDeadlineSeconds=2))
     failed = await kubectl.wait("jobbatch", "late", lambda found: condition(found, "Failed").startswith("True"))
     assert condition(failed, "Failed") == "True DeadlineExceeded"
     assert counts(failed)["cancelled"] == 3
     assert failed["status"]["conditions"][0]["message"].startswith("not done within 2 seconds")
-    assert (await rows(with_database))["batches"] == 1
+    assert (await rows(with_database))["batches"] == 2
+    assert condition(kubectl.get("jobbatch", "paused"), "Ready") == "True Suspended"
+    kubectl.patch("jobbatch", "paused", {"spec": {"suspend": False, "activeDeadlineSeconds": 1}})
+    late = await kubectl.wait("jobbatch", "paused", lambda found: condition(found, "Failed").startswith("True"))
+    assert condition(late, "Failed") == "True DeadlineExceeded"
+    assert late["status"]["startTime"] >= failed["status"]["completionTime"]
 
 
 @pytest.mark.usefixtures("operator")

@@ -13,6 +13,7 @@ from hammerwork.working.pool import WorkerPool
 from hammerwork.working.settings import WorkerSettings
 from hammerwork.working.worker import Worker
 from hammerwork_cli.output.summary import BatchReport, Ending, RunReport, report_batch
+from hammerwork_cli.running.deadlines import Deadlines
 from hammerwork_cli.running.submitting import enqueue
 
 if TYPE_CHECKING:
@@ -57,6 +58,8 @@ class LocalRun:
         self._stop = stop
         # Fresh ids: running the same files again is a new run.
         self._ids: dict[UUID, BatchManifest] = {uuid.uuid4(): batch for batch in manifests.batches}
+        limits = {batch_id: batch.spec.active_deadline_seconds for batch_id, batch in self._ids.items()}
+        self._deadlines = Deadlines({batch_id: limit for batch_id, limit in limits.items() if isinstance(limit, int)})
         self._past_deadline: set[UUID] = set()
 
     async def run(self, *, timeout: float | None) -> RunReport:
@@ -131,12 +134,9 @@ class LocalRun:
             await asyncio.sleep(SECONDS_BETWEEN_LOOKS)
 
     async def _hold_deadlines(self, statuses: Mapping[UUID, BatchStatus]) -> None:
-        for batch_id, status in statuses.items():
-            seconds = self._ids[batch_id].spec.active_deadline_seconds
-            age = time.time() - status.created_at.timestamp()
-            if isinstance(seconds, int) and age > seconds and not status.finished:
-                self._past_deadline.add(batch_id)
-                await self._queue.cancel_batch(batch_id)
+        for batch_id in self._deadlines.passed(statuses.values(), time.time()):
+            self._past_deadline.add(batch_id)
+            await self._queue.cancel_batch(batch_id)
 
     async def _report(self) -> list[BatchReport]:
         statuses = await self._queue.get_batch_statuses(list(self._ids))

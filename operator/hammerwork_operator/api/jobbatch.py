@@ -169,7 +169,8 @@ class JobBatchSpec(Struct, frozen=True, rename="camel"):
                 ge=1,
                 le=MAX_INT32,
                 description="Seconds from status.startTime until jobs that have not started are cancelled and the "
-                "batch fails. Default: no deadline. Can be changed.",
+                "batch fails. Does not run while the batch is suspended, and starts anew when it is resumed. Default: "
+                "no deadline. Can be changed.",
             ),
         ]
         | UnsetType
@@ -240,7 +241,10 @@ class JobBatchStatus(Struct, frozen=True, rename="camel", omit_defaults=True):
     start_time: (
         Annotated[
             str,
-            Meta(description="When the batch was first stored.", extra_json_schema={"format": "date-time"}),
+            Meta(
+                description="When the batch was stored, or resumed; absent while it is suspended.",
+                extra_json_schema={"format": "date-time"},
+            ),
         ]
         | UnsetType
     ) = UNSET

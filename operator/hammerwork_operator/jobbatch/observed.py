@@ -20,7 +20,7 @@ from hammerwork_operator.kube.conditions import moment
 from hammerwork_operator.kube.notes import Subject
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 _NOT_DEFINING = MUTABLE_FIELDS | {"run_id", "database_secret_ref"}
 
@@ -32,6 +32,9 @@ class Stated(msgspec.Struct, frozen=True, kw_only=True):
     """The jobs were loaded."""
     finished: bool = False
     """The status has the end of the batch, and is final."""
+    suspended: bool = False
+    resumed_at: datetime | None = None
+    """When it was last resumed after a suspension."""
     started_at: datetime | None = None
     completed_at: datetime | None = None
 
@@ -74,12 +77,6 @@ class ObservedBatch(msgspec.Struct, frozen=True, kw_only=True):
         if self.spec.ttl_seconds_after_finished is UNSET or self.stated.completed_at is None:
             return None
         return self.stated.completed_at + timedelta(seconds=self.spec.ttl_seconds_after_finished)
-
-    def deadline_left(self, started: datetime, now: datetime) -> float | None:
-        """Return the seconds until the deadline, negative once it has passed; None without a deadline."""
-        if self.spec.active_deadline_seconds is UNSET:
-            return None
-        return (started + timedelta(seconds=self.spec.active_deadline_seconds) - now).total_seconds()
 
     def with_status(self, status: dict[str, Any], resource_version: str) -> ObservedBatch:
         """Return the object as it is after its status was written."""
@@ -131,9 +128,16 @@ def read_status(status: Mapping[str, Any], batch_id: UUID) -> Stated:
     return Stated(
         enqueued=conditions.holds(stated, Type.ENQUEUED),
         finished=ended and completed_at is not None,
+        suspended=conditions.holds(stated, Type.SUSPENDED),
+        resumed_at=_resumed_at(stated),
         started_at=_moment(status, "startTime"),
         completed_at=completed_at,
     )
+
+
+def _resumed_at(stated: Sequence[Mapping[str, Any]] | None) -> datetime | None:
+    entry = conditions.find(stated, Type.SUSPENDED)
+    return moment(entry["lastTransitionTime"]) if entry is not None and entry["status"] == "False" else None
 
 
 def _moment(status: Mapping[str, Any], field: str) -> datetime | None:

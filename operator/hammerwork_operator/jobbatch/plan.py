@@ -10,6 +10,7 @@ import msgspec
 from hammerwork import BatchState, BatchStatus
 from hammerwork_operator.api.jobbatch import DeletionPolicy
 from hammerwork_operator.api.reasons import Reason
+from hammerwork_operator.jobbatch.deadline import deadline_left
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -104,7 +105,7 @@ def _loading(observed: ObservedBatch, facts: Facts) -> Plan:
 
 
 def _running(observed: ObservedBatch, row: BatchStatus, now: datetime) -> Plan:
-    left = observed.deadline_left(row.created_at, now)
+    left = deadline_left(observed, row, now)
     if left is not None and left <= 0 and row.state in {BatchState.PENDING, BatchState.RUNNING}:
         return Plan(Step.CANCEL)
     if row.suspended != observed.spec.suspend and row.state in {BatchState.PENDING, BatchState.RUNNING}:

@@ -10,6 +10,7 @@ from hammerwork import BatchState, BatchStatus, ErrorGroup
 from hammerwork.reports import percentage
 from hammerwork_operator.api.jobbatch import MAX_ERROR_GROUPS, MAX_ERROR_MESSAGE_LENGTH
 from hammerwork_operator.api.reasons import Reason, Type
+from hammerwork_operator.jobbatch.deadline import active_since, deadline_left
 from hammerwork_operator.kube import conditions
 from hammerwork_operator.kube.conditions import condition, timestamp
 from hammerwork_operator.kube.notes import Note
@@ -125,7 +126,7 @@ def _after_loading(
     if row.state is BatchState.FAILED:
         return _failed(Reason.JOB_FAILED, _sample(errors) + done, enqueued=True)
     if row.state is BatchState.CANCELLED:
-        left = observed.deadline_left(row.created_at, row.finished_at or now)
+        left = deadline_left(observed, row, row.finished_at or now)
         if left is not None and left <= 0:
             limit = observed.spec.active_deadline_seconds
             return _failed(Reason.DEADLINE_EXCEEDED, f"not done within {limit} seconds; {done}", enqueued=True)
@@ -209,7 +210,8 @@ def _counts(observed: ObservedBatch, facts: Facts) -> Status:
 def _times(observed: ObservedBatch, facts: Facts, situation: _Situation, now: datetime) -> Status:
     times: Status = {}
     if facts.row is not None:
-        times["startTime"] = timestamp(facts.row.created_at)
+        if (since := active_since(observed, facts.row, now)) is not None:
+            times["startTime"] = timestamp(since)
     elif observed.stated.started_at is not None:
         times["startTime"] = timestamp(observed.stated.started_at)
     if facts.row is not None and facts.row.finished_at is not None:

@@ -15,6 +15,7 @@ ID = str(batch().batch_id)
 ENQUEUED = {"type": "Enqueued", "status": "True"}
 COMPLETE = {"type": "Complete", "status": "True"}
 FAILED = {"type": "Failed", "status": "True"}
+SUSPENDED = {"type": "Suspended", "status": "True", "lastTransitionTime": timestamp(ago(7))}
 END = timestamp(ago(5))
 
 
@@ -30,6 +31,8 @@ END = timestamp(ago(5))
         ({"batchId": ID, "conditions": [COMPLETE], "completionTime": END}, Stated(finished=True, completed_at=ago(5))),
         ({"batchId": ID, "conditions": [FAILED], "completionTime": END}, Stated(finished=True, completed_at=ago(5))),
         ({"batchId": ID, "conditions": [FAILED]}, Stated()),
+        ({"batchId": ID, "conditions": [SUSPENDED]}, Stated(suspended=True)),
+        ({"batchId": ID, "conditions": [{**SUSPENDED, "status": "False"}]}, Stated(resumed_at=ago(7))),
         ({"batchId": ID, "conditions": [], "completionTime": END}, Stated(completed_at=ago(5))),
     ],
     ids=str,
@@ -42,12 +45,6 @@ def test_what_was_written_is_stated_at_once() -> None:
     seen = batch()
     written = seen.with_status({"batchId": ID, "conditions": [ENQUEUED]}, "8")
     assert (seen.stated.enqueued, written.stated.enqueued, written.resource_version) == (False, True, "8")
-
-
-@pytest.mark.parametrize(("seconds", "left"), [(None, None), (15, 5.0), (10, 0.0), (4, -6.0)])
-def test_the_deadline_counts_from_the_start(seconds: int | None, left: float | None) -> None:
-    spec = {} if seconds is None else {"activeDeadlineSeconds": seconds}
-    assert batch(spec).deadline_left(ago(10), NOW) == left
 
 
 @pytest.mark.parametrize(("seconds", "ended", "ends"), [(None, True, None), (60, False, None), (60, True, 55)])

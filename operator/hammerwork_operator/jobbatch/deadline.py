@@ -1,0 +1,38 @@
+"""Since when a JobBatch has been active, and when its deadline is. Pure.
+
+As with a Job of batch/v1, the deadline limits the time that a batch is active without a break: suspending it stops the
+clock, and resuming it starts the clock anew. When it was resumed stands in the condition Suspended.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from msgspec import UNSET
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from hammerwork import BatchStatus
+    from hammerwork_operator.jobbatch.observed import ObservedBatch
+
+
+def active_since(observed: ObservedBatch, row: BatchStatus, now: datetime) -> datetime | None:
+    """Return when the batch became active: when it was stored, or resumed; None while it is suspended."""
+    stated = observed.stated
+    if row.suspended and not row.finished:
+        return None
+    if stated.suspended and not row.finished:
+        return now  # it has just been resumed
+    return max(row.created_at, stated.resumed_at) if stated.resumed_at is not None else row.created_at
+
+
+def deadline_left(observed: ObservedBatch, row: BatchStatus, now: datetime) -> float | None:
+    """Return the seconds until the deadline, negative once it has passed; None without one, or while it is stopped."""
+    limit = observed.spec.active_deadline_seconds
+    stopped = observed.spec.suspend or (observed.stated.suspended and row.finished)
+    if limit is UNSET or stopped:
+        return None
+    since = active_since(observed, row, now)
+    return None if since is None else (since + timedelta(seconds=limit) - now).total_seconds()
