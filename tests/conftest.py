@@ -6,6 +6,7 @@ import contextlib
 import signal
 from typing import TYPE_CHECKING
 
+import hypothesis
 import psutil
 import pytest
 from xdist.scheduler import LoadScopeScheduling
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
 
     from xdist.remote import Producer
     from xdist.workermanage import WorkerController
+
+# No test depends on the speed of the machine.
+hypothesis.settings.register_profile("ours", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("ours")
 
 pytest_plugins = ["tests.harness.databases"]
 

@@ -61,7 +61,7 @@ _SCALARS = (
 )
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(values=st.lists(_SCALARS, min_size=1, max_size=10))
 def test_values_come_back_as_they_went(database_url: str, values: list[Any]) -> None:
     async def there_and_back() -> list[Any]:
@@ -82,7 +82,7 @@ def test_values_without_a_literal_are_refused() -> None:
         literal(__import__("decimal").Decimal(1))
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(texts=st.lists(nasty, min_size=1, max_size=20), keys=st.dictionaries(nasty, nasty, max_size=5))
 def test_nasty_texts_are_stored_exactly(database_url: str, texts: list[str], keys: dict[str, str]) -> None:
     async def check(database_url: str) -> None:

@@ -72,7 +72,7 @@ def test_a_password_with_odd_characters_is_understood(scheme: str, password: str
 words = st.text(st.characters(exclude_categories=["Cs"]), min_size=3, max_size=12)
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     word=words,
     scheme=st.sampled_from(SCHEMES),

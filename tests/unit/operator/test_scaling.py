@@ -302,7 +302,7 @@ stories = st.lists(
     min_size=1,
     max_size=40,
 )
-few = settings(max_examples=100, deadline=None)
+few = settings(max_examples=100)
 
 
 @few
