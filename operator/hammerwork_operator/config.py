@@ -25,6 +25,10 @@ class Config:
     """HAMMERWORK_WATCH_NAMESPACES: comma-separated; empty for all, which needs a ClusterRole."""
     worker_image: str = "localhost/hammerwork/worker:dev"
     """HAMMERWORK_WORKER_IMAGE: for pools whose template names no image."""
+    database_hosts: tuple[str, ...] = ()
+    """HAMMERWORK_DATABASE_HOSTS: comma-separated names, which may hold *, addresses and networks; empty for any."""
+    certificates: str = "/etc/ssl"
+    """HAMMERWORK_CERTIFICATES: the folder whose files database URLs may name."""
     log_level: str = "INFO"
     """HAMMERWORK_LOG_LEVEL: DEBUG, INFO, WARNING or ERROR."""
     log_format: str = "text"
@@ -41,15 +45,21 @@ class Config:
             port=environment.port(environ, names.ENV_OPERATOR_PORT, default=cls.port),
             namespaces=_namespaces(environment.text(environ, names.ENV_WATCH_NAMESPACES)),
             worker_image=environment.text(environ, names.ENV_WORKER_IMAGE, default=cls.worker_image),
+            database_hosts=_parts(environment.text(environ, names.ENV_DATABASE_HOSTS)),
+            certificates=environment.text(environ, names.ENV_CERTIFICATES, default=cls.certificates),
             log_level=environment.log_level(environ, names.ENV_LOG_LEVEL, default=cls.log_level),
             log_format=environment.log_format(environ, names.ENV_LOG_FORMAT, default=cls.log_format),
         )
 
 
 def _namespaces(value: str) -> tuple[str, ...]:
-    found = tuple(dict.fromkeys(name for part in value.split(",") if (name := part.strip())))
+    found = _parts(value)
     for name in found:
         if not _NAMESPACE.fullmatch(name):
             allowed = f"a comma-separated list of namespaces, not {name!r}"
             environment.refuse(names.ENV_WATCH_NAMESPACES, value, allowed)
     return found
+
+
+def _parts(value: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(part for each in value.split(",") if (part := each.strip())))

@@ -12,6 +12,7 @@ import kopf
 
 from hammerwork.service.probes import ProbeServer
 from hammerwork_operator.api import jobbatch, workerpool
+from hammerwork_operator.databases.access import Access
 from hammerwork_operator.databases.registry import Databases
 from hammerwork_operator.jobbatch.controller import JobBatchController
 from hammerwork_operator.kube.client import ApiError, ApiServer
@@ -54,7 +55,7 @@ class OperatorProcess:
     async def _operate(self, server: ApiServer) -> None:
         if not await _unless_told_to_stop(_wait_for_crds(server)):
             return
-        databases = Databases(server, self._metrics)
+        databases = Databases(server, self._metrics, _access(self._config))
         batches = JobBatchController(server, databases, self._metrics)
         pools = WorkerPoolController(server, databases, self._metrics, default_image=self._config.worker_image)
         registry = build_registry(batches, pools)
@@ -81,6 +82,10 @@ class OperatorProcess:
 
     def _not_ready(self) -> str | None:
         return None if self._watching.is_set() else "not watching yet"
+
+
+def _access(config: Config) -> Access:
+    return Access(hosts=config.database_hosts, certificates=config.certificates)
 
 
 async def _unless_told_to_stop(work: Coroutine[Any, Any, None]) -> bool:

@@ -50,7 +50,7 @@ class OperatorUnderTest:
     """Starts, stops and kills `python -m hammerwork_operator`."""
 
     def __init__(self, kubeconfig: Path, namespace: str, log: Path) -> None:
-        self._environment = {
+        self.environment = {
             **{key: value for key, value in os.environ.items() if not key.startswith("HAMMERWORK_")},
             "KUBECONFIG": str(kubeconfig),
             "HAMMERWORK_WATCH_NAMESPACES": namespace,
@@ -67,7 +67,7 @@ class OperatorUnderTest:
         self._log_start = self._log.stat().st_size if self._log.exists() else 0
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "hammerwork_operator"], env=self._environment, stdout=log, stderr=log
+                [sys.executable, "-m", "hammerwork_operator"], env=self.environment, stdout=log, stderr=log
             )
         process = self._process
 

@@ -26,7 +26,12 @@ class Helm:
         self._kubectl = kubectl
         self._name = name
         values = ("crds.install=false", f"watchNamespaces={{{kubectl.namespace}}}", "postgresql.enabled=true")
-        self._values = (*values, "metrics.service=true", "networkPolicy.enabled=true")
+        self._values = (
+            *values,
+            "metrics.service=true",
+            "networkPolicy.enabled=true",
+            "networkPolicy.egress[0].to[0].ipBlock.cidr=10.0.0.0/8",
+        )
 
     def __call__(self, command: str, *arguments: str) -> str:
         line = (self._program, "--namespace", self._kubectl.namespace, command, self._name, *arguments)

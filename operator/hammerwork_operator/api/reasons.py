@@ -50,6 +50,7 @@ class Reason(enum.StrEnum):
     SECRET_KEY_NOT_FOUND = "SecretKeyNotFound"  # noqa: S105
     SECRET_FORBIDDEN = "SecretForbidden"  # noqa: S105
     INVALID_DATABASE_URL = "InvalidDatabaseURL"
+    DATABASE_FORBIDDEN = "DatabaseForbidden"
     DATABASE_UNAVAILABLE = "DatabaseUnavailable"
     DATABASE_REFUSED = "DatabaseRefused"
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from hammerwork import JobQueue
 from hammerwork.errors import DatabaseRefusedError, HammerworkError, UnsupportedDatabaseError
 from hammerwork_operator.api.reasons import Reason
+from hammerwork_operator.databases.access import Access
 from hammerwork_operator.databases.followed import FollowedQueue
 from hammerwork_operator.databases.secret import SecretProblemError, read_database_secret
 from hammerwork_operator.tasks import KeptTask
@@ -47,8 +48,9 @@ class _Slot:
 class Databases:
     """Finds the database of an object. The URL in a Secret is the identity: two Secrets with one URL share a queue."""
 
-    def __init__(self, server: ApiServer, metrics: Metrics) -> None:
+    def __init__(self, server: ApiServer, metrics: Metrics, access: Access | None = None) -> None:
         self._server = server
+        self._access = access or Access()
         self._metrics = metrics
         self._slots: dict[str, _Slot] = {}
         self._urls: dict[tuple[str, str, str], tuple[float, str]] = {}
@@ -68,15 +70,17 @@ class Databases:
         if self._sweeper is None:
             self._sweeper = KeptTask("sweeper", "drop idle databases", self._drop_idle_forever, self._metrics)
         url = await self._url(namespace, ref)
-        slot = self._slots.setdefault(url, _Slot())
+        origin = f"Secret {namespace}/{ref.name}, key {ref.key!r}"
         try:
+            if (refusal := self._access.refusal(url)) is not None:
+                raise SecretProblemError(Reason.DATABASE_FORBIDDEN, f"{origin}: {refusal}")
+            slot = self._slots.setdefault(url, _Slot())
             if slot.failure is not None and slot.lock.locked():
                 raise slot.failure  # another caller is trying again; the others do not wait for the outcome
             async with slot.lock:
                 if slot.database is None:
                     await self._connect(url, slot)
         except UnsupportedDatabaseError as error:
-            origin = f"Secret {namespace}/{ref.name}, key {ref.key!r}"
             raise SecretProblemError(Reason.INVALID_DATABASE_URL, f"{origin}: {error}") from error
         assert slot.database is not None
         slot.database.used_at = time.monotonic()

@@ -20,6 +20,7 @@ DATABASE = "postgresql.enabled=true"
 EVERYTHING = (
     DATABASE,
     "networkPolicy.enabled=true",
+    "networkPolicy.egress[0].to[0].ipBlock.cidr=10.0.0.0/8",
     "metrics.service=true",
     "metrics.podMonitor.enabled=true",
     "imagePullSecrets[0].name=registry",
@@ -103,11 +104,12 @@ def test_there_is_one_operator_also_while_upgrading(chart: Chart) -> None:
 
 def test_the_operator_is_told_what_the_values_say(chart: Chart) -> None:
     values = ("watchNamespaces={one,two}", "operator.logLevel=debug", "operator.port=9000", "worker.image.tag=next")
-    deployment = only(chart.render(*values), "Deployment")
+    deployment = only(chart.render(*values, "operator.databaseHosts={*.example.com,10.0.0.0/8}"), "Deployment")
     assert variables(deployment) == {
         "HAMMERWORK_OPERATOR_PORT": "9000",
         "HAMMERWORK_WATCH_NAMESPACES": "one,two",
         "HAMMERWORK_WORKER_IMAGE": "localhost/hammerwork/worker:next",
+        "HAMMERWORK_DATABASE_HOSTS": "*.example.com,10.0.0.0/8",
         "HAMMERWORK_LOG_LEVEL": "debug",
         "HAMMERWORK_LOG_FORMAT": "json",
     }
@@ -238,6 +240,19 @@ def test_network_policies_let_workers_of_any_namespace_reach_the_database(chart:
     assert policy["podSelector"]["matchLabels"].items() <= labels.items()
 
 
+def test_the_operators_outgoing_traffic_can_be_limited(chart: Chart) -> None:
+    open_, limited = (
+        only(chart.render(*values), "NetworkPolicy", "test-hammerwork-operator")["spec"]
+        for values in (("networkPolicy.enabled=true",), EVERYTHING)
+    )
+    assert (open_["policyTypes"], "egress" in open_) == (["Ingress"], False)
+    assert limited["policyTypes"] == ["Ingress", "Egress"]
+    dns, database, given = limited["egress"]
+    assert {(port["port"], port["protocol"]) for port in dns["ports"]} == {(53, "UDP"), (53, "TCP")}
+    assert database["to"][0]["podSelector"]["matchLabels"]["app.kubernetes.io/name"] == "hammerwork-postgresql"
+    assert given == {"to": [{"ipBlock": {"cidr": "10.0.0.0/8"}}]}
+
+
 @pytest.mark.parametrize(
     ("value", "complaint"),
     [
@@ -248,6 +263,7 @@ def test_network_policies_let_workers_of_any_namespace_reach_the_database(chart:
         ("operator.image.digest=md5:1", "'/operator/image/digest': 'md5:1' does not match pattern"),
         ("operator.podSecurityContext.runAsUsr=1", "additional properties 'runAsUsr' not allowed"),
         ("postgresql.podSecurityContext.fsGroup=team", "/postgresql/podSecurityContext/fsGroup': got string, want"),
+        ("operator.databaseHosts={a b}", "'/operator/databaseHosts/0': 'a b' does not match pattern"),
         ("operator.port=80", "'/operator/port': minimum: got 80, want 1,024"),
         ("postgresql.username=o'brien", "'/postgresql/username':"),
         ("serviceAccount.create=false", "serviceAccount.name: must be set"),

@@ -15,11 +15,19 @@ def test_everything_can_be_set() -> None:
         "HAMMERWORK_OPERATOR_PORT": "9090",
         "HAMMERWORK_WATCH_NAMESPACES": "a, b,,a",
         "HAMMERWORK_WORKER_IMAGE": "image:1",
+        "HAMMERWORK_DATABASE_HOSTS": "*.example.com, 10.0.0.0/8",
+        "HAMMERWORK_CERTIFICATES": "/certificates",
         "HAMMERWORK_LOG_LEVEL": "debug",
         "HAMMERWORK_LOG_FORMAT": "json",
     }
     assert Config.from_environment(environment) == Config(
-        port=9090, namespaces=("a", "b"), worker_image="image:1", log_level="DEBUG", log_format="json"
+        port=9090,
+        namespaces=("a", "b"),
+        worker_image="image:1",
+        database_hosts=("*.example.com", "10.0.0.0/8"),
+        certificates="/certificates",
+        log_level="DEBUG",
+        log_format="json",
     )
 
 
