@@ -7,6 +7,7 @@ import dataclasses
 import enum
 import itertools
 import math
+import time
 from collections.abc import AsyncIterable
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,11 @@ CHUNKS_PER_BATCH = 32
 PAGE_JOBS = 100
 PAGE_BYTES = 128 * 1024
 PORTION_JOBS = 100
-"""Jobs of a stream that are taken and encoded at a time."""
+"""Jobs of a stream that are taken and encoded at a time; fewer where payloads are large."""
+PORTION_BYTES = 1024 * 1024
+"""What a portion comes to, by the payloads of the one before."""
+TURN_SECONDS = 0.005
+"""A stream that is never waited for lets the event loop turn after this long."""
 SLICE_JOBS = 10_000
 SLICE_BYTES = 8 * 1024 * 1024
 
@@ -244,25 +249,25 @@ async def _cut(batch: JobBatch, jobs: Iterable[Job] | AsyncIterable[Job], skip: 
     lo = skip
     queue = batch.queue
     priorities: list[int] = []
-    payloads: list[Any] = []
     texts: list[bytes] = []
     size = 0
+    pace = _Pace()
 
     def part(*, last: bool) -> Slice:
-        _check(batch, payloads, texts, lo)
         return _arrange(batch, priorities, texts, lo, whole=last and lo == 0)
 
-    async for first, some in _portions(jobs, skip):
+    async for first, some in _portions(jobs, skip, pace):
         if [job.queue for job in some].count(queue) < len(some):
             for position, job in enumerate(some, first):
                 batch.check_queue_of(job, position)
         new = [job.payload for job in some]
         new_texts = _encode_payloads(batch, new, first)
+        _check(batch, new, new_texts, first)
         bytes_more = sum(map(len, new_texts))
+        pace.adapt(len(some), bytes_more)
         if len(texts) + len(some) <= SLICE_JOBS and size + bytes_more <= SLICE_BYTES:
             size += bytes_more
             priorities += [job.priority for job in some]
-            payloads += new
             texts += new_texts
             continue
         for position, (job, text) in enumerate(zip(some, new_texts, strict=True), first):
@@ -270,41 +275,61 @@ async def _cut(batch: JobBatch, jobs: Iterable[Job] | AsyncIterable[Job], skip: 
             if len(texts) == SLICE_JOBS or (size > SLICE_BYTES and texts):
                 yield part(last=False)
                 lo = position
-                priorities, payloads, texts, size = [], [], [], len(text)
+                priorities, texts, size = [], [], len(text)
             priorities.append(job.priority)
-            payloads.append(job.payload)
             texts.append(text)
     if texts:
         yield part(last=True)
 
 
-async def _portions(jobs: Iterable[Job] | AsyncIterable[Job], skip: int) -> AsyncIterator[tuple[int, list[Job]]]:
+class _Pace:
+    """How many jobs are taken at a time, and when the event loop has to turn."""
+
+    def __init__(self) -> None:
+        self.jobs = 1
+        self._turned = time.monotonic()
+
+    def adapt(self, jobs: int, size: int) -> None:
+        """Take note of what the last portion came to."""
+        self.jobs = max(1, min(PORTION_JOBS, PORTION_BYTES * jobs // max(1, size)))
+
+    @property
+    def is_up(self) -> bool:
+        """Whether the loop has not turned for long."""
+        return time.monotonic() - self._turned > TURN_SECONDS
+
+    async def turn(self) -> None:
+        """Let the loop do its other work."""
+        await asyncio.sleep(0)
+        self._turned = time.monotonic()
+
+
+async def _portions(
+    jobs: Iterable[Job] | AsyncIterable[Job], skip: int, pace: _Pace
+) -> AsyncIterator[tuple[int, list[Job]]]:
     """Yield the position of a job, and the jobs from there on, a few at a time; without the first `skip` ones."""
     position = 0
-    async for some in _gathered(jobs) if isinstance(jobs, AsyncIterable) else _cut_off(jobs):
+    async for some in _gathered(jobs, pace) if isinstance(jobs, AsyncIterable) else _cut_off(jobs, pace):
         if position + len(some) > skip:
             late = max(0, skip - position)
             yield position + late, some[late:]
         position += len(some)
+        if pace.is_up:
+            await pace.turn()
 
 
-async def _gathered(jobs: AsyncIterable[Job]) -> AsyncIterator[list[Job]]:
+async def _gathered(jobs: AsyncIterable[Job], pace: _Pace) -> AsyncIterator[list[Job]]:
     some: list[Job] = []
     async for job in jobs:
         some.append(job)
-        if len(some) == PORTION_JOBS:
+        if len(some) >= pace.jobs or pace.is_up:
             yield some
             some = []
     if some:
         yield some
 
 
-async def _cut_off(jobs: Iterable[Job]) -> AsyncIterator[list[Job]]:
+async def _cut_off(jobs: Iterable[Job], pace: _Pace) -> AsyncIterator[list[Job]]:
     stream = iter(jobs)
-    for number in itertools.count(1):
-        some = list(itertools.islice(stream, PORTION_JOBS))
-        if not some:
-            return
+    while some := list(itertools.islice(stream, pace.jobs)):
         yield some
-        if number % 10 == 0:
-            await asyncio.sleep(0)  # a long stream must not keep the event loop from its other work

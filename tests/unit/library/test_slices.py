@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import enum
 import uuid
@@ -27,7 +28,7 @@ from hammerwork.backends.slices import (
 from hammerwork.batch import MAX_PAYLOAD_BYTES, MAX_PAYLOAD_DEPTH
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 
 BATCH = JobBatch("mail", queue="q")
 
@@ -51,6 +52,11 @@ class Reading(msgspec.Struct):
 
 async def cut(jobs: Iterable[Job] | AsyncIterator[Job], skip: int = 0) -> list[Slice]:
     return [part async for part in slices(BATCH, jobs, skip=skip)]
+
+
+async def aiter_of(jobs: Iterable[Job]) -> AsyncIterator[Job]:
+    for job in jobs:
+        yield job
 
 
 def payloads(parts: list[Slice]) -> list[Any]:
@@ -109,6 +115,41 @@ async def test_a_stream_is_not_read_ahead_of_its_slice() -> None:
     generator = slices(BATCH, stream(), skip=0)
     await anext(generator)
     assert taken <= SLICE_JOBS + PORTION_JOBS
+
+
+async def test_large_payloads_are_taken_a_few_at_a_time() -> None:
+    taken = 0
+
+    def stream() -> Iterator[Job]:
+        nonlocal taken
+        for _ in range(200):
+            taken += 1
+            yield Job("q", "x" * (1024 * 1024 - 2))
+
+    generator = slices(BATCH, stream(), skip=0)
+    first = await anext(generator)
+    await generator.aclose()
+    assert len(first.payloads) == 8
+    assert taken <= 10
+
+
+@pytest.mark.parametrize("kind", [list, aiter_of], ids=["iterable", "async iterable"])
+async def test_a_stream_that_never_waits_lets_the_loop_turn(
+    monkeypatch: pytest.MonkeyPatch, kind: Callable[[Iterable[Job]], Any]
+) -> None:
+    monkeypatch.setattr("hammerwork.backends.slices.TURN_SECONDS", 0.0)
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    beside = asyncio.create_task(others())
+    await cut(kind(Job("q", n) for n in range(SLICE_JOBS)))
+    beside.cancel()
+    assert turns > SLICE_JOBS // PORTION_JOBS
 
 
 @pytest.mark.parametrize("skipped", [1, 2])
