@@ -102,6 +102,7 @@ SITUATIONS: dict[str, list[tuple[ObservedBatch, Facts]]] = {
             Reason.SECRET_KEY_NOT_FOUND,
             Reason.SECRET_FORBIDDEN,
             Reason.INVALID_DATABASE_URL,
+            Reason.DATABASE_FORBIDDEN,
         )
     ],
     "the id belongs to other jobs": [(BATCH, Facts(row=row(BATCH, fingerprint="other")))],
