@@ -16,13 +16,10 @@ _LEAST_LEVELS = {
     "asyncpg": logging.ERROR,
     "aiohttp": logging.WARNING,
     "asyncio": logging.WARNING,
-    "kopf": logging.WARNING,
 }
 """Whatever level is set, these loggers write nothing below their own."""
 
 _OWN_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
-# What kopf gives its records to find its own way; `settings` would be all that kopf can be told, in each line.
-_KOPFS_FIELDS = frozenset({"k8s_skip", "settings"})
 
 
 def configure(level: str, style: str, *, with_process: bool = False) -> None:
@@ -76,8 +73,7 @@ class JSONFormatter(logging.Formatter):
             "message": record.getMessage(),
             **self._process,
         }
-        unshown = _OWN_FIELDS | _KOPFS_FIELDS if record.name.partition(".")[0] == "kopf" else _OWN_FIELDS
-        fields.update({name: value for name, value in vars(record).items() if name not in unshown})
+        fields.update({name: value for name, value in vars(record).items() if name not in _OWN_FIELDS})
         if record.exc_info:
             fields["traceback"] = self.formatException(record.exc_info)
         return json.dumps(fields, default=str, ensure_ascii=False)

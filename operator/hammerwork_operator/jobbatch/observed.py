@@ -10,6 +10,7 @@ from uuid import UUID
 import msgspec
 from msgspec import UNSET
 
+from hammerwork.batch import MAX_PAYLOAD_DEPTH
 from hammerwork.ids import batch_id_for
 from hammerwork_operator import sources
 from hammerwork_operator.api.jobbatch import KIND, MUTABLE_FIELDS, JobBatchSpec, RetryPolicySpec
@@ -17,10 +18,14 @@ from hammerwork_operator.api.names import FINALIZER
 from hammerwork_operator.api.reasons import Type
 from hammerwork_operator.kube import conditions
 from hammerwork_operator.kube.conditions import moment
+from hammerwork_operator.kube.decoding import is_deeper_than
 from hammerwork_operator.kube.notes import Subject
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+MAX_SPEC_LEVELS = MAX_PAYLOAD_DEPTH + 3
+"""A payload may be as deep as the library allows, and is itself within the spec, its source and a job."""
 
 _NOT_DEFINING = MUTABLE_FIELDS | {"run_id", "database_secret_ref"}
 
@@ -92,11 +97,14 @@ def observe(manifest: Mapping[str, Any], *, fingerprint: str | None = None) -> O
     """Return what is to be known of the object; `fingerprint` saves the work where the spec has not changed."""
     metadata = manifest["metadata"]
     raw = manifest.get("spec") or {}
-    problem = None
+    spec, problem = JobBatchSpec(queue=""), None
     try:
+        if is_deeper_than(MAX_SPEC_LEVELS, raw):
+            raw = {}
+            raise msgspec.ValidationError(f"arrays and objects are nested more than {MAX_SPEC_LEVELS} levels deep")
         spec = msgspec.convert({key: value for key, value in raw.items() if key not in sources.FIELDS}, JobBatchSpec)
     except msgspec.ValidationError as error:
-        spec, problem = JobBatchSpec(queue=""), f"spec: {error}"
+        problem = f"spec: {error}"
     fingerprint = fingerprint or spec_fingerprint(raw)
     batch_id = batch_id_for(KIND, metadata["namespace"], metadata["name"], spec.run_id, fingerprint)
     status = dict(manifest.get("status") or {})

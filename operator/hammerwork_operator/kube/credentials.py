@@ -1,15 +1,11 @@
-"""Where the API server is and how to log in, for our client and for kopf: KUBECONFIG, or the Pod's service account."""
+"""Where the API server is and how to log in: KUBECONFIG, or the Pod's service account."""
 
 from __future__ import annotations
 
 import os
-from pathlib import Path
-from typing import Any
 
-import kopf
 from kubernetes.aio import client, config
 
-_SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _HOST = "KUBERNETES_SERVICE_HOST"
 
 
@@ -20,26 +16,12 @@ async def read() -> client.Configuration:
         ConfigException: There is neither a usable KUBECONFIG nor a service account.
     """
     settings = client.Configuration()
+    settings.connection_pool_maxsize = 0  # without limit: a watch holds its connection for minutes
     if _in_pod():
         config.load_incluster_config(client_configuration=settings)  # type: ignore[no-untyped-call]
     else:
         await config.load_kube_config(client_configuration=settings)  # type: ignore[no-untyped-call]
     return settings
-
-
-def login(**arguments: Any) -> kopf.ConnectionInfo | None:
-    """Return the same for kopf's client."""
-    if not _in_pod():
-        return kopf.login_with_kubeconfig(**arguments)
-    host = os.environ[_HOST]
-    # By address, not by name: the operator must not need the cluster's DNS to reach its API server.
-    address = f"[{host}]" if ":" in host else host
-    return kopf.ConnectionInfo(
-        server=f"https://{address}:{os.environ.get('KUBERNETES_SERVICE_PORT', '443')}",
-        ca_path=str(_SERVICE_ACCOUNT / "ca.crt"),
-        token=(_SERVICE_ACCOUNT / "token").read_text().strip(),
-        default_namespace=(_SERVICE_ACCOUNT / "namespace").read_text().strip(),
-    )
 
 
 def _in_pod() -> bool:

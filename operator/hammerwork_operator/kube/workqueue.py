@@ -28,7 +28,7 @@ class Workqueue:
     """Calls `reconcile` for every key that was added, in a task per key.
 
     `reconcile` returns the seconds after which it wants to run again, or None to wait for the next `add`. An exception
-    makes it run again after a pause that doubles from 0.5 to 30 seconds.
+    makes it run again after a pause that doubles from 0.5 to 30 seconds, or is as long as the API server asks for.
     """
 
     def __init__(
@@ -78,6 +78,7 @@ class Workqueue:
         del self._wanted[key]
 
     async def _run(self, key: Key, failures: int) -> tuple[float | None, int]:
+        least = 0.0
         async with self._limit:
             with self._metrics.reconcile(self._kind) as outcome:
                 try:
@@ -87,11 +88,12 @@ class Workqueue:
                         outcome("conflict")
                         return _CONFLICT_PAUSE, 1
                     outcome("error")
+                    least = error.retry_after or 0.0
                     _LOGGER.warning("%s %s/%s: %s", self._kind, *key, error)
                 except Exception:
                     outcome("error")
                     _LOGGER.exception("%s %s/%s: reconcile failed", self._kind, *key)
-        return min(_FIRST_PAUSE * 2.0 ** min(failures, 16), _LONGEST_PAUSE), failures + 1
+        return max(least, min(_FIRST_PAUSE * 2.0 ** min(failures, 16), _LONGEST_PAUSE)), failures + 1
 
 
 async def _wait(wanted: asyncio.Event, seconds: float) -> None:

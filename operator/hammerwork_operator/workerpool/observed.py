@@ -9,10 +9,14 @@ import msgspec
 from hammerwork.errors import HandlerError
 from hammerwork.handlers import only_kind
 from hammerwork_operator.api.workerpool import KIND, HandlerSpec, WorkerPoolSpec
+from hammerwork_operator.kube.decoding import is_deeper_than
 from hammerwork_operator.kube.notes import Subject
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+MAX_SPEC_LEVELS = 100
+"""Pods are described in a dozen."""
 
 
 class ObservedPool(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,11 +52,13 @@ def observe(manifest: Mapping[str, Any]) -> ObservedPool:
     """Return what is to be known of the object."""
     metadata = manifest["metadata"]
     problem = None
+    spec = WorkerPoolSpec(queue="", handler=HandlerSpec())
     try:
+        if is_deeper_than(MAX_SPEC_LEVELS, manifest.get("spec")):
+            raise msgspec.ValidationError(f"arrays and objects are nested more than {MAX_SPEC_LEVELS} levels deep")
         spec = msgspec.convert(manifest.get("spec"), WorkerPoolSpec)
     except msgspec.ValidationError as error:
         problem = f"spec: {error}"
-        spec = WorkerPoolSpec(queue="", handler=HandlerSpec())
     else:
         problem = _problem_of(spec.handler)
     return ObservedPool(

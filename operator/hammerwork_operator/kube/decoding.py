@@ -1,0 +1,73 @@
+"""JSON of the API server, however deep it is nested. Pure.
+
+The API server takes objects nested ten thousand levels deep; Python's decoders recurse, and give up at a tenth of that.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, TypeVar
+
+import msgspec
+
+MAX_LEVELS = 550
+"""What is nested deeper than that in an answer may be cut off: more than any part of it that is used."""
+
+T = TypeVar("T")
+
+_TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]')
+
+
+def decode(content: bytes) -> Any:
+    """Return the value; where Python cannot hold it, null takes the place of what is deeper than `MAX_LEVELS`.
+
+    Raises:
+        msgspec.DecodeError: It is not JSON.
+    """
+    return decode_as(content, Any)
+
+
+def decode_as(content: bytes, kind: type[T] | Any) -> T:
+    """Do the same for a value of a type."""
+    try:
+        return msgspec.json.decode(content, type=kind)
+    except RecursionError:
+        return msgspec.json.decode(_cut(content), type=kind)
+
+
+def is_deeper_than(levels: int, value: object) -> bool:
+    """Return whether arrays and objects are nested in a value more than so many levels deep."""
+    found = [value]
+    for _ in range(levels + 1):
+        found = [member for each in found for member in _members(each)]
+        if not found:
+            return False
+    return True
+
+
+def _members(value: object) -> list[object]:
+    """Return the arrays and objects in a value, and a None for its sake."""
+    if isinstance(value, dict):
+        return [None, *(member for member in value.values() if isinstance(member, dict | list))]
+    if isinstance(value, list):
+        return [None, *(member for member in value if isinstance(member, dict | list))]
+    return []
+
+
+def _cut(content: bytes) -> bytes:
+    kept, level, start = [], 0, 0
+    for token in _TOKEN.finditer(content):
+        match content[token.start() : token.start() + 1]:
+            case b"{" | b"[":
+                level += 1
+                if level == MAX_LEVELS + 1:
+                    kept.append(content[start : token.start()])
+            case b"}" | b"]":
+                if level == MAX_LEVELS + 1:
+                    kept.append(b"null")
+                    start = token.end()
+                level -= 1
+            case _:
+                pass
+    kept.append(content[start:])
+    return b"".join(kept)
