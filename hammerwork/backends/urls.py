@@ -61,12 +61,14 @@ class DatabaseURL:
 def parse_url(url: str) -> DatabaseURL:
     """Return the parts of a database URL.
 
-    It is read as people mean it, not as `urlsplit` does: an @ that comes after the hosts tells that a password holds a
+    It is read as people mean it, not as `urlsplit` does: whitespace at both ends, such as the newline that
+    an editor has put into a Secret, is not part of it; an @ that comes after the hosts tells that a password holds a
     character that had to be encoded, and then nothing of the URL may be shown or used.
 
     Raises:
         UnsupportedDatabaseError: It is no URL. The message shows nothing of it but its scheme.
     """
+    url = url.strip()
     start = _SCHEME.match(url)
     if start is None:
         raise _refused("it does not begin with a scheme", "use postgresql://user:password@host:port/database")

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import uuid
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -15,11 +14,11 @@ from hammerwork_operator.api.common import DatabaseSecretRef
 from hammerwork_operator.api.reasons import Reason
 from hammerwork_operator.databases import registry
 from hammerwork_operator.databases.registry import Databases
-from hammerwork_operator.kube.client import ApiServer
 from hammerwork_operator.metrics import Metrics
 from tests.harness import observing
 from tests.harness.batches import batch
 from tests.harness.observing import happens
+from tests.harness.secrets import SecretServer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -29,22 +28,6 @@ if TYPE_CHECKING:
 
 REF = DatabaseSecretRef()
 NAMESPACE = "mail"
-
-
-class SecretServer(ApiServer):
-    """Has a Secret, or none, and counts how often it is read."""
-
-    def __init__(self) -> None:
-        self.url: str | None = None
-        self.reads = 0
-
-    async def get_secret(self, namespace: str, name: str) -> dict[str, Any] | None:
-        self.reads += 1
-        await asyncio.sleep(0)
-        if self.url is None:
-            return None
-        metadata = {"namespace": namespace, "name": name, "uid": "uid", "resourceVersion": "1"}
-        return {"metadata": metadata, "data": {"url": base64.b64encode(self.url.encode()).decode()}}
 
 
 class App:

@@ -12,7 +12,7 @@ from hammerwork.errors import DatabaseRefusedError, HammerworkError, Unsupported
 from hammerwork_operator.api.reasons import Reason
 from hammerwork_operator.databases.access import Access
 from hammerwork_operator.databases.followed import FollowedQueue
-from hammerwork_operator.databases.secret import SecretProblemError, read_database_secret
+from hammerwork_operator.databases.secrets import SecretProblemError, Secrets
 from hammerwork_operator.tasks import KeptTask
 
 if TYPE_CHECKING:
@@ -20,10 +20,8 @@ if TYPE_CHECKING:
     from hammerwork_operator.kube.client import ApiServer
     from hammerwork_operator.metrics import Metrics
 
-SECRET_SECONDS = 30.0
-"""How long the URL that a Secret held is used before the Secret is read again."""
 RETRY_SECONDS = 2.0
-"""A database or Secret that failed is not asked more often than this, however many objects want it."""
+"""A database that failed is not asked more often than this, however many objects want it."""
 LONGEST_RETRY_SECONDS = 20.0
 """Pauses double up to this before a database that refuses is asked again: it may count wrong passwords."""
 IDLE_SECONDS = 300.0
@@ -49,11 +47,12 @@ class Databases:
     """Finds the database of an object. The URL in a Secret is the identity: two Secrets with one URL share a queue."""
 
     def __init__(self, server: ApiServer, metrics: Metrics, access: Access | None = None) -> None:
-        self._server = server
+        self.secrets = Secrets(server, metrics)
         self._access = access or Access()
         self._metrics = metrics
         self._slots: dict[str, _Slot] = {}
-        self._urls: dict[tuple[str, str, str], tuple[float, str]] = {}
+        self._urls: dict[tuple[str, str, str], str] = {}
+        """Where each Secret led to last, by namespace, name and key."""
         self._sweeper: KeptTask | None = None
         metrics.live_batches.set_function(lambda: sum(database.followed for database in self._connected()))
         metrics.databases.labels("up").set_function(lambda: sum(map(_up, self._slots.values())))
@@ -71,6 +70,8 @@ class Databases:
             self._sweeper = KeptTask("sweeper", "drop idle databases", self._drop_idle_forever, self._metrics)
         url = await self._url(namespace, ref)
         origin = f"Secret {namespace}/{ref.name}, key {ref.key!r}"
+        if url not in self._slots or not _up(self._slots[url]):
+            self.secrets.hurry(namespace, ref.name)
         try:
             if (refusal := self._access.refusal(url)) is not None:
                 raise SecretProblemError(Reason.DATABASE_FORBIDDEN, f"{origin}: {refusal}")
@@ -88,12 +89,12 @@ class Databases:
 
     def known(self, namespace: str, ref: DatabaseSecretRef) -> FollowedQueue | None:
         """Return the database that the Secret led to before, even if the Secret is gone by now."""
-        cached = self._urls.get((namespace, ref.name, ref.key))
-        slot = self._slots.get(cached[1]) if cached else None
+        slot = self._slots.get(self._urls.get((namespace, ref.name, ref.key), ""))
         return slot.database if slot else None
 
     async def close(self) -> None:
         """Close all connections."""
+        await self.secrets.stop()
         if self._sweeper is not None:
             await self._sweeper.stop()
         for url in list(self._slots):
@@ -113,23 +114,16 @@ class Databases:
 
     async def _url(self, namespace: str, ref: DatabaseSecretRef) -> str:
         key = (namespace, ref.name, ref.key)
-        cached = self._urls.get(key)
-        if cached is not None:
-            read_at, url = cached
-            slot = self._slots.get(url)
-            fresh_for = SECRET_SECONDS if slot is None or _up(slot) else RETRY_SECONDS
-            if time.monotonic() - read_at < fresh_for:
-                return url
-        _, url = await read_database_secret(self._server, namespace, ref)
-        self._urls[key] = (time.monotonic(), url)
-        if cached is not None and cached[1] != url:
-            self._drop_unreached(cached[1])
+        _, url = await self.secrets.read(namespace, ref)
+        before, self._urls[key] = self._urls.get(key), url
+        if before is not None and before != url:
+            self._drop_unreached(before)
         return url
 
     def _drop_unreached(self, url: str) -> None:
         """Forget a database that never answered, once no Secret leads there any more."""
         slot = self._slots.get(url)
-        unused = all(known != url for _, known in self._urls.values())
+        unused = url not in self._urls.values()
         if slot is not None and slot.database is None and unused and not slot.lock.locked():
             del self._slots[url]
 

@@ -10,7 +10,7 @@ from hammerwork.errors import BatchNotFoundError, DatabaseError
 from hammerwork_operator.api.jobbatch import MAX_ERROR_GROUPS
 from hammerwork_operator.databases.followed import unusable
 from hammerwork_operator.databases.registry import LONGEST_RETRY_SECONDS
-from hammerwork_operator.databases.secret import SecretProblemError
+from hammerwork_operator.databases.secrets import SecretProblemError
 from hammerwork_operator.jobbatch.facts import Facts
 from hammerwork_operator.jobbatch.plan import LOOK_AGAIN_SECONDS, needs_database
 
@@ -37,6 +37,8 @@ class Gatherer:
         self._databases = databases
         self._wake = wake
         self._followed: tuple[FollowedQueue, UUID] | None = None
+        self._secret: tuple[str, str] | None = None
+        """Namespace and name of the Secret that is followed; a batch cannot change to another."""
         self._met: Obstacle | None = None
         self._failures = 0
         self._again_at = 0.0
@@ -55,13 +57,14 @@ class Gatherer:
         """
         if not needs_database(observed):
             return Facts(load=load)
+        self._follow_secret(observed)
         if self._met is not None and time.monotonic() < self._again_at:
             return Facts(obstacle=self._met, load=load)
         try:
             database = await self._database(observed)
+            self._follow(database, observed.batch_id)
             if database.obstacle is not None:
                 return Facts(obstacle=database.obstacle, load=load)
-            self._follow(database, observed.batch_id)
             row = database.statuses.get(observed.batch_id) or await database.look(observed.batch_id)
             errors = await self._error_groups(database, row)
             return Facts(row=row, load=load, errors=errors, met=self._met)
@@ -82,11 +85,26 @@ class Gatherer:
         self._met, self._failures = None, 0
 
     def rest(self) -> None:
-        """Stop to follow the batch; the next `gather` follows it again."""
+        """Follow neither the batch nor its Secret any longer; the next `gather` follows them again."""
+        self._leave()
+        if self._secret is not None:
+            self._databases.secrets.unfollow(*self._secret, self)
+            self._secret = None
+
+    def _leave(self) -> None:
         if self._followed is not None:
             database, batch_id = self._followed
             database.unfollow(batch_id)
             self._followed = None
+
+    def _follow_secret(self, observed: ObservedBatch) -> None:
+        if self._secret is None:
+            self._secret = (observed.namespace, observed.spec.database_secret_ref.name)
+            self._databases.secrets.follow(*self._secret, self, self._secret_changed)
+
+    def _secret_changed(self) -> None:
+        self._again_at = 0.0
+        self._wake()
 
     async def _database(self, observed: ObservedBatch) -> FollowedQueue:
         ref = observed.spec.database_secret_ref
@@ -102,7 +120,7 @@ class Gatherer:
 
     def _follow(self, database: FollowedQueue, batch_id: UUID) -> None:
         if self._followed != (database, batch_id):
-            self.rest()
+            self._leave()
             self._followed = (database, batch_id)
             database.follow(batch_id, self._wake)
 

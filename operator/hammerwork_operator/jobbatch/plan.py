@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from hammerwork_operator.kube.situation import Obstacle
 
 LOOK_AGAIN_SECONDS = 2.0
-"""How soon a database that does not answer, or a Secret that is missing, is tried again."""
+"""How soon a database that does not answer or refuses is tried again."""
 STALLED_SECONDS = 30.0
 """How soon a batch is looked at again whose rows are missing or belong to another one."""
 NO_SECRET_DELETION_SECONDS = 20.0
@@ -83,7 +83,8 @@ def _alive(observed: ObservedBatch, facts: Facts, now: datetime) -> Plan:
     if not observed.has_finalizer:
         return Plan(Step.ADD_FINALIZER)
     if facts.obstacle is not None:
-        return Plan(Step.WAIT, LOOK_AGAIN_SECONDS)
+        # A change of the Secret is told.
+        return Plan(Step.WAIT, LOOK_AGAIN_SECONDS if _is_of_database(facts.obstacle) else STALLED_SECONDS)
     row = facts.row
     if row is not None and row.fingerprint != observed.fingerprint:
         return Plan(Step.WAIT, STALLED_SECONDS)
@@ -129,11 +130,14 @@ def _deletion(observed: ObservedBatch, obstacle: Obstacle | None, deleted_at: da
     if expired or observed.spec.deletion_policy is DeletionPolicy.ORPHAN or observed.problem is not None:
         return Plan(Step.RELEASE)
     if obstacle is not None:
-        of_database = obstacle.reason in {Reason.DATABASE_UNAVAILABLE, Reason.DATABASE_REFUSED}
-        limit = NO_DATABASE_DELETION_SECONDS if of_database else NO_SECRET_DELETION_SECONDS
+        limit = NO_DATABASE_DELETION_SECONDS if _is_of_database(obstacle) else NO_SECRET_DELETION_SECONDS
         left = limit - (now - deleted_at).total_seconds()
         if left <= 0:
             return Plan(Step.RELEASE, orphaned=obstacle.message)
         return Plan(Step.WAIT, min(left, LOOK_AGAIN_SECONDS))
     cancels = observed.spec.deletion_policy is DeletionPolicy.CANCEL
     return Plan(Step.CANCEL_ROWS if cancels else Step.REMOVE_ROWS)
+
+
+def _is_of_database(obstacle: Obstacle) -> bool:
+    return obstacle.reason in {Reason.DATABASE_UNAVAILABLE, Reason.DATABASE_REFUSED}

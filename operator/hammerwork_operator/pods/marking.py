@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from hammerwork.errors import HammerworkError
 from hammerwork_operator.api.names import ANNOTATION_DELETION_COST
-from hammerwork_operator.databases.secret import SecretProblemError
+from hammerwork_operator.databases.secrets import SecretProblemError
 from hammerwork_operator.kube.client import ApiError
 from hammerwork_operator.pods import costs
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from hammerwork.errors import HammerworkError
 from hammerwork.timing import LEASE_SECONDS
-from hammerwork_operator.databases.secret import SecretProblemError
+from hammerwork_operator.databases.secrets import SecretProblemError
 from hammerwork_operator.kube.workqueue import Workqueue
 
 if TYPE_CHECKING:

@@ -49,6 +49,7 @@ class WorkerPoolController:
         self._unapplied: set[Key] = set()
         """Pools whose Deployment could not be applied at the last try, for what may pass by itself."""
         self._paces: dict[Key, Pace] = {}
+        self._secrets = databases.secrets
         self._scaler = Scaler(databases, metrics, self._queue_seen)
         self._pods = WatchedPods()
         self._missed = MissedDeletions(server, self._pods)
@@ -70,6 +71,7 @@ class WorkerPoolController:
         if pool == known:
             return  # what the last write of its status has made
         self._pools[key] = pool
+        self._follow_secret(pool, known)
         if pool.deleted:
             self._scaler.forget(key)
         else:
@@ -103,6 +105,12 @@ class WorkerPoolController:
         pool = self._pools.get(key)
         return pool.spec.database_secret_ref if pool is not None and pool.problem is None else None
 
+    def _follow_secret(self, pool: ObservedPool, before: ObservedPool | None) -> None:
+        name, key = pool.spec.database_secret_ref.name, (pool.namespace, pool.name)
+        if before is not None and before.spec.database_secret_ref.name != name:
+            self._secrets.unfollow(pool.namespace, before.spec.database_secret_ref.name, key)
+        self._secrets.follow(pool.namespace, name, key, lambda: self._queue.add(key))
+
     def _queue_seen(self, key: Key) -> None:
         """Take note that there may be news of the pool's queue; nothing is asked where they change nothing."""
         if (pool := self._pools.get(key)) is None:
@@ -113,6 +121,7 @@ class WorkerPoolController:
     def _forget(self, key: Key) -> None:
         if (pool := self._pools.pop(key, None)) is not None:
             self._budgets.forget(pool.uid)
+            self._secrets.unfollow(pool.namespace, pool.spec.database_secret_ref.name, key)
         self._paces.pop(key, None)
         self._unapplied.discard(key)
         self._scaler.forget(key)
@@ -125,7 +134,7 @@ class WorkerPoolController:
         pool = self._pools.get(key)
         if pool is None or pool.deleted:
             return None  # the Deployment goes with its owner
-        facts = await gather(self._server, pool)
+        facts = await gather(self._server, self._secrets, pool)
         if self._pools.get(key) is not pool:
             return 0.0  # it has changed or is gone meanwhile
         scaled = self._scaler.decide(key, pool, facts)

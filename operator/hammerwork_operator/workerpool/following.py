@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from hammerwork.errors import DatabaseError
 from hammerwork_operator.databases.followed import unusable
-from hammerwork_operator.databases.secret import SecretProblemError
+from hammerwork_operator.databases.secrets import SecretProblemError
 from hammerwork_operator.kube.client import ApiError
 from hammerwork_operator.tasks import KeptTask
 from hammerwork_operator.workerpool.queue_status import queue_fields

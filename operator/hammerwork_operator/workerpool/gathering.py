@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hammerwork_operator.api.reasons import Reason
-from hammerwork_operator.databases.secret import SecretProblemError, read_database_secret
+from hammerwork_operator.databases.secrets import SecretProblemError
 from hammerwork_operator.kube.client import ApiError
 from hammerwork_operator.kube.situation import Obstacle
 from hammerwork_operator.workerpool.adoption import may_be_adopted
@@ -13,11 +13,12 @@ from hammerwork_operator.workerpool.configmaps import configmap_checksum, refere
 from hammerwork_operator.workerpool.facts import Facts, is_owned, secret_version
 
 if TYPE_CHECKING:
+    from hammerwork_operator.databases.secrets import Secrets
     from hammerwork_operator.kube.client import ApiServer
     from hammerwork_operator.workerpool.observed import ObservedPool
 
 
-async def gather(server: ApiServer, pool: ObservedPool) -> Facts:
+async def gather(server: ApiServer, secrets: Secrets, pool: ObservedPool) -> Facts:
     """Return what is known now. The Secret is not read where a Deployment cannot be applied whatever it holds.
 
     Raises:
@@ -29,7 +30,7 @@ async def gather(server: ApiServer, pool: ObservedPool) -> Facts:
     if pool.problem is not None:
         return Facts(deployment=deployment)
     try:
-        secret, _ = await read_database_secret(server, pool.namespace, pool.spec.database_secret_ref)
+        secret, _ = await secrets.read(pool.namespace, pool.spec.database_secret_ref)
     except SecretProblemError as error:
         return Facts(deployment=deployment, obstacle=error.obstacle)
     version = secret_version(secret)

@@ -17,6 +17,13 @@ from hammerwork.backends.urls import parse_url
 from hammerwork.handlers import HandlerReference
 from hammerwork.working.settings import ProcessSettings
 
+
+@pytest.mark.parametrize("around", [" ", "\n", "\r\n", "\t  "])
+def test_whitespace_around_a_url_does_not_count(around: str) -> None:
+    found = parse_url(f"{around}postgresql://app:Geheim@h/jobs?sslmode=disable{around}")
+    assert (found.user, found.password, found.options) == ("app", "Geheim", {"sslmode": "disable"})
+
+
 SCHEMES = ["postgresql", "postgres", "mysql", "mariadb"]
 
 
