@@ -22,6 +22,7 @@ from hammerwork.batch import (
     RetryStrategy,
 )
 from hammerwork_operator.api.common import MAX_INT32, Condition, DatabaseSecretRef
+from hammerwork_operator.api.dependencies import MAX_DEPENDENCIES, DependencySpec
 from hammerwork_operator.api.sources import GENERATE_WAYS, GenerateSpec, JobSpec, PriorityLabel, Queue
 
 KIND = "JobBatch"
@@ -159,6 +160,19 @@ class JobBatchSpec(Struct, frozen=True, rename="camel"):
         ]
         | UnsetType
     ) = UNSET
+    depends_on: (
+        Annotated[
+            list[DependencySpec],
+            Meta(
+                min_length=1,
+                max_length=MAX_DEPENDENCIES,
+                description="JobBatches of the same namespace that have to come to their end first: before that, no "
+                "job is stored. One that fails makes this batch fail; one that does not exist is waited for.",
+                extra_json_schema={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
     suspend: Annotated[
         bool, Meta(description="While true no further job of the batch starts; running ones finish. Can be changed.")
     ] = False
@@ -253,6 +267,17 @@ class JobBatchStatus(Struct, frozen=True, rename="camel", omit_defaults=True):
             str,
             Meta(
                 description="Set when nothing of the batch can run any more.", extra_json_schema={"format": "date-time"}
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
+    satisfied_dependencies: (
+        Annotated[
+            list[Annotated[str, Meta(max_length=MAX_NAME_LENGTH, description="Name of a JobBatch.")]],
+            Meta(
+                max_length=MAX_DEPENDENCIES,
+                description="Those of spec.dependsOn that have been satisfied, and are so for good.",
+                extra_json_schema={"x-kubernetes-list-type": "atomic"},
             ),
         ]
         | UnsetType

@@ -43,6 +43,9 @@ class Reason(enum.StrEnum):
     ROWS_MISSING = "RowsMissing"
     BATCH_CONFLICT = "BatchConflict"
     ROWS_ORPHANED = "RowsOrphaned"
+    DEPENDENCY_NOT_READY = "DependencyNotReady"
+    DEPENDENCY_FAILED = "DependencyFailed"
+    DEPENDENCY_CYCLE = "DependencyCycle"
 
     # Of both kinds.
     INVALID_SPEC = "InvalidSpec"

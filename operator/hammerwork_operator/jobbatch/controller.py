@@ -8,11 +8,15 @@ import logging
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from hammerwork.errors import BatchNotFoundError, DatabaseError
 from hammerwork_operator.api.jobbatch import KIND, PLURAL
 from hammerwork_operator.api.names import FINALIZER
 from hammerwork_operator.api.reasons import Reason
 from hammerwork_operator.jobbatch import status
+from hammerwork_operator.jobbatch.dependencies import DependencyIndex
+from hammerwork_operator.jobbatch.facts import Facts
 from hammerwork_operator.jobbatch.gathering import Gatherer
 from hammerwork_operator.jobbatch.loading import Loader, Loading
 from hammerwork_operator.jobbatch.memory import Memory
@@ -24,10 +28,11 @@ from hammerwork_operator.kube.notes import Note
 from hammerwork_operator.kube.workqueue import Key, Workqueue
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from hammerwork_operator.api.common import Manifest
     from hammerwork_operator.databases.followed import FollowedQueue
     from hammerwork_operator.databases.registry import Databases
-    from hammerwork_operator.jobbatch.facts import Facts
     from hammerwork_operator.kube.client import ApiServer
     from hammerwork_operator.metrics import Metrics
 
@@ -44,6 +49,7 @@ class JobBatchController:
         self._queue = Workqueue(KIND, self._reconcile, metrics)
         self._memory: dict[Key, Memory] = {}
         self._loader = Loader(server, metrics)
+        self._dependencies = DependencyIndex()
 
     def seen(self, manifest: Manifest, *, deleted: bool = False) -> None:
         """Take note of an object as the API server has it now."""
@@ -63,6 +69,7 @@ class JobBatchController:
                 return
             unchanged = metadata["generation"] == known.generation
             memory.observed = observe(manifest, fingerprint=known.fingerprint if unchanged else None)
+        self._wake(self._dependencies.seen(self._memory[key].observed))
         self._queue.add(key)
 
     async def stop(self) -> None:
@@ -88,12 +95,17 @@ class JobBatchController:
     def _forget(self, key: Key) -> None:
         if (memory := self._memory.pop(key, None)) is not None:
             memory.rest()
+            self._wake(self._dependencies.gone(key))
+
+    def _wake(self, keys: Iterable[Key]) -> None:
+        for key in keys:
+            self._queue.add(key)
 
     async def _reconcile(self, key: Key) -> float | None:
         memory = self._memory.get(key)
         if memory is None:
             return None
-        facts = await memory.gatherer.gather(memory.observed, memory.loading.load)
+        facts = await self._facts(memory)
         observed = memory.observed
         plan = decide(observed, facts, datetime.now(UTC))
         try:
@@ -115,6 +127,13 @@ class JobBatchController:
             memory.rest()
         return min((seconds for seconds in (rest, again) if seconds is not None), default=None)
 
+    async def _facts(self, memory: Memory) -> Facts:
+        dependencies = self._dependencies.of(memory.observed)
+        if dependencies.reason is not None:
+            return Facts(dependencies=dependencies)
+        facts = await memory.gatherer.gather(memory.observed, memory.loading.load)
+        return msgspec.structs.replace(facts, dependencies=dependencies)
+
     async def _write_status(self, memory: Memory, facts: Facts) -> float | None:
         """Write the status if it changed; return the seconds to wait if it was written a moment ago."""
         observed = memory.observed
@@ -127,6 +146,8 @@ class JobBatchController:
         with memory.pace.writing():
             version = await statuses.write(self._server, self._metrics, PLURAL, observed.subject, change)
         memory.observed = memory.observed.with_status(wanted, version)
+        if self._memory.get((observed.namespace, observed.name)) is memory:
+            self._wake(self._dependencies.seen(memory.observed))
         await events.record(self._server, observed.subject, status.notes(observed.status, wanted))
         return None
 
@@ -151,6 +172,8 @@ class JobBatchController:
                 await memory.loading.stop()
                 await self._release(memory, plan.orphaned)
                 return None
+            case Step.DELETE_OBJECT if self._dependencies.is_awaited((observed.namespace, observed.name)):
+                return statuses.PAUSE_SECONDS  # until those that wait for it have taken note of its end
             case Step.DELETE_OBJECT:
                 await self._server.delete(PLURAL, observed.namespace, observed.name, observed.uid)
                 return None

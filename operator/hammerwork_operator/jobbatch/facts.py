@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from hammerwork import BatchStatus, ErrorGroup
+from hammerwork_operator.jobbatch.dependencies import Dependencies
 from hammerwork_operator.kube.situation import Obstacle
 
 
@@ -29,5 +30,6 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     met: Obstacle | None = None
     """What the last step failed at that is tried again; None once one has succeeded."""
     load: Load | None = None
+    dependencies: Dependencies = Dependencies()
     errors: Sequence[ErrorGroup] | None = None
     """None: not known."""

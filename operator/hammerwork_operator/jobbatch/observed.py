@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 MAX_SPEC_LEVELS = MAX_PAYLOAD_DEPTH + 3
 """A payload may be as deep as the library allows, and is itself within the spec, its source and a job."""
 
-_NOT_DEFINING = MUTABLE_FIELDS | {"run_id", "database_secret_ref"}
+_NOT_DEFINING = MUTABLE_FIELDS | {"run_id", "database_secret_ref", "depends_on"}
 
 
 class Stated(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,6 +40,8 @@ class Stated(msgspec.Struct, frozen=True, kw_only=True):
     suspended: bool = False
     resumed_at: datetime | None = None
     """When it was last resumed after a suspension."""
+    satisfied: tuple[str, ...] = ()
+    """Dependencies that have been satisfied."""
     started_at: datetime | None = None
     completed_at: datetime | None = None
 
@@ -138,6 +140,7 @@ def read_status(status: Mapping[str, Any], batch_id: UUID) -> Stated:
         finished=ended and completed_at is not None,
         suspended=conditions.holds(stated, Type.SUSPENDED),
         resumed_at=_resumed_at(stated),
+        satisfied=tuple(status.get("satisfiedDependencies") or ()),
         started_at=_moment(status, "startTime"),
         completed_at=completed_at,
     )

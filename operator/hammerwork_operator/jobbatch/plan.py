@@ -74,7 +74,7 @@ def decide(observed: ObservedBatch, facts: Facts, now: datetime) -> Plan:
         return _deletion(observed, facts.obstacle, observed.deleted_at, now)
     if observed.stated.finished:
         return _after_the_end(observed, now)
-    if observed.problem is not None:
+    if observed.problem is not None or facts.dependencies.reason is not None:
         return Plan(Step.REST)
     return _alive(observed, facts, now)
 
@@ -102,6 +102,8 @@ def _loading(observed: ObservedBatch, facts: Facts) -> Plan:
         # The rows were removed, or the Secret leads to another database by mistake. A user must ask for it to run
         # everything again; if the rows come back, the batch continues.
         return Plan(Step.WAIT, STALLED_SECONDS)
+    if not facts.dependencies.recorded:
+        return Plan(Step.WAIT)  # until the status is written: a dependency may be gone when the next process loads on
     return Plan(Step.LOAD)
 
 

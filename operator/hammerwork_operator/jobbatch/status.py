@@ -38,6 +38,8 @@ def compute(observed: ObservedBatch, facts: Facts, now: datetime) -> Status:
         return _finished_before(observed)
     situation = _situation(observed, facts, now)
     status: Status = {"observedGeneration": observed.generation, "batchId": str(observed.batch_id)}
+    if facts.dependencies.satisfied:
+        status["satisfiedDependencies"] = list(facts.dependencies.satisfied)
     status |= _counts(observed, facts)
     status |= _times(observed, facts, situation, now)
     status |= _errors(observed, facts)
@@ -63,6 +65,8 @@ def _finished_before(observed: ObservedBatch) -> Status:
 def _situation(observed: ObservedBatch, facts: Facts, now: datetime) -> _Situation:
     if observed.problem is not None:
         return _failed(Reason.INVALID_SPEC, observed.problem)
+    if facts.dependencies.reason is not None:
+        return _dependent(facts.dependencies.reason, facts.dependencies.message)
     obstacle = facts.obstacle or (facts.met if facts.load is None or not facts.load.jobs else None)
     if obstacle is not None:
         return _behind(observed, obstacle, now)
@@ -90,6 +94,13 @@ def _behind(observed: ObservedBatch, obstacle: Obstacle, now: datetime) -> _Situ
     since = before["lastTransitionTime"] if before is not None and unknown else timestamp(now)
     message = f"{obstacle.message}; the counts are the last that are known, from before {since}"
     return msgspec.structs.replace(situation, ready=None, message=message)
+
+
+def _dependent(reason: Reason, message: str) -> _Situation:
+    if reason is Reason.DEPENDENCY_FAILED:
+        return _failed(reason, message, enqueued=False)
+    cycle = reason is Reason.DEPENDENCY_CYCLE
+    return _Situation(ready=False, reason=reason, message=message, reconciling=not cycle, stalled=cycle, enqueued=False)
 
 
 def _before_running(observed: ObservedBatch, facts: Facts) -> _Situation:

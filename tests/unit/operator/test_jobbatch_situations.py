@@ -13,6 +13,7 @@ from hammerwork import BatchState
 from hammerwork_operator.api.jobbatch import JobBatchStatus
 from hammerwork_operator.api.reasons import Reason
 from hammerwork_operator.jobbatch import status
+from hammerwork_operator.jobbatch.dependencies import Dependencies
 from hammerwork_operator.jobbatch.facts import Facts, Load
 from hammerwork_operator.kube.situation import Obstacle
 from tests.unit.operator.builders import NOW, ago, batch, condition, kstatus, row
@@ -65,7 +66,14 @@ def lasting(reason: Reason) -> Facts:
     return Facts(obstacle=Obstacle(reason, "none"))
 
 
+def dependent(reason: Reason) -> Facts:
+    return Facts(dependencies=Dependencies(reason=reason, message="another batch", recorded=False))
+
+
 SITUATIONS: dict[str, list[tuple[ObservedBatch, Facts]]] = {
+    "it waits for other JobBatches (`dependsOn`)": [(BATCH, dependent(Reason.DEPENDENCY_NOT_READY))],
+    "a JobBatch that it depends on has failed": [(BATCH, dependent(Reason.DEPENDENCY_FAILED))],
+    "it depends on itself, by way of others or not": [(BATCH, dependent(Reason.DEPENDENCY_CYCLE))],
     "loading the jobs": [
         (BATCH, Facts(load=Load(jobs=1))),
         (BATCH, Facts(row=row(BATCH, BatchState.LOADING))),
