@@ -71,7 +71,7 @@ def dependent(reason: Reason) -> Facts:
 
 
 SITUATIONS: dict[str, list[tuple[ObservedBatch, Facts]]] = {
-    "it waits for other JobBatches (`dependsOn`)": [(BATCH, dependent(Reason.DEPENDENCY_NOT_READY))],
+    "it waits for other JobBatches": [(BATCH, dependent(Reason.DEPENDENCY_NOT_READY))],
     "a JobBatch that it depends on has failed": [(BATCH, dependent(Reason.DEPENDENCY_FAILED))],
     "it depends on itself, by way of others or not": [(BATCH, dependent(Reason.DEPENDENCY_CYCLE))],
     "loading the jobs": [
