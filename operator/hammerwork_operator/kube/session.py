@@ -1,0 +1,144 @@
+"""The HTTP session that kopf watches through: no object, however deep, and no answer of the API server ends a watch.
+
+kopf decodes with Python's json, which gives up at a tenth of the depth that the API server takes, and it ends the
+process after an answer that it does not expect. So what comes through this session is never too deep for it, and what it
+does not expect becomes what it understands: a connection that broke, or a watch that has to begin anew with a list.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import msgspec
+
+from hammerwork_operator.kube.decoding import decode, shallow
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import AsyncIterator, Iterator, Mapping
+
+WATCH_PAUSE_SECONDS = 1.0
+"""A watch of the same objects is begun at most this often, however soon the one before it ended."""
+_UNDERSTOOD = {401, 403, 429}
+"""Refusals after which kopf logs in again or waits; as it does after what is wrong with the server (5xx)."""
+_GONE = 410
+_BEGIN_ANEW = b'{"type":"ERROR","object":{"kind":"Status","code":410}}'
+"""How the API server says in a watch that it has to begin with a list."""
+
+_LOGGER = logging.getLogger(__name__)
+
+
+class Pauses:
+    """Seconds between the tries of a request: from 1 they double up to 30, without end."""
+
+    def __iter__(self) -> Iterator[float]:
+        pause = 1.0
+        while True:
+            yield pause
+            pause = min(2 * pause, 30.0)
+
+
+def watch_session(headers: Mapping[str, str], certificates: ssl.SSLContext) -> aiohttp.ClientSession:
+    """Return a session for kopf. No request is made."""
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, ssl=certificates),
+        headers=headers,
+        response_class=_Answer,
+        trace_configs=[_paced()],
+    )
+
+
+def _paced() -> aiohttp.TraceConfig:
+    begun: dict[str, float] = defaultdict(lambda: float("-inf"))
+
+    async def wait(_session: object, _context: object, request: aiohttp.TraceRequestStartParams) -> None:
+        if not _is_watch(request.url.query):
+            return
+        clock, path = asyncio.get_running_loop().time, request.url.path
+        while (rest := begun[path] + WATCH_PAUSE_SECONDS - clock()) > 0:
+            await asyncio.sleep(rest)
+        begun[path] = clock()
+
+    config = aiohttp.TraceConfig()
+    config.on_request_start.append(wait)
+    return config
+
+
+def _is_watch(query: Mapping[str, str]) -> bool:
+    return query.get("watch") == "true"
+
+
+class _Answer(aiohttp.ClientResponse):
+    """An answer of the API server, as kopf can take it."""
+
+    async def start(self, connection: Any) -> aiohttp.ClientResponse:
+        await super().start(connection)
+        watched = _is_watch(self.url.query)
+        if 400 <= self.status < 500 and self.status not in _UNDERSTOOD:
+            if self.status != _GONE:
+                _LOGGER.warning("watching %s: HTTP status %d %s", self.url.path, self.status, self.reason)
+            if not watched:
+                self.close()
+                raise aiohttp.ClientPayloadError(f"HTTP status {self.status}")  # kopf lists again in a moment
+            self.status = 200
+            self.content = _Events(self.content, _BEGIN_ANEW)  # type: ignore[assignment]
+        elif watched and self.status < 400:
+            self.content = _Events(self.content)  # type: ignore[assignment]
+        return self
+
+    async def json(self, **_: Any) -> Any:
+        if self.status >= 400:
+            return await super().json()
+        content = await self.read()
+        try:
+            return decode(content)
+        except msgspec.DecodeError as error:
+            raise aiohttp.ClientPayloadError(f"{self.url.path}: the answer is not JSON: {error}") from error
+
+
+class _Event(msgspec.Struct):
+    type: str
+    object: dict[str, msgspec.Raw]
+
+
+class _Events:
+    """The events of a watch, each a whole line; `instead`: the only one, whatever the server sends."""
+
+    def __init__(self, content: aiohttp.StreamReader, instead: bytes | None = None) -> None:
+        self._content = content
+        self._instead = instead
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._content, name)
+
+    async def iter_chunked(self, size: int) -> AsyncIterator[bytes]:
+        """Yield an event at a time, with the end of its line; one that was cut off is none: the next watch brings it."""
+        if self._instead is not None:
+            yield self._instead + b"\n"
+            return
+        parts: list[bytes] = []
+        async for chunk in self._content.iter_chunked(size):
+            *ends, rest = chunk.split(b"\n")
+            for end in ends:
+                if line := b"".join([*parts, end]):
+                    yield readable(line) + b"\n"
+                parts = []
+            parts.append(rest)
+
+
+def readable(line: bytes) -> bytes:
+    """Return the event of a watch as kopf can take it: not too deep, and each error one that it knows what to do about.
+
+    Raises:
+        aiohttp.ClientPayloadError: It is no event; kopf watches on from the last one.
+    """
+    try:
+        line = shallow(line)
+        kind = msgspec.json.decode(line, type=_Event).type
+    except msgspec.MsgspecError as error:
+        raise aiohttp.ClientPayloadError(f"no event of a watch: {error}") from error
+    return _BEGIN_ANEW if kind == "ERROR" else line

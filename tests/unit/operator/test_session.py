@@ -1,0 +1,125 @@
+"""What kopf gets to see of the answers of an API server; the server is a small one, but speaks HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import json
+import ssl
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from hammerwork_operator.kube import session
+from hammerwork_operator.kube.session import Pauses, watch_session
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+ADDED = b'{"type":"ADDED","object":{"metadata":{"name":"a"}}}'
+ANEW = [("ERROR", 410)]
+
+
+@contextlib.asynccontextmanager
+async def served(status: int, body: bytes) -> AsyncIterator[tuple[aiohttp.ClientSession, str]]:
+    """Serve this answer to whatever is asked; return a session, and the address."""
+
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(status=status, body=body, content_type="application/json")
+
+    app = web.Application()
+    app.router.add_get("/{path:.*}", answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    port = runner.addresses[0][1]
+    try:
+        async with watch_session({}, ssl.create_default_context()) as client:
+            yield client, f"http://127.0.0.1:{port}/pods"
+    finally:
+        await runner.cleanup()
+
+
+async def watched(status: int, body: bytes) -> list[tuple[str, Any]]:
+    """Return type, and name or code, of the events of a watch that is answered like this, as kopf reads them."""
+    found = []
+    async with served(status, body) as (client, url), client.get(url, params={"watch": "true"}) as response:
+        if response.status < 400:
+            async for chunk in response.content.iter_chunked(2**20):
+                event = json.loads(chunk.decode())
+                found.append(
+                    (event["type"], event["object"].get("code", event["object"].get("metadata", {}).get("name")))
+                )
+        else:
+            found.append(("status", response.status))
+    return found
+
+
+async def test_a_watch_has_whole_events_only() -> None:
+    """A line that was cut off is none, as a proxy that ends may leave it."""
+    assert await watched(200, ADDED + b"\n" + ADDED + b"\n" + ADDED[:20]) == [("ADDED", "a"), ("ADDED", "a")]
+
+
+async def test_an_event_that_is_too_deep_for_python_comes_with_what_stands_around_it() -> None:
+    for levels in (930, 9_900):
+        deep = ADDED[:-2] + b',"spec":' + b'{"a":' * levels + b"1" + b"}" * levels + b"}}"
+        assert await watched(200, deep + b"\n") == [("ADDED", "a")]
+
+
+@pytest.mark.parametrize("code", [410, 500, 504])
+async def test_an_error_in_a_watch_makes_it_begin_anew(code: int) -> None:
+    error = json.dumps({"type": "ERROR", "object": {"kind": "Status", "code": code}}).encode()
+    assert await watched(200, error + b"\n") == ANEW
+
+
+@pytest.mark.parametrize("body", [b"<html>\n", b'{"type":"ADDED"}\n', b"[]\n", b'{"type":"ADDED","object":[\n'])
+async def test_what_is_no_event_breaks_the_connection(body: bytes) -> None:
+    with pytest.raises(aiohttp.ClientPayloadError, match="no event of a watch"):
+        await watched(200, body)
+
+
+@pytest.mark.parametrize("status", [400, 404, 409, 410])
+async def test_a_refused_watch_begins_anew_with_a_list_and_a_refused_list_is_tried_again(status: int) -> None:
+    assert await watched(status, b"{}") == ANEW
+    async with served(status, b"{}") as (client, url):
+        with pytest.raises(aiohttp.ClientPayloadError, match=f"HTTP status {status}"):
+            await client.get(url)
+
+
+@pytest.mark.parametrize("status", [401, 403, 429, 500, 503])
+async def test_what_kopf_knows_what_to_do_about_is_left_to_it(status: int) -> None:
+    assert await watched(status, b"{}") == [("status", status)]
+
+
+async def test_a_list_that_is_no_json_is_tried_again() -> None:
+    async with served(200, b"<html>") as (client, url), client.get(url) as response:
+        with pytest.raises(aiohttp.ClientPayloadError, match="not JSON"):
+            await response.json()
+
+
+async def test_a_watch_that_ends_at_once_is_not_begun_again_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    waited = []
+
+    async def sleep(seconds: float) -> None:
+        if seconds > 1:
+            waited.append(seconds)
+            monkeypatch.setattr(session, "WATCH_PAUSE_SECONDS", 0.0)
+
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    monkeypatch.setattr(session, "WATCH_PAUSE_SECONDS", 1_000.0)
+    async with served(200, b"") as (client, url):
+        for _ in range(2):
+            async with client.get(url, params={"watch": "true"}):
+                pass
+        async with client.get(url):
+            pass
+    assert len(waited) == 1
+    assert 900 < waited[0] <= 1_000
+
+
+def test_tries_have_no_end_and_pauses_have() -> None:
+    assert list(itertools.islice(Pauses(), 8)) == [1, 2, 4, 8, 16, 30, 30, 30]
