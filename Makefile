@@ -100,8 +100,8 @@ chaos: $(VENV)/installed ## The long form: 5 minutes of chaos, on both databases
 	$(BIN)/python -m tests.chaos $(ARGS)
 
 .PHONY: test-apiserver
-test-apiserver: $(VENV)/installed cluster-build ## Tests on a real API server
-	$(BIN)/pytest tests/apiserver
+test-apiserver: $(VENV)/installed cluster-build ## Tests on a real API server, most with PostgreSQL (SERVERS=mariadb: with MariaDB)
+	$(BIN)/pytest tests/apiserver $(if $(SERVERS),--servers '$(SERVERS)')
 
 .PHONY: test-e2e
 test-e2e: $(VENV)/installed cluster-build ## Tests on a real cluster: kubelet, images, chart

@@ -5,14 +5,36 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-import asyncpg
-
 from hammerwork import JobQueue
+from tests.harness import observing
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-_KEY = 20_010
+_POSTGRES = (
+    "SELECT pg_advisory_lock(20010)",
+    """
+    CREATE FUNCTION test_barrier() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        PERFORM pg_advisory_xact_lock_shared(20010);
+        RETURN NEW;
+    END $$
+    """,
+    """
+    CREATE TRIGGER test_barrier BEFORE UPDATE ON hammerwork_batches
+        FOR EACH ROW WHEN (NEW.total > {jobs}) EXECUTE FUNCTION test_barrier()
+    """,
+)
+_MYSQL = (
+    "SELECT GET_LOCK(DATABASE(), 0)",
+    """
+    CREATE TRIGGER test_barrier BEFORE UPDATE ON hammerwork_batches FOR EACH ROW
+    IF NEW.total > {jobs} THEN
+        DO GET_LOCK(DATABASE(), 3600);
+        DO RELEASE_LOCK(DATABASE());
+    END IF
+    """,
+)
 
 
 @contextlib.asynccontextmanager
@@ -20,20 +42,8 @@ async def loading_stops_at(database_url: str, jobs: int) -> AsyncIterator[None]:
     """While the block runs, no batch in the database gets more than `jobs` jobs: who stores the next slice waits."""
     async with await JobQueue.connect(database_url) as queue:
         await queue.create_tables()
-    connection = await asyncpg.connect(database_url)
-    try:
-        await connection.execute(f"SELECT pg_advisory_lock({_KEY})")
-        await connection.execute(
-            f"""
-            CREATE FUNCTION test_barrier() RETURNS trigger LANGUAGE plpgsql AS $$
-            BEGIN
-                PERFORM pg_advisory_xact_lock_shared({_KEY});
-                RETURN NEW;
-            END $$;
-            CREATE TRIGGER test_barrier BEFORE UPDATE ON hammerwork_batches
-                FOR EACH ROW WHEN (NEW.total > {jobs}) EXECUTE FUNCTION test_barrier()
-            """
-        )
+    # The lock goes with its connection; the trigger stays and stops nobody any more.
+    async with observing.sql(database_url) as connection:
+        for statement in _POSTGRES if database_url.startswith("postgres") else _MYSQL:
+            await connection.run(statement.format(jobs=jobs))
         yield
-    finally:
-        await connection.close()  # its lock goes with it; the trigger stays and stops nobody any more

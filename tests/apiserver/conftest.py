@@ -1,4 +1,8 @@
-"""Fixtures: a real API server, a namespace and an operator of its own for each test, and a real PostgreSQL."""
+"""Fixtures: a real API server, a namespace and an operator of its own for each test, and a real database.
+
+Tests that take `server`, mostly by way of `with_database`, run on PostgreSQL, and on those that the mark ``also_on``
+names. `--servers` chooses others.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,6 @@ import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import asyncpg
 import pytest
 
 from tests.apiserver.kubectl import Kubectl
@@ -17,14 +20,18 @@ from tests.apiserver.operator_process import OperatorUnderTest, service_account_
 from tests.cluster.binaries import binaries_folder
 from tests.cluster.settings import control_plane
 from tests.harness import clusters
+from tests.harness.databases import run_on_servers
 from tests.harness.kubectl import CommandError as KubectlError
 from tests.harness.manifests import secret
-from tests.harness.servers.postgres import PostgresServer, postgres_server
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[2]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    run_on_servers(metafunc, ("postgres",))
 
 
 @pytest.fixture(scope="session")
@@ -80,26 +87,6 @@ def operator(stopped_operator: OperatorUnderTest) -> OperatorUnderTest:
     """A running operator for the test's namespace."""
     stopped_operator.start()
     return stopped_operator
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[PostgresServer]:
-    """One PostgreSQL for the session."""
-    with postgres_server() as server:
-        yield server
-
-
-@pytest.fixture
-async def database_url(postgres: PostgresServer) -> AsyncIterator[str]:
-    """URL of an empty database."""
-    name = f"test_{uuid.uuid4().hex}"
-    connection = await asyncpg.connect(postgres.url())
-    try:
-        await connection.execute(f"CREATE DATABASE {name}")
-        yield postgres.url(name)
-        await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
-    finally:
-        await connection.close()
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import shutil
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-import asyncpg
 import pytest
 
 from hammerwork import Job, JobQueue
@@ -17,13 +16,18 @@ from tests.apiserver.operator_process import OperatorUnderTest
 from tests.apiserver.workers import worker
 from tests.harness.kubectl import condition
 from tests.harness.manifests import jobbatch, secret, workerpool
+from tests.harness.observing import different_payloads, sql
+from tests.harness.servers.mariadb import mariadb_server
 from tests.harness.servers.postgres import postgres_server
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from tests.harness.kubectl import Kubectl
     from tests.harness.manifests import Manifest
+    from tests.harness.servers import OwnServer
 
 THREE = [{"payload": n} for n in range(3)]
 
@@ -36,8 +40,12 @@ def complete(found: Manifest) -> bool:
     return condition(found, "Complete") == "True Completed"
 
 
-async def test_a_database_that_restarts_is_waited_for(kubectl: Kubectl, operator: OperatorUnderTest) -> None:
-    with postgres_server() as server:
+@pytest.mark.own_server
+@pytest.mark.parametrize("running_server", [postgres_server, mariadb_server])
+async def test_a_database_that_restarts_is_waited_for(
+    kubectl: Kubectl, operator: OperatorUnderTest, running_server: Callable[[], AbstractContextManager[OwnServer]]
+) -> None:
+    with running_server() as server:
         kubectl.create(secret(server.url()))
         kubectl.create(jobbatch("steady", jobs=THREE))
         before = await kubectl.wait("jobbatch", "steady", running)
@@ -55,13 +63,14 @@ async def test_a_database_that_restarts_is_waited_for(kubectl: Kubectl, operator
             await kubectl.wait("jobbatch", "steady", complete)
 
 
+@pytest.mark.also_on("mariadb")
 async def test_a_database_that_needs_a_newer_operator_is_left_alone_and_told_of(
     kubectl: Kubectl, operator: OperatorUnderTest, with_database: str
 ) -> None:
     kubectl.create(jobbatch("followed", jobs=THREE))
     await kubectl.wait("jobbatch", "followed", running)
-    connection = await asyncpg.connect(with_database)
-    await connection.execute("UPDATE hammerwork_migrations SET version = 99, least = 98")
+    async with sql(with_database) as connection:
+        await connection.run("UPDATE hammerwork_migrations SET version = 99, least = 98")
     sentence = f"which version 98 or later can work with; this is version {VERSION}: upgrade hammerwork"
 
     def told(found: Manifest) -> bool:
@@ -74,8 +83,8 @@ async def test_a_database_that_needs_a_newer_operator_is_left_alone_and_told_of(
     await kubectl.wait("jobbatch", "followed", told)
     kubectl.create(jobbatch("late", jobs=THREE))
     await kubectl.wait("jobbatch", "late", told)
-    assert await connection.fetchval("SELECT count(*) FROM hammerwork_batches") == 1
-    await connection.close()
+    async with sql(with_database) as connection:
+        assert await connection.value("SELECT count(*) FROM hammerwork_batches") == 1
     assert operator.probe("/readyz") == 200
     assert operator.log().count("a database cannot be used: ") == 1
 
@@ -90,11 +99,10 @@ async def test_an_operator_that_is_told_to_stop_while_loading_goes_on_later(
     operator.start()
     loaded = await kubectl.wait("jobbatch", "large", running, seconds=120)
     assert loaded["status"]["totalJobs"] == 300_000
-    connection = await asyncpg.connect(with_database)
-    assert await connection.fetchval("SELECT count(DISTINCT payload::text) FROM hammerwork_jobs") == 300_000
-    await connection.close()
+    assert await different_payloads(with_database) == 300_000
 
 
+@pytest.mark.also_on("mariadb", "mysql")
 async def test_two_operators_at_once_load_every_job_once(
     kubectl: Kubectl, operator: OperatorUnderTest, with_database: str, tmp_path: Path
 ) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from tests.harness.kubectl import condition, conditions
 from tests.harness.manifests import jobbatch, secret
+from tests.harness.observing import only_postgres
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -53,6 +54,7 @@ REFUSED = {
 """What follows the URL of the user without rights, and what is said of it, by the names of the Secret and the batch."""
 
 
+@only_postgres
 @pytest.mark.usefixtures("operator")
 async def test_what_only_a_person_can_cure_is_stalled_and_named_and_a_grant_cures_it(
     kubectl: Kubectl, database_url: str, role: str

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-import asyncpg
 import pytest
 
 from hammerwork import Job, JobQueue
@@ -13,6 +12,7 @@ from tests.apiserver.barrier import loading_stops_at
 from tests.apiserver.workers import worker
 from tests.harness.kubectl import condition
 from tests.harness.manifests import jobbatch, secret
+from tests.harness.observing import different_payloads, sql
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,18 +37,16 @@ def counts(found: Manifest) -> dict[str, int]:
 
 
 async def rows(url: str) -> dict[str, int]:
-    connection = await asyncpg.connect(url)
-    try:
+    async with sql(url) as connection:
         tables = ("batches", "jobs", "chunks", "failures")
-        return {table: await connection.fetchval(f"SELECT count(*) FROM hammerwork_{table}") for table in tables}
-    finally:
-        await connection.close()
+        return {table: await connection.value(f"SELECT count(*) FROM hammerwork_{table}") for table in tables}
 
 
 NONE_LEFT = {"batches": 0, "jobs": 0, "chunks": 0, "failures": 0}
 
 
 @pytest.mark.usefixtures("operator")
+@pytest.mark.also_on("mariadb", "mysql")
 async def test_inline_jobs_run_to_the_end(kubectl: Kubectl, with_database: str) -> None:
     seen: list[object] = []
 
@@ -105,6 +103,7 @@ async def test_generated_jobs_have_their_index(kubectl: Kubectl, with_database: 
 
 
 @pytest.mark.usefixtures("operator")
+@pytest.mark.also_on("mariadb")
 async def test_failed_jobs_are_counted_and_grouped(kubectl: Kubectl, with_database: str) -> None:
     async def handler(job: Job) -> None:
         if job.payload["n"] < 3:
@@ -124,6 +123,7 @@ async def test_failed_jobs_are_counted_and_grouped(kubectl: Kubectl, with_databa
 
 
 @pytest.mark.usefixtures("operator")
+@pytest.mark.also_on("mariadb")
 async def test_fail_fast_fails_the_batch(kubectl: Kubectl, with_database: str) -> None:
     async def handler(job: Job) -> None:
         raise ValueError(f"bad job {job.index}")
@@ -147,30 +147,28 @@ async def test_fail_fast_fails_the_batch(kubectl: Kubectl, with_database: str) -
     kubectl("wait", "--for=condition=Succeeded=false", "jobbatch/strict", "--timeout=10s")
 
 
+@pytest.mark.also_on("mariadb")
 async def test_an_operator_that_is_killed_while_loading_goes_on_where_it_was(
     kubectl: Kubectl, operator: OperatorUnderTest, with_database: str
 ) -> None:
-    total = 400_000
-    async with loading_stops_at(with_database, 200_000), await JobQueue.connect(with_database) as queue:
+    total = 200_000
+    async with loading_stops_at(with_database, 100_000), await JobQueue.connect(with_database) as queue:
         kubectl.create(jobbatch("large", generate={"count": total, "payload": "{{ index }}"}))
         loading = await kubectl.wait(
             "jobbatch",
             "large",
             lambda found: (
                 condition(found, "Ready") == "False Loading"
-                and found["status"]["conditions"][0]["message"] == "200,000 of 400,000 jobs loaded"
+                and found["status"]["conditions"][0]["message"] == "100,000 of 200,000 jobs loaded"
             ),
         )
         operator.kill()
         at_kill = await queue.get_batch_status(UUID(loading["status"]["batchId"]))
-        assert (at_kill.state.value, at_kill.total_jobs) == ("Loading", 200_000)
+        assert (at_kill.state.value, at_kill.total_jobs) == ("Loading", 100_000)
     operator.start()
     enqueued = await kubectl.wait("jobbatch", "large", reason("Running"), seconds=120)
     assert counts(enqueued)["total"] == total
-    connection = await asyncpg.connect(with_database)
-    distinct = await connection.fetchval("SELECT count(DISTINCT payload::text) FROM hammerwork_jobs")
-    await connection.close()
-    assert distinct == total
+    assert await different_payloads(with_database) == total
 
 
 async def test_an_operator_that_was_away_catches_up(
@@ -189,6 +187,7 @@ async def test_an_operator_that_was_away_catches_up(
 
 
 @pytest.mark.usefixtures("operator")
+@pytest.mark.also_on("mariadb")
 async def test_suspend_stops_and_resume_goes_on(kubectl: Kubectl, with_database: str) -> None:
     kubectl.create(jobbatch("paused", jobs=THREE, suspend=True))
     suspended = await kubectl.wait("jobbatch", "paused", reason("Suspended"))
@@ -216,21 +215,21 @@ async def test_a_running_batch_can_be_suspended(kubectl: Kubectl, with_database:
 
 
 @pytest.mark.usefixtures("operator")
-@pytest.mark.parametrize(
-    ("policy", "left", "state"),
-    [("Delete", NONE_LEFT, None), ("Cancel", None, "Cancelled"), ("Orphan", None, "Pending")],
-)
-async def test_deletion_follows_the_policy(
-    kubectl: Kubectl, with_database: str, policy: str, left: dict[str, int] | None, state: str | None
-) -> None:
-    kubectl.create(jobbatch("gone", jobs=THREE, deletionPolicy=policy))
-    enqueued = await kubectl.wait("jobbatch", "gone", reason("Running"))
-    kubectl("delete", "jobbatch", "gone", "--timeout=30s")
-    if left is not None:
-        assert await rows(with_database) == left
-    else:
-        async with await JobQueue.connect(with_database) as queue:
-            assert (await queue.get_batch_status(UUID(enqueued["status"]["batchId"]))).state.value == state
+@pytest.mark.also_on("mariadb")
+async def test_deletion_follows_the_policy(kubectl: Kubectl, with_database: str) -> None:
+    ids = {}
+    for policy in ("Delete", "Cancel", "Orphan"):
+        kubectl.create(jobbatch(policy.lower(), jobs=THREE, deletionPolicy=policy))
+        enqueued = await kubectl.wait("jobbatch", policy.lower(), reason("Running"))
+        ids[policy] = UUID(enqueued["status"]["batchId"])
+    kubectl("delete", "jobbatches", "--all", "--timeout=30s")
+    assert (await rows(with_database))["batches"] == 2
+    async with await JobQueue.connect(with_database) as queue:
+        found = await queue.get_batch_statuses(list(ids.values()))
+    assert {batch_id: status.state.value for batch_id, status in found.items()} == {
+        ids["Cancel"]: "Cancelled",
+        ids["Orphan"]: "Pending",
+    }
 
 
 @pytest.mark.usefixtures("operator")
@@ -243,6 +242,7 @@ async def test_a_finished_batch_leaves_no_row_behind_when_it_is_deleted(kubectl:
 
 
 @pytest.mark.usefixtures("operator")
+@pytest.mark.also_on("mariadb")
 async def test_deletion_stops_a_load(kubectl: Kubectl, with_database: str) -> None:
     kubectl.create(jobbatch("huge", generate={"count": 100_000_000, "payload": "{{ index }}"}))
     await kubectl.wait("jobbatch", "huge", lambda found: condition(found, "Ready") == "False Loading")
@@ -251,6 +251,7 @@ async def test_deletion_stops_a_load(kubectl: Kubectl, with_database: str) -> No
 
 
 @pytest.mark.usefixtures("operator")
+@pytest.mark.also_on("mariadb")
 async def test_the_same_batch_is_not_run_twice_unless_asked(kubectl: Kubectl, with_database: str) -> None:
     runs = 0
 
@@ -283,6 +284,7 @@ async def test_the_time_to_live_removes_the_object_and_keeps_the_result(kubectl:
 
 
 @pytest.mark.usefixtures("operator")
+@pytest.mark.also_on("mariadb")
 async def test_the_deadline_fails_the_batch_unless_it_is_suspended(kubectl: Kubectl, with_database: str) -> None:
     kubectl.create(jobbatch("paused", jobs=THREE, activeDeadlineSeconds=2, suspend=True))
     suspended = await kubectl.wait("jobbatch", "paused", reason("Suspended"))
@@ -353,6 +355,7 @@ async def test_a_bad_template_fails_the_batch(kubectl: Kubectl, with_database: s
 
 
 @pytest.mark.usefixtures("operator")
+@pytest.mark.also_on("mariadb")
 async def test_rows_that_somebody_removed_are_not_run_again(kubectl: Kubectl, with_database: str) -> None:
     kubectl.create(jobbatch("hurt", jobs=THREE))
     enqueued = await kubectl.wait("jobbatch", "hurt", reason("Running"))

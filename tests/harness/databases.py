@@ -71,10 +71,14 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(f"--database-url or --servers: {error}") from error
 
 
-def run_on_servers(metafunc: pytest.Metafunc) -> None:
-    """Have the test run on each of the servers, if it takes `server`: for the `pytest_generate_tests` of a suite."""
+def run_on_servers(metafunc: pytest.Metafunc, default: tuple[str, ...] = DEFAULT) -> None:
+    """Have the test run on each of the servers, if it takes `server`: for the `pytest_generate_tests` of a suite.
+
+    Without `--servers` these are the suite's `default`, those that the mark ``also_on`` names, and, with the mark
+    ``every_server``, `OTHERS`.
+    """
     if "server" in metafunc.fixturenames:
-        metafunc.parametrize("server", _servers(metafunc), indirect=True, scope="session")
+        metafunc.parametrize("server", _servers(metafunc, default), indirect=True, scope="session")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -109,14 +113,15 @@ def _chosen(config: pytest.Config) -> tuple[str, ...] | None:
     return names
 
 
-def _servers(metafunc: pytest.Metafunc) -> list[Any]:
+def _servers(metafunc: pytest.Metafunc, default: tuple[str, ...]) -> list[Any]:
     test = metafunc.definition
     if url := metafunc.config.getoption("--database-url"):
         reason = _unfit(test, "given", GivenServer(url).family)
         return [pytest.param("given", marks=[pytest.mark.skip(reason=reason)] if reason else [])]
     names = _chosen(metafunc.config)
     if names is None:
-        names = DEFAULT + (OTHERS if test.get_closest_marker("every_server") else ())
+        also = test.get_closest_marker("also_on")
+        names = default + (OTHERS if test.get_closest_marker("every_server") else ()) + (also.args if also else ())
     reasons = {name: _unfit(test, name, FAMILIES[name]) for name in names}
     fitting = [name for name, reason in reasons.items() if reason is None]
     if not fitting:

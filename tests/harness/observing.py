@@ -28,6 +28,7 @@ __all__ = [
     "Sql",
     "all_jobs",
     "comes_to",
+    "different_payloads",
     "eventually",
     "finished",
     "happens",
@@ -80,6 +81,13 @@ async def all_jobs(queue: JobQueue, batch_id: UUID, status: JobStatus | None = N
     ):
         jobs += page
     return jobs
+
+
+async def different_payloads(url: str) -> int:
+    """Count the payloads in a database, those that several jobs have once."""
+    async with sql(url) as connection:
+        kind = "text" if url.startswith("postgres") else "char"
+        return int(await connection.value(f"SELECT count(DISTINCT CAST(payload AS {kind})) FROM hammerwork_jobs"))
 
 
 class Sql:

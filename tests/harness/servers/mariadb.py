@@ -49,12 +49,12 @@ class MariadbServer(DaemonServer):
             **SETTINGS,
             "innodb_log_file_size": "256M",
             "innodb_status_output_locks": "0",
+            "bind_address": "127.0.0.1",
             **(settings or {}),
             "datadir": str(folder / "data"),
             "socket": str(folder / "socket"),
             "pid_file": str(folder / "pid"),
             "tmpdir": str(folder),
-            "bind_address": "127.0.0.1",
             "port": str(self.port),
         }
 

@@ -45,9 +45,9 @@ class MysqlServer(DaemonServer):
         self._settings = {
             **SETTINGS,
             "innodb_redo_log_capacity": "256M",
+            "bind_address": "127.0.0.1",
             **(settings or {}),
             **_places(self._installation, folder),
-            "bind_address": "127.0.0.1",
             "port": str(self.port),
         }
 
