@@ -281,6 +281,13 @@ async def test_the_time_to_live_removes_the_object_and_keeps_the_result(kubectl:
         kubectl.create(jobbatch("brief", jobs=THREE, ttlSecondsAfterFinished=2))
         await kubectl.wait_gone("jobbatch", "brief")
     assert (await rows(with_database))["batches"] == 1
+    # Created again, it shows the result, for its time to live; deleted within that time, the rows go too.
+    kubectl.create(jobbatch("brief", jobs=THREE, ttlSecondsAfterFinished=600))
+    again = await kubectl.wait("jobbatch", "brief", complete)
+    await kubectl.wait_events("brief", "Normal Enqueued", "Normal Completed", "Normal Completed")
+    assert again["status"]["completionTime"] < again["metadata"]["creationTimestamp"]
+    kubectl("delete", "jobbatch", "brief", "--timeout=30s")
+    assert await rows(with_database) == NONE_LEFT
 
 
 @pytest.mark.usefixtures("operator")

@@ -55,6 +55,7 @@ class ObservedBatch(msgspec.Struct, frozen=True, kw_only=True):
     generation: int
     resource_version: str
     finalizers: tuple[str, ...]
+    created_at: datetime | None
     deleted_at: datetime | None
     spec: JobBatchSpec
     """Without its source of jobs, which may be large; loading reads it from the API server."""
@@ -80,10 +81,14 @@ class ObservedBatch(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def time_to_live_ends(self) -> datetime | None:
-        """When the finished object is to be deleted; None if it is to be kept."""
+        """When the finished object is to be deleted; None if it is to be kept.
+
+        An object that was created after the end of its batch shows the result for as long as the first one did.
+        """
         if self.spec.ttl_seconds_after_finished is UNSET or self.stated.completed_at is None:
             return None
-        return self.stated.completed_at + timedelta(seconds=self.spec.ttl_seconds_after_finished)
+        shown = max(self.stated.completed_at, self.created_at or self.stated.completed_at)
+        return shown + timedelta(seconds=self.spec.ttl_seconds_after_finished)
 
     def with_status(self, status: dict[str, Any], resource_version: str) -> ObservedBatch:
         """Return the object as it is after its status was written."""
@@ -110,7 +115,7 @@ def observe(manifest: Mapping[str, Any], *, fingerprint: str | None = None) -> O
     fingerprint = fingerprint or spec_fingerprint(raw)
     batch_id = batch_id_for(KIND, metadata["namespace"], metadata["name"], spec.run_id, fingerprint)
     status = dict(manifest.get("status") or {})
-    deleted_at = metadata.get("deletionTimestamp")
+    created_at, deleted_at = metadata.get("creationTimestamp"), metadata.get("deletionTimestamp")
     return ObservedBatch(
         namespace=metadata["namespace"],
         name=metadata["name"],
@@ -118,6 +123,7 @@ def observe(manifest: Mapping[str, Any], *, fingerprint: str | None = None) -> O
         generation=metadata["generation"],
         resource_version=metadata["resourceVersion"],
         finalizers=tuple(metadata.get("finalizers") or ()),
+        created_at=moment(created_at) if created_at else None,
         deleted_at=moment(deleted_at) if deleted_at else None,
         spec=spec,
         fingerprint=fingerprint,

@@ -258,9 +258,11 @@ def notes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Note]:
     """Return the events that the change from one status to the other deserves."""
     old, new = before.get("conditions"), after.get("conditions")
     found = []
+    # A batch that has finished when the object is first looked at was enqueued for another object.
+    found_finished = not old and conditions.find(new, Type.SUCCEEDED) is not None
     for kind, reason in ((Type.ENQUEUED, Reason.ENQUEUED), (Type.SUSPENDED, Reason.SUSPENDED)):
         entry = conditions.find(new, kind)
-        if entry is not None and conditions.holds(new, kind) and not conditions.holds(old, kind):
+        if entry is not None and conditions.holds(new, kind) and not conditions.holds(old, kind) and not found_finished:
             found.append(Note(reason=reason, message=entry["message"]))
     if conditions.holds(old, Type.SUSPENDED) and not conditions.holds(new, Type.SUSPENDED):
         found.append(Note(reason=Reason.RESUMED, message="jobs continue"))

@@ -53,3 +53,11 @@ def test_the_time_to_live_counts_from_the_end(seconds: int | None, ended: bool, 
     status = {"batchId": ID, "conditions": [COMPLETE], "completionTime": END} if ended else {}
     expected = None if ends is None else NOW + timedelta(seconds=ends)
     assert batch(spec, status).time_to_live_ends == expected
+
+
+def test_the_time_to_live_of_an_object_that_came_after_the_end_counts_from_its_creation() -> None:
+    status = {"batchId": ID, "conditions": [COMPLETE], "completionTime": END}
+    spec = {"ttlSecondsAfterFinished": 60}
+    for created, ends in ((ago(100), 55), (ago(2), 58)):
+        again = batch(spec, status, creationTimestamp=timestamp(created))
+        assert again.time_to_live_ends == NOW + timedelta(seconds=ends)

@@ -138,6 +138,12 @@ def test_the_counts_always_add_up(total: int, shares: tuple[float, float, float]
     assert computed.get("successRate") != "100%" or failed == 0
 
 
+def test_a_batch_that_had_finished_before_the_object_was_created_is_not_said_to_be_enqueued() -> None:
+    done = row(BATCH, BatchState.COMPLETED, completed_jobs=2, finished_at=ENDED)
+    after = status.compute(BATCH, Facts(row=done), NOW)
+    assert [note.reason for note in status.notes({"observedGeneration": -1}, after)] == ["Completed"]
+
+
 def test_each_part_of_the_story_is_told_once() -> None:
     story: list[str] = []
     before: dict[str, Any] = {"observedGeneration": -1}
