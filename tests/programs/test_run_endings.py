@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.cluster.waiting import wait_until
+from tests.harness.manifests import as_file, jobbatch, workerpool
 from tests.programs.place import DEADLINE_SECONDS, command_lines
 
 if TYPE_CHECKING:
@@ -108,3 +109,36 @@ def test_the_deadline_of_a_batch_is_held(place: Place) -> None:
     [batch] = json.loads(done.stdout)["batches"]
     assert batch["deadlineExceeded"] is True
     assert batch["state"] == "Cancelled"
+
+
+def test_batches_begin_in_the_order_of_their_dependencies(place: Place) -> None:
+    code = """
+import pathlib
+async def run(job):
+    with (pathlib.Path(__file__).parent / "ran").open("a") as ran:
+        print(job.payload, file=ran)
+    if job.payload == "extract":
+        raise ValueError("half of it")
+"""
+    given: list[tuple[str, list[dict[str, str]]]] = [
+        ("load", [{"name": "extract"}]),
+        ("strict", [{"name": "extract", "condition": "Succeeded"}]),
+        ("after", [{"name": "strict"}]),
+        ("extract", []),
+    ]
+    (place.manifests / "handlers.py").write_text(code)
+    batches = [jobbatch(name, jobs=[{"payload": name}], backoffLimit=0) for name, _ in given]
+    for batch, (_, others) in zip(batches, given, strict=True):
+        batch["spec"] |= {"dependsOn": others} if others else {}
+    (place.manifests / "all.yaml").write_text(as_file(*batches, workerpool("pool")))
+    done = place.run("run", place.manifests, "--output", "json")
+    assert done.returncode == 1, done.stderr
+    ended = {batch["name"]: (batch["state"], batch["dependencyFailed"]) for batch in json.loads(done.stdout)["batches"]}
+    assert ended == {
+        "default/load": ("Completed", False),
+        "default/strict": ("Failed", True),
+        "default/after": ("Failed", True),
+        "default/extract": ("CompletedWithErrors", False),
+    }
+    assert (place.manifests / "ran").read_text().split() == ["extract", "load"]
+    place.assert_nothing_is_left()

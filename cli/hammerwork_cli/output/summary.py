@@ -42,6 +42,8 @@ class BatchReport(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     metadata: dict[str, str]
     deadline_exceeded: bool = False
     """Whether it was cancelled because of spec.activeDeadlineSeconds."""
+    dependency_failed: bool = False
+    """Whether it never began, because a batch of spec.dependsOn has failed."""
 
 
 class RunReport(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -82,4 +84,25 @@ def report_batch(status: BatchStatus, errors: list[ErrorGroup], *, deadline_exce
         errors=errors,
         metadata=status.metadata,
         deadline_exceeded=deadline_exceeded,
+    )
+
+
+def report_unbegun(batch_id: UUID, name: str, queue: str, metadata: dict[str, str], total_jobs: int) -> BatchReport:
+    """Return the report on a batch that was never stored, because one that it depends on has failed."""
+    return BatchReport(
+        name=name,
+        queue=queue,
+        batch_id=batch_id,
+        state=BatchState.FAILED,
+        total_jobs=total_jobs,
+        pending_jobs=0,
+        completed_jobs=0,
+        failed_jobs=0,
+        cancelled_jobs=total_jobs,
+        success_rate=1.0,
+        duration_seconds=None,
+        jobs_per_second=None,
+        errors=[],
+        metadata=metadata,
+        dependency_failed=True,
     )

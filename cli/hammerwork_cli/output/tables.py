@@ -61,7 +61,7 @@ def _batch_table(batches: list[BatchReport]) -> Table:
     for batch in batches:
         table.add_row(
             batch.name,
-            Text(batch.state.value + (" (deadline)" if batch.deadline_exceeded else ""), STYLES.get(batch.state, "")),
+            Text(_state(batch), STYLES.get(batch.state, "")),
             f"{batch.total_jobs:,}",
             f"{batch.completed_jobs:,}",
             f"{batch.failed_jobs:,}",
@@ -73,11 +73,16 @@ def _batch_table(batches: list[BatchReport]) -> Table:
     return table
 
 
+def _state(batch: BatchReport) -> str:
+    why = "deadline" if batch.deadline_exceeded else "dependency" if batch.dependency_failed else ""
+    return f"{batch.state.value} ({why})" if why else batch.state.value
+
+
 def _sentence(batch: BatchReport) -> str:
     ended = "" if batch.duration_seconds is None else f" in {batch.duration_seconds:.1f} s"
     rate = "" if batch.jobs_per_second is None else f" ({batch.jobs_per_second:,.1f} jobs/s)"
     return (
-        f"{batch.name}: {batch.state.value}, {batch.total_jobs:,} jobs{ended}{rate}: "
+        f"{batch.name}: {_state(batch)}, {batch.total_jobs:,} jobs{ended}{rate}: "
         f"{batch.completed_jobs:,} completed, {batch.failed_jobs:,} failed, {batch.cancelled_jobs:,} cancelled, "
         f"success rate {_success(batch)}"
     )

@@ -12,9 +12,10 @@ from hammerwork.errors import DatabaseError, DatabaseUnavailableError
 from hammerwork.working.pool import WorkerPool
 from hammerwork.working.settings import WorkerSettings
 from hammerwork.working.worker import Worker
-from hammerwork_cli.output.summary import BatchReport, Ending, RunReport, report_batch
+from hammerwork_cli.output.summary import BatchReport, Ending, RunReport, report_batch, report_unbegun
 from hammerwork_cli.running.deadlines import Deadlines
-from hammerwork_cli.running.submitting import enqueue
+from hammerwork_cli.running.order import Order
+from hammerwork_cli.running.submitting import count, enqueue
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -58,6 +59,7 @@ class LocalRun:
         self._stop = stop
         # Fresh ids: running the same files again is a new run.
         self._ids: dict[UUID, BatchManifest] = {uuid.uuid4(): batch for batch in manifests.batches}
+        self._order = Order(self._ids)
         limits = {batch_id: batch.spec.active_deadline_seconds for batch_id, batch in self._ids.items()}
         self._deadlines = Deadlines({batch_id: limit for batch_id, limit in limits.items() if isinstance(limit, int)})
         self._past_deadline: set[UUID] = set()
@@ -116,22 +118,30 @@ class LocalRun:
                 await self._queue.cancel_batch(batch_id)
 
     async def _enqueue_and_follow(self) -> None:
-        for batch_id, manifest in self._ids.items():
-            await enqueue(self._queue, manifest, batch_id)
+        await self._begin({})
         reached = time.monotonic()
         while True:
             try:
                 statuses = await self._queue.get_batch_statuses(list(self._ids))
                 await self._hold_deadlines(statuses)
+                begun = await self._begin(statuses)
             except DatabaseUnavailableError:
                 if time.monotonic() - reached > DATABASE_PATIENCE_SECONDS:
                     raise
             else:
                 reached = time.monotonic()
                 self._display.show(statuses.values())
-                if all(status.finished for status in statuses.values()):
+                if not begun and self._order.all_begun and all(status.finished for status in statuses.values()):
                     return
             await asyncio.sleep(SECONDS_BETWEEN_LOOKS)
+
+    async def _begin(self, statuses: Mapping[UUID, BatchStatus]) -> bool:
+        """Store the batches that need not wait any more; return whether there were any."""
+        due = self._order.due(statuses)
+        for batch_id in due:
+            await enqueue(self._queue, self._ids[batch_id], batch_id)
+            self._order.begun(batch_id)
+        return bool(due)
 
     async def _hold_deadlines(self, statuses: Mapping[UUID, BatchStatus]) -> None:
         for batch_id in self._deadlines.passed(statuses.values(), time.time()):
@@ -141,15 +151,17 @@ class LocalRun:
     async def _report(self) -> list[BatchReport]:
         statuses = await self._queue.get_batch_statuses(list(self._ids))
         self._display.show(statuses.values())
-        return [
-            report_batch(
-                statuses[batch_id],
-                await self._queue.get_batch_errors(batch_id),
-                deadline_exceeded=batch_id in self._past_deadline,
-            )
-            for batch_id in self._ids
-            if batch_id in statuses
-        ]
+        reports = []
+        for batch_id, manifest in self._ids.items():
+            if batch_id in statuses:
+                errors = await self._queue.get_batch_errors(batch_id)
+                late = batch_id in self._past_deadline
+                reports.append(report_batch(statuses[batch_id], errors, deadline_exceeded=late))
+            elif batch_id in self._order.failed:
+                name = f"{manifest.namespace}/{manifest.name}"
+                spec = manifest.spec
+                reports.append(report_unbegun(batch_id, name, spec.queue, spec.metadata, count(manifest)))
+        return reports
 
 
 def build_worker(queue: JobQueue, manifest: PoolManifest, handler: Handler) -> Worker:

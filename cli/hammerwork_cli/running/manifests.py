@@ -12,6 +12,7 @@ from hammerwork.errors import HandlerError
 from hammerwork.handlers import only_kind
 from hammerwork_cli.running.decoding import ManifestError, decode
 from hammerwork_cli.running.documents import read_documents
+from hammerwork_cli.running.order import check_order
 from hammerwork_operator import sources
 from hammerwork_operator.api import common, jobbatch, workerpool
 from hammerwork_operator.api.jobbatch import JobBatchSpec
@@ -90,7 +91,7 @@ def read_manifests(paths: Iterable[Path]) -> Manifests:
 
 
 def check_runnable(manifests: Manifests) -> None:
-    """Raise `ManifestError` for what would wait for ever in one process: no batch, no worker, a suspended batch."""
+    """Raise `ManifestError` for what would wait for ever: no batch or worker, a suspended batch, a cycle of batches."""
     if not manifests.batches:
         raise ManifestError("no JobBatch in the files that were given: there is nothing to run")
     queues = sorted({pool.spec.queue for pool in manifests.pools})
@@ -103,6 +104,7 @@ def check_runnable(manifests: Manifests) -> None:
             )
         if batch.spec.suspend:
             raise ManifestError(f"{batch.label}: spec.suspend: true, so its jobs would never run; leave it out")
+    check_order(manifests.batches)
 
 
 def _files(paths: Iterable[Path]) -> Iterator[Path]:

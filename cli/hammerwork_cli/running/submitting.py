@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from hammerwork.errors import InvalidBatchError
 from hammerwork_cli.running.decoding import ManifestError
 from hammerwork_operator import sources
@@ -27,6 +29,11 @@ def expand(manifest: BatchManifest) -> tuple[JobBatch, Iterable[Job]]:
         return batch, sources.jobs(manifest.spec)
     except (InvalidSourceError, InvalidBatchError) as error:
         raise ManifestError(f"{manifest.label}: {error}") from error
+
+
+def count(manifest: BatchManifest) -> int:
+    """Return how many jobs the batch has; 0 where only loading tells."""
+    return sources.count(msgspec.to_builtins(manifest.spec))
 
 
 async def enqueue(queue: JobQueue, manifest: BatchManifest, batch_id: UUID) -> None:

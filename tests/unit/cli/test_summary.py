@@ -89,6 +89,7 @@ def test_json_has_the_names_that_the_status_in_kubernetes_has() -> None:
         "errors": None,
         "metadata": {"source": "test"},
         "deadlineExceeded": False,
+        "dependencyFailed": False,
     }
 
 
