@@ -1,8 +1,8 @@
 """The HTTP session that kopf watches through: no object, however deep, and no answer of the API server ends a watch.
 
 kopf decodes with Python's json, which gives up at a tenth of the depth that the API server takes, and it ends the
-process after an answer that it does not expect. So what comes through this session is never too deep for it, and what it
-does not expect becomes what it understands: a connection that broke, or a watch that has to begin anew with a list.
+process after an answer that it does not expect. So what comes through this session is never too deep for it, and what
+it does not expect becomes what it understands: a connection that broke, or a watch that begins anew with a list.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ class _Events:
         return getattr(self._content, name)
 
     async def iter_chunked(self, size: int) -> AsyncIterator[bytes]:
-        """Yield an event at a time, with the end of its line; one that was cut off is none: the next watch brings it."""
+        """Yield an event at a time, with the end of its line; one that was cut off is none: the next watch has it."""
         if self._instead is not None:
             yield self._instead + b"\n"
             return
