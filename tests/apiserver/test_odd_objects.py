@@ -18,12 +18,16 @@ if TYPE_CHECKING:
 
 THREE = [{"payload": n} for n in range(3)]
 HOLE = "in place of what is nested"
-DEPTHS = (985, 9_900)
+LISTED_LEVELS, WATCHED_LEVELS = 985, 9_900
 """Near Python's own limit of recursion, and near the API server's for JSON."""
 
 
 def running(found: Manifest) -> bool:
     return condition(found, "Ready") == "True Running"
+
+
+def loaded(found: Manifest) -> bool:
+    return condition(found, "Enqueued") == "True Enqueued"
 
 
 def create_nested(kubectl: Kubectl, levels: int, *manifests: Manifest) -> None:
@@ -47,21 +51,20 @@ async def test_an_object_nested_deeper_than_anybody_reads_stops_none_but_itself(
     """Seen by the list of a start and by the watch, with managed fields as deep as itself."""
     batches, pools = [], []
 
-    def create(when: str) -> None:
-        for levels in DEPTHS:
-            batches.extend([f"{when}-jobs-{levels}", f"{when}-template-{levels}"])
-            pools.append(f"{when}-{levels}")
-            create_nested(
-                kubectl,
-                levels,
-                jobbatch(batches[-2], jobs=[{"payload": HOLE}]),
-                jobbatch(batches[-1], generate={"count": 2, "payload": HOLE}),
-                workerpool(pools[-1], template={"spec": {"odd": HOLE}}),
-            )
+    def create(when: str, levels: int) -> None:
+        batches.extend([f"{when}-jobs", f"{when}-template"])
+        pools.append(when)
+        create_nested(
+            kubectl,
+            levels,
+            jobbatch(f"{when}-jobs", jobs=[{"payload": HOLE}]),
+            jobbatch(f"{when}-template", generate={"count": 2, "payload": HOLE}),
+            workerpool(when, template={"spec": {"odd": HOLE}}),
+        )
 
-    create("listed")
+    create("listed", LISTED_LEVELS)
     stopped_operator.start()
-    create("watched")
+    create("watched", WATCHED_LEVELS)
     for kind, names in (("jobbatch", batches), ("workerpool", pools)):
         await eventually(
             functools.partial(asyncio.to_thread, stalled, kubectl, kind, names),
@@ -73,4 +76,89 @@ async def test_an_object_nested_deeper_than_anybody_reads_stops_none_but_itself(
     kubectl.create(jobbatch("healthy", jobs=THREE))
     await kubectl.wait("jobbatch", "healthy", running)
     kubectl("delete", "jobbatches,workerpools", "--all", "--timeout=30s")
+    assert with_database
+
+
+def odd_batches() -> list[Manifest]:
+    """Return batches that are taken, though no one should write such."""
+    batches = {
+        "texts": jobbatch("texts", jobs=[{"payload": {"\u0000\u2028\ud800": "\udfff\u0000\u2029\ufeff\x1b[31m"}}]),
+        "numbers": jobbatch("numbers", jobs=[{"payload": [1e308, -0.0, 5e-324, 2**63 - 1, -(2**63), 10**30]}]),
+        "long": jobbatch("long", jobs=[{"payload": "x" * 1_000_000}]),
+        "wide": jobbatch("wide", jobs=[{"payload": {f"k{n}": None for n in range(30_000)}}]),
+        "n" * 189: jobbatch("n" * 189, jobs=THREE),
+        "annotated": jobbatch("annotated", jobs=THREE),
+        "owned": jobbatch("owned", jobs=THREE, suspend=True),
+    }
+    batches["annotated"]["metadata"] |= {
+        "annotations": {f"example.com/a{n}": "\u2028" * 10 for n in range(2_000)},
+        "labels": {f"example.com/l{n}": "x" * 63 for n in range(2_000)},
+    }
+    batches["owned"]["metadata"]["finalizers"] = ["example.com/never"]
+    return list(batches.values())
+
+
+ODD_TIMES = ("9999-12-31T23:59:59Z", "0000-01-01T00:00:00Z", "0001-01-01T00:00:00Z")
+"""The API server takes them; Python cannot reckon with them."""
+
+
+def odd_status(moment: str) -> Manifest:
+    """Return a status of a batch that has finished, as someone with the right to write it may do by hand."""
+    conditions = [
+        {"type": kind, "status": status, "reason": "Odd", "message": "", "lastTransitionTime": moment}
+        for kind, status in (("Complete", "True"), ("Enqueued", "True"), ("Suspended", "False"), ("Ready", "Unknown"))
+    ]
+    return {"conditions": conditions, "completionTime": moment, "startTime": moment, "totalJobs": None, "errors": []}
+
+
+def odd_workers(kubectl: Kubectl) -> None:
+    """Create Pods and Deployments with the operator's labels, which anybody may give."""
+    ours = {"app.kubernetes.io/managed-by": "hammerwork-operator"}
+    container = {"name": "worker", "image": "x"}
+    ended = {"state": {"terminated": {"exitCode": -5}}, "lastState": {"waiting": {}}, "restartCount": 2**31 - 1}
+    worker = {"name": "worker", "image": "", "imageID": "", "ready": False, **ended}
+    statuses = [{"phase": "Running", "containerStatuses": [worker]}, {"containerStatuses": [{**worker, "name": ""}]}]
+    for number, pool in enumerate(({}, {"hammerwork.io/pool": ""}, {"hammerwork.io/pool": "odd"})):
+        name = f"odd-{number}"
+        annotations = {"controller.kubernetes.io/pod-deletion-cost": "1", "x": "y" * 200_000}
+        metadata = {"name": name, "labels": ours | pool, "annotations": annotations}
+        template = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [container]}}
+        deployed = {"selector": {"matchLabels": {"a": "b"}}, "template": template}
+        kubectl.apply(
+            {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {"containers": [container]}},
+            {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": deployed},
+        )
+        for status in statuses:
+            patch = json.dumps({"status": status})
+            kubectl("patch", "pod", name, "--subresource=status", "--type=merge", "--patch", patch)
+    kubectl("delete", "pods", "--all", "--grace-period=0", "--force")
+
+
+async def test_odd_objects_and_statuses_end_in_the_right_state(
+    kubectl: Kubectl, stopped_operator: OperatorUnderTest, with_database: str
+) -> None:
+    batches = odd_batches()
+    finished = [jobbatch(f"odd-{n}", jobs=THREE, ttlSecondsAfterFinished=2**31 - 1) for n in range(len(ODD_TIMES))]
+    kubectl.apply(*batches, *finished, workerpool("odd", replicas=0))
+    stopped_operator.start()
+    odd_workers(kubectl)
+    for manifest in (*batches, *finished):
+        await kubectl.wait("jobbatch", manifest["metadata"]["name"], loaded)
+    uid = kubectl.get("jobbatch", "owned")["metadata"]["uid"]
+    owner = {"apiVersion": "hammerwork.io/v1alpha1", "kind": "JobBatch", "name": "owned", "uid": uid}
+    kubectl.patch("jobbatch", "owned", {"metadata": {"ownerReferences": [owner]}})
+    for manifest, moment in zip(finished, ODD_TIMES, strict=True):
+        patch = json.dumps({"status": odd_status(moment)})
+        name = manifest["metadata"]["name"]
+        kubectl("patch", "jobbatch", name, "--subresource=status", "--type=merge", "--patch", patch)
+        found = await kubectl.wait("jobbatch", name, running)
+        assert (condition(found, "Complete"), found["status"]["totalJobs"]) == ("-", 3)
+    kubectl("delete", "jobbatches", "--all", "--wait=false")
+    left = await kubectl.wait(
+        "jobbatch", "owned", lambda found: found["metadata"].get("finalizers") == ["example.com/never"]
+    )
+    assert left["metadata"]["deletionTimestamp"]
+    kubectl.patch("jobbatch", "owned", {"metadata": {"finalizers": None}})
+    for manifest in (*batches, *finished):
+        await kubectl.wait_gone("jobbatch", manifest["metadata"]["name"])
     assert with_database

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 MAX_SPEC_LEVELS = MAX_PAYLOAD_DEPTH + 3
 """A payload may be as deep as the library allows, and is itself within the spec, its source and a job."""
+_FIRST_YEAR, _LAST_YEAR = 2000, 3000
 
 _NOT_DEFINING = MUTABLE_FIELDS | {"run_id", "database_secret_ref", "depends_on"}
 
@@ -154,11 +155,20 @@ def read_status(status: Mapping[str, Any], batch_id: UUID) -> Stated:
 
 def _resumed_at(stated: Sequence[Mapping[str, Any]] | None) -> datetime | None:
     entry = conditions.find(stated, Type.SUSPENDED)
-    return moment(entry["lastTransitionTime"]) if entry is not None and entry["status"] == "False" else None
+    return _reckoned(entry["lastTransitionTime"]) if entry is not None and entry["status"] == "False" else None
 
 
 def _moment(status: Mapping[str, Any], field: str) -> datetime | None:
-    return moment(status[field]) if status.get(field) else None
+    return _reckoned(status[field]) if status.get(field) else None
+
+
+def _reckoned(text: str) -> datetime | None:
+    """Return a moment that can be reckoned with; the API server takes others too, such as of the years 0 and 9999."""
+    try:
+        found = moment(text)
+    except ValueError:
+        return None
+    return found if found.tzinfo is not None and _FIRST_YEAR <= found.year <= _LAST_YEAR else None
 
 
 def spec_fingerprint(raw: Mapping[str, Any]) -> str:

@@ -31,6 +31,8 @@ END = timestamp(ago(5))
         ({"batchId": ID, "conditions": [COMPLETE], "completionTime": END}, Stated(finished=True, completed_at=ago(5))),
         ({"batchId": ID, "conditions": [FAILED], "completionTime": END}, Stated(finished=True, completed_at=ago(5))),
         ({"batchId": ID, "conditions": [FAILED]}, Stated()),
+        ({"batchId": ID, "conditions": [COMPLETE], "completionTime": "9999-12-31T23:59:59Z"}, Stated()),
+        ({"batchId": ID, "conditions": [COMPLETE], "completionTime": "0000-01-01T00:00:00Z"}, Stated()),
         ({"batchId": ID, "conditions": [SUSPENDED]}, Stated(suspended=True)),
         ({"batchId": ID, "conditions": [{**SUSPENDED, "status": "False"}]}, Stated(resumed_at=ago(7))),
         ({"batchId": ID, "conditions": [], "completionTime": END}, Stated(completed_at=ago(5))),
