@@ -7,7 +7,8 @@ import functools
 import json
 from typing import TYPE_CHECKING
 
-from tests.harness.kubectl import condition
+from hammerwork_operator.api.common import MAX_OBJECT_BYTES, MAX_STORED_BYTES
+from tests.harness.kubectl import CommandError, condition
 from tests.harness.manifests import jobbatch, workerpool
 from tests.harness.waiting import eventually
 
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
 
 THREE = [{"payload": n} for n in range(3)]
 HOLE = "in place of what is nested"
-LISTED_LEVELS, WATCHED_LEVELS = 985, 9_900
-"""Near Python's own limit of recursion, and near the API server's for JSON."""
+LISTED_LEVELS, WATCHED_LEVELS = 985, 3_000
+"""Near Python's own limit of recursion, and far beyond; the API server takes ten thousand, slowly."""
 
 
 def running(found: Manifest) -> bool:
@@ -162,3 +163,36 @@ async def test_odd_objects_and_statuses_end_in_the_right_state(
     for manifest in (*batches, *finished):
         await kubectl.wait_gone("jobbatch", manifest["metadata"]["name"])
     assert with_database
+
+
+def of_size(name: str, stored: int) -> Manifest:
+    """Return a batch that takes somewhat more than so many bytes."""
+    return jobbatch(name, jobs=[{"payload": "x" * (stored // 2)}] * 2)
+
+
+async def test_an_object_without_room_for_a_status_is_told_of_and_can_be_deleted(
+    kubectl: Kubectl, operator: OperatorUnderTest, with_database: str
+) -> None:
+    kubectl.create(of_size("large", MAX_OBJECT_BYTES))
+    found = await kubectl.wait("jobbatch", "large", lambda found: condition(found, "Stalled") == "True TooLarge")
+    assert f"the limit is {MAX_OBJECT_BYTES:,}" in json.dumps(found["status"])
+    assert "finalizers" not in found["metadata"]
+    largest = next(size for size in range(MAX_STORED_BYTES - 400, 0, -200) if is_taken(kubectl, of_size("full", size)))
+    assert largest > MAX_STORED_BYTES - 2_000
+    await kubectl.wait_events("full", "Warning TooLarge")
+    kubectl("delete", "jobbatch", "large", "full", "--timeout=10s")
+    kubectl.create(of_size("fits", MAX_OBJECT_BYTES - 2_000))
+    await kubectl.wait("jobbatch", "fits", loaded)
+    kubectl.delete("jobbatch", "fits")
+    assert operator.running()
+    assert with_database
+
+
+def is_taken(kubectl: Kubectl, manifest: Manifest) -> bool:
+    try:
+        kubectl.create(manifest)
+    except CommandError as error:
+        if "request is too large" not in error.said:
+            raise
+        return False
+    return True

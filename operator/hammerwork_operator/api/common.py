@@ -15,6 +15,11 @@ Manifest = dict[str, Any]
 
 MAX_INT32 = 2**31 - 1
 
+MAX_STORED_BYTES = 1_572_864
+"""What etcd takes of one object at most, as it is set up by default: 1.5 MiB."""
+MAX_OBJECT_BYTES = MAX_STORED_BYTES - 131_072
+"""Of an object that is to run: the rest is room for a finalizer and for the longest status, in the longest spelling."""
+
 DEFAULT_SECRET_NAME = "hammerwork-database"  # noqa: S105 (the name of an object, not a secret)
 DEFAULT_SECRET_KEY = "url"  # noqa: S105
 

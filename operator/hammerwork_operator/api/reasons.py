@@ -49,6 +49,7 @@ class Reason(enum.StrEnum):
 
     # Of both kinds.
     INVALID_SPEC = "InvalidSpec"
+    TOO_LARGE = "TooLarge"
     SECRET_NOT_FOUND = "SecretNotFound"  # noqa: S105 (a reason, not a secret)
     SECRET_KEY_NOT_FOUND = "SecretKeyNotFound"  # noqa: S105
     SECRET_FORBIDDEN = "SecretForbidden"  # noqa: S105

@@ -68,7 +68,8 @@ class JobBatchController:
             if statuses.is_older(metadata, known.resource_version):
                 return
             unchanged = metadata["generation"] == known.generation
-            memory.observed = observe(manifest, fingerprint=known.fingerprint if unchanged else None)
+            fingerprint = known.fingerprint if unchanged else None
+            memory.observed = observe(manifest, fingerprint=fingerprint)
         self._wake(self._dependencies.seen(self._memory[key].observed))
         self._queue.add(key)
 

@@ -13,9 +13,10 @@ from msgspec import UNSET
 from hammerwork.batch import MAX_PAYLOAD_DEPTH
 from hammerwork.ids import batch_id_for
 from hammerwork_operator import sources
+from hammerwork_operator.api.common import MAX_OBJECT_BYTES
 from hammerwork_operator.api.jobbatch import KIND, MUTABLE_FIELDS, JobBatchSpec, RetryPolicySpec
 from hammerwork_operator.api.names import FINALIZER
-from hammerwork_operator.api.reasons import Type
+from hammerwork_operator.api.reasons import Reason, Type
 from hammerwork_operator.kube import conditions
 from hammerwork_operator.kube.conditions import moment
 from hammerwork_operator.kube.decoding import is_deeper_than
@@ -68,7 +69,8 @@ class ObservedBatch(msgspec.Struct, frozen=True, kw_only=True):
     """As the object has it, or as we wrote it last."""
     stated: Stated
     problem: str | None = None
-    """What is wrong with the spec, if the operator cannot read it."""
+    """What is wrong with the object, if the operator cannot use it."""
+    problem_reason: Reason = Reason.INVALID_SPEC
 
     @property
     def has_finalizer(self) -> bool:
@@ -113,6 +115,9 @@ def observe(manifest: Mapping[str, Any], *, fingerprint: str | None = None) -> O
         spec = msgspec.convert({key: value for key, value in raw.items() if key not in sources.FIELDS}, JobBatchSpec)
     except msgspec.ValidationError as error:
         problem = f"spec: {error}"
+    reason = Reason.INVALID_SPEC
+    if FINALIZER not in (metadata.get("finalizers") or ()) and (size := _size(manifest)) > MAX_OBJECT_BYTES:
+        problem, reason = _too_large(size), Reason.TOO_LARGE
     fingerprint = fingerprint or spec_fingerprint(raw)
     batch_id = batch_id_for(KIND, metadata["namespace"], metadata["name"], spec.run_id, fingerprint)
     status = dict(manifest.get("status") or {})
@@ -133,6 +138,19 @@ def observe(manifest: Mapping[str, Any], *, fingerprint: str | None = None) -> O
         status=status,
         stated=read_status(status, batch_id),
         problem=problem,
+        problem_reason=reason,
+    )
+
+
+def _size(manifest: Mapping[str, Any]) -> int:
+    """Return the bytes of the object as JSON, which is how etcd stores it."""
+    return len(msgspec.json.encode(manifest))
+
+
+def _too_large(size: int) -> str:
+    return (
+        f"the object has {size:,} bytes, the limit is {MAX_OBJECT_BYTES:,}, since its status needs room too; "
+        "make several JobBatches of it, or store the data elsewhere and pass its address"
     )
 
 

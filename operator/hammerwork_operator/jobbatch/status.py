@@ -64,7 +64,7 @@ def _finished_before(observed: ObservedBatch) -> Status:
 
 def _situation(observed: ObservedBatch, facts: Facts, now: datetime) -> _Situation:
     if observed.problem is not None:
-        return _failed(Reason.INVALID_SPEC, observed.problem)
+        return _failed(observed.problem_reason, observed.problem)
     if facts.dependencies.reason is not None:
         return _dependent(facts.dependencies.reason, facts.dependencies.message)
     obstacle = facts.obstacle or (facts.met if facts.load is None or not facts.load.jobs else None)

@@ -28,6 +28,8 @@ _METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=
 _UNTYPED = ("failed to create typed patch object", "failed to convert new object")
 """How an API server begins what it says, with HTTP status 500, of an apply whose object does not fit its schema."""
 
+_TOO_LARGE = "etcdserver: request is too large"
+
 
 class ApiError(Exception):
     """The API server refused a request or could not be reached; `status` is the HTTP status, 0 if there was none."""
@@ -50,9 +52,15 @@ class ApiError(Exception):
         return self.status == 409
 
     @property
+    def too_large(self) -> bool:
+        """Whether the object would be larger than what the API server, or etcd behind it, takes."""
+        return self.status == 413 or (self.status == 500 and _TOO_LARGE in self.message)
+
+    @property
     def refused(self) -> bool:
         """Whether trying again without a change elsewhere is pointless: forbidden, invalid or too large."""
-        return self.status in {400, 403, 413, 422} or (self.status == 500 and self.message.startswith(_UNTYPED))
+        untyped = self.status == 500 and self.message.startswith(_UNTYPED)
+        return self.status in {400, 403, 422} or untyped or self.too_large
 
 
 class ApiServer:

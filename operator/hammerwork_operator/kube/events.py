@@ -24,10 +24,14 @@ _MAX_MESSAGE = 1_024
 _MAX_NAME = 253
 
 
-def event_manifest(subject: Subject, note: Note, now: datetime) -> Manifest:
-    """Return the Event of `note`. The same note in the same second has the same name: it is recorded once."""
+def event_manifest(subject: Subject, note: Note, now: datetime, *, again: bool = True) -> Manifest:
+    """Return the Event of `note`. The same note in the same second has the same name: it is recorded once.
+
+    Without `again`, it is so whenever: as long as the Event is kept, which is an hour by default.
+    """
     moment = timestamp(now)
-    digest = hashlib.sha256(repr((subject.uid, note.reason, note.message, moment)).encode()).hexdigest()[:16]
+    told = (subject.uid, note.reason, note.message, moment if again else "")
+    digest = hashlib.sha256(repr(told).encode()).hexdigest()[:16]
     return {
         "apiVersion": "v1",
         "kind": "Event",
@@ -50,11 +54,11 @@ def event_manifest(subject: Subject, note: Note, now: datetime) -> Manifest:
     }
 
 
-async def record(server: ApiServer, subject: Subject, notes: Iterable[Note]) -> None:
+async def record(server: ApiServer, subject: Subject, notes: Iterable[Note], *, again: bool = True) -> None:
     """Record events; a failure is logged only, because no decision may depend on an event."""
     for note in notes:
         try:
-            await server.create_event(subject.namespace, event_manifest(subject, note, datetime.now(UTC)))
+            await server.create_event(subject.namespace, event_manifest(subject, note, datetime.now(UTC), again=again))
         except ApiError as error:
             if not error.conflict:
                 where = f"{subject.kind} {subject.namespace}/{subject.name}"

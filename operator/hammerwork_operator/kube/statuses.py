@@ -7,6 +7,12 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from hammerwork_operator.api.common import MAX_STORED_BYTES
+from hammerwork_operator.api.reasons import Reason
+from hammerwork_operator.kube import events
+from hammerwork_operator.kube.client import ApiError
+from hammerwork_operator.kube.notes import Note
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
@@ -14,6 +20,13 @@ if TYPE_CHECKING:
     from hammerwork_operator.kube.notes import Subject
     from hammerwork_operator.kube.situation import Status
     from hammerwork_operator.metrics import Metrics
+
+_NO_ROOM = Note(
+    reason=Reason.TOO_LARGE,
+    message=f"the status cannot be written: with it the object would be larger than etcd takes ({MAX_STORED_BYTES:,} "
+    "bytes by default); remove annotations, or delete it and make several objects of it",
+    warning=True,
+)
 
 PAUSE_SECONDS = 1.0
 """The status of one object is written at most this often."""
@@ -39,10 +52,17 @@ def is_older(metadata: Mapping[str, Any], resource_version: str) -> bool:
 async def write(server: ApiServer, metrics: Metrics, plural: str, subject: Subject, change: Status) -> str:
     """Patch the status of the object; return the resourceVersion that this made.
 
+    Where the object has no room for it, an event says so.
+
     Raises:
-        ApiError: The object is gone or replaced, or the API server did not answer.
+        ApiError: The object is gone, replaced or too large, or the API server did not answer.
     """
-    answer = await server.patch_status(plural, subject.namespace, subject.name, subject.uid, change)
+    try:
+        answer = await server.patch_status(plural, subject.namespace, subject.name, subject.uid, change)
+    except ApiError as error:
+        if error.too_large:
+            await events.record(server, subject, [_NO_ROOM], again=False)
+        raise
     metrics.status_writes.labels(subject.kind).inc()
     version: str = answer["metadata"]["resourceVersion"]
     return version

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -10,13 +11,15 @@ import msgspec
 import pytest
 
 from hammerwork import BatchState
+from hammerwork_operator.api.common import MAX_OBJECT_BYTES
 from hammerwork_operator.api.jobbatch import JobBatchStatus
 from hammerwork_operator.api.reasons import Reason
 from hammerwork_operator.jobbatch import status
 from hammerwork_operator.jobbatch.dependencies import Dependencies
 from hammerwork_operator.jobbatch.facts import Facts, Load
+from hammerwork_operator.jobbatch.observed import observe
 from hammerwork_operator.kube.situation import Obstacle
-from tests.unit.operator.builders import NOW, ago, batch, condition, kstatus, row
+from tests.unit.operator.builders import NOW, ago, batch, condition, kstatus, manifest, row
 
 if TYPE_CHECKING:
     from hammerwork_operator.jobbatch.observed import ObservedBatch
@@ -26,6 +29,8 @@ API = (Path(__file__).parents[3] / "docs" / "kubernetes-api.md").read_text()
 BATCH = batch()
 ENDED = ago(1)
 LIMITED = batch({"activeDeadlineSeconds": 5})
+LARGE = observe(manifest(finalizers=[], annotations={"note": "x" * MAX_OBJECT_BYTES}))
+DEEP = batch({"jobs": [json.loads('{"payload":' * 504 + "1" + "}" * 504)]})
 LOADED = batch(status=status.compute(BATCH, Facts(row=row(BATCH)), NOW))
 
 
@@ -102,6 +107,7 @@ SITUATIONS: dict[str, list[tuple[ObservedBatch, Facts]]] = {
         (LIMITED, Facts(row=row(LIMITED, BatchState.CANCELLED, cancelled_jobs=2, finished_at=ago(8)))),
     ],
     "the jobs cannot be stored": [(BATCH, Facts(load=Load(failure="bad")))],
+    "the object is too large or nested too deep": [(LARGE, Facts()), (DEEP, Facts())],
     "its rows are no longer in the database": [(LOADED, Facts())],
     "Secret missing or unusable": [
         (BATCH, lasting(reason))
