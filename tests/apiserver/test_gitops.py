@@ -67,6 +67,21 @@ async def test_an_object_that_the_operator_serves_is_not_written_by_applying_it_
         before = versions(kubectl)
         kubectl("apply", *how, "-f", "-", stdin=json.dumps(manifest))
         assert versions(kubectl) == before
+    # As docs/gitops.md says of --force: the operator's finalizer takes time, which kubectl has to be given.
+    manifest["spec"]["generate"]["count"] = 4
+    kubectl("apply", "--force", "--timeout=60s", "-f", "-", stdin=json.dumps(manifest), seconds=70)
+    await kubectl.wait("jobbatch", "welcome", lambda found: found["status"].get("pendingJobs") == 4)
+    manifest["spec"]["generate"]["count"] = 5
+    with pytest.raises(CommandError, match="context deadline exceeded"):
+        kubectl("apply", "--force", "-f", "-", stdin=json.dumps(manifest))
+    await kubectl.wait_gone("jobbatch", "welcome")
+
+
+def test_numbers_that_no_api_server_keeps_are_those_of_the_page(kubectl: Kubectl) -> None:
+    kept, lost = 2**63 - 1, 12345678901234567890
+    kubectl.create(jobbatch("numbers", jobs=[{"payload": [kept, -kept - 1, lost, str(lost)]}]))
+    (job,) = kubectl.get("jobbatch", "numbers")["spec"]["jobs"]
+    assert job["payload"] == [kept, -kept - 1, 12345678901234567000, str(lost)]
 
 
 def test_two_managers_share_a_batch(kubectl: Kubectl) -> None:

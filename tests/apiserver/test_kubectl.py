@@ -53,6 +53,8 @@ def test_a_name_can_be_generated(kubectl: Kubectl) -> None:
     manifest = jobbatch("", jobs=[{"payload": 1}]) | {"metadata": {"generateName": "nightly-"}}
     names = {kubectl("create", "-o", "name", "-f", "-", stdin=json.dumps(manifest)) for _ in range(2)}
     assert len(names) == 2
+    with pytest.raises(CommandError, match="cannot use generate name with apply"):
+        kubectl("apply", "-f", "-", stdin=json.dumps(manifest))
 
 
 @pytest.mark.usefixtures("operator", "with_database")
