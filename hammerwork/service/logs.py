@@ -8,6 +8,8 @@ import os
 import sys
 from datetime import UTC, datetime
 
+from hammerwork.printable import printable
+
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 FORMATS = ("text", "json")
 
@@ -57,7 +59,7 @@ class TextFormatter(logging.Formatter):
         line = f"{_moment(record)} {record.levelname} {record.name}{self._process}: {record.getMessage()}"
         if record.exc_info:
             line += "\n" + self.formatException(record.exc_info)
-        return line.replace("\n", " | ")
+        return printable(line.replace("\n", " | "))
 
 
 class JSONFormatter(logging.Formatter):
@@ -80,4 +82,4 @@ class JSONFormatter(logging.Formatter):
         fields.update({name: value for name, value in vars(record).items() if name not in unshown})
         if record.exc_info:
             fields["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(fields, default=str, ensure_ascii=False)
+        return printable(json.dumps(fields, default=str, ensure_ascii=False))

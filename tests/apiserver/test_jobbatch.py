@@ -10,6 +10,7 @@ import pytest
 from hammerwork import Job, JobQueue
 from tests.apiserver.barrier import loading_stops_at
 from tests.apiserver.workers import worker
+from tests.harness.hostile import HOSTILE, steering
 from tests.harness.kubectl import condition
 from tests.harness.manifests import jobbatch, secret
 from tests.harness.observing import different_payloads, sql
@@ -107,7 +108,7 @@ async def test_generated_jobs_have_their_index(kubectl: Kubectl, with_database: 
 async def test_failed_jobs_are_counted_and_grouped(kubectl: Kubectl, with_database: str) -> None:
     async def handler(job: Job) -> None:
         if job.payload["n"] < 3:
-            raise ValueError(f"no user {job.payload['n']}")
+            raise ValueError(f"no user {job.payload['n']}{HOSTILE}")
 
     jobs = [{"payload": {"n": n}} for n in range(10)]
     kubectl.create(jobbatch("mixed", jobs=jobs, backoffLimit=0))
@@ -117,9 +118,15 @@ async def test_failed_jobs_are_counted_and_grouped(kubectl: Kubectl, with_databa
     assert (counts(done)["completed"], counts(done)["failed"], done["status"]["successRate"]) == (7, 3, "70.0%")
     (group,) = done["status"]["errors"]
     assert (group["type"], group["count"]) == ("ValueError", 3)
-    assert group["message"] == f"no user {group['index']}"
+    assert group["message"].startswith(f"no user {group['index']}")
     await kubectl.wait_events("mixed", "Normal Enqueued", "Warning CompletedWithErrors")
     kubectl("wait", "--for=condition=Succeeded=false", "jobbatch/mixed", "--timeout=10s")
+    for command in (
+        "describe jobbatch mixed",
+        "get events",
+        "get jobbatch mixed -o jsonpath={.status.errors[0].message}",
+    ):
+        assert steering(kubectl(*command.split()), but="\n\t") == set()
 
 
 @pytest.mark.usefixtures("operator")

@@ -39,7 +39,7 @@ def batches(  # noqa: PLR0917 (typer names the options)
         return
     table = make_table(("ID", "Name", "Queue", "State"), ("Total", "Completed", "Failed"))
     for status in found:
-        table.add_row(
+        table.add(
             str(status.batch_id),
             status.name,
             status.queue,

@@ -18,5 +18,5 @@ def depth(database_url: DatabaseURL, output: OutputOption = Output.TEXT) -> None
     table = make_table(("Queue",), ("Ready", "Scheduled", "Running", "Oldest"))
     for name, found in sorted(depths.items()):
         oldest = "-" if found.oldest_ready_seconds is None else f"{found.oldest_ready_seconds:,.0f} s"
-        table.add_row(name, f"{found.ready:,}", f"{found.scheduled:,}", f"{found.running:,}", oldest)
+        table.add(name, f"{found.ready:,}", f"{found.scheduled:,}", f"{found.running:,}", oldest)
     standard_output().print(table)

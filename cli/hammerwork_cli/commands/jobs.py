@@ -6,7 +6,6 @@ from typing import Annotated
 
 import msgspec
 import typer
-from rich.text import Text
 
 from hammerwork.batch import JobStatus  # noqa: TC001 (typer reads annotations at run time)
 from hammerwork_cli.output.console import BatchID, DatabaseURL, Output, OutputOption, standard_output, with_queue
@@ -33,7 +32,5 @@ def jobs(  # noqa: PLR0917 (typer names the options)
     for job in found:
         error = f"{job.error.type}: {job.error.message}" if job.error else ""
         payload = msgspec.json.encode(job.payload).decode()
-        table.add_row(
-            str(job.index), job.status.value, job.priority.label, str(job.attempts), Text(payload), Text(error)
-        )
+        table.add(str(job.index), job.status.value, job.priority.label, str(job.attempts), payload, error)
     standard_output().print(table)

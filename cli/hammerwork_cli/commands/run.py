@@ -14,6 +14,7 @@ from rich.console import Console
 from hammerwork.embedded import embedded_postgres
 from hammerwork.errors import DatabaseError, DatabaseRefusedError, HammerworkError
 from hammerwork.handlers import allowed_texts
+from hammerwork.printable import printable
 from hammerwork.queue import JobQueue
 from hammerwork.service import loop
 from hammerwork_cli.output.console import (
@@ -130,7 +131,7 @@ def run(  # noqa: PLR0917 (typer names the options)
 
 def _note(notes: Console, sentences: Iterable[str]) -> None:
     for sentence in sentences:
-        notes.print(f"Note: {sentence}", style="dim", markup=False, highlight=False, soft_wrap=True)
+        notes.print(f"Note: {printable(sentence)}", style="dim", markup=False, highlight=False, soft_wrap=True)
 
 
 @contextlib.contextmanager

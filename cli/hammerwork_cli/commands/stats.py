@@ -43,7 +43,7 @@ def stats(
     )
     table = make_table(("Worker", "Pool"), ("Lanes", "Attempts", "Failed", "ms each"))
     for worker in workers:
-        table.add_row(
+        table.add(
             str(worker.id),
             worker.pool,
             str(worker.lanes),

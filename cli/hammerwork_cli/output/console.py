@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from hammerwork.errors import EXIT_INCOMPATIBLE, HammerworkError, IncompatibleDatabaseError
+from hammerwork.printable import printable
 from hammerwork.queue import JobQueue
 from hammerwork.service import loop
 from hammerwork.working import variables
@@ -55,7 +56,9 @@ def standard_output() -> Console:
 
 def fail(message: str, code: int = EXIT_BAD_INPUT) -> NoReturn:
     """Print `message` to standard error and end with `code`."""
-    Console(stderr=True).print(f"Error: {message}", style="red", markup=False, highlight=False, soft_wrap=True)
+    Console(stderr=True).print(
+        f"Error: {printable(message, lines=True)}", style="red", markup=False, highlight=False, soft_wrap=True
+    )
     raise typer.Exit(code)
 
 

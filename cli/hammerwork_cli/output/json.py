@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
+from hammerwork.printable import printable
+
 
 def encode(value: object) -> str:
     """Return `value` as indented JSON."""
-    return msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
+    return printable(msgspec.json.format(msgspec.json.encode(value), indent=2).decode(), lines=True)

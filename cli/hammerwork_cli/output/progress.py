@@ -5,8 +5,10 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Protocol, Self
 
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from hammerwork.printable import printable
 from hammerwork.reports import percentage
 
 if TYPE_CHECKING:
@@ -66,7 +68,9 @@ class Bars:
         """Move the bars."""
         for status in statuses:
             if status.batch_id not in self._tasks:
-                self._tasks[status.batch_id] = self._progress.add_task(status.name, share="", failed="")
+                self._tasks[status.batch_id] = self._progress.add_task(
+                    escape(printable(status.name)), share="", failed=""
+                )
             done = status.total_jobs - status.pending_jobs
             self._progress.update(
                 self._tasks[status.batch_id],
@@ -107,7 +111,7 @@ def describe(status: BatchStatus) -> str:
     """Return one line that tells how a batch stands."""
     done = status.total_jobs - status.pending_jobs
     return (
-        f"{status.name}: {status.state.value}, {done:,} of {status.total_jobs:,} jobs "
+        f"{printable(status.name)}: {status.state.value}, {done:,} of {status.total_jobs:,} jobs "
         f"({percentage(done, status.total_jobs)}), "
         f"{status.completed_jobs:,} completed, {status.failed_jobs:,} failed, {status.cancelled_jobs:,} cancelled"
     )

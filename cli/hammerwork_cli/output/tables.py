@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hammerwork.batch import BatchState
+from hammerwork.printable import printable
 from hammerwork.reports import percentage
 
 if TYPE_CHECKING:
@@ -30,9 +31,21 @@ STYLES = {
 }
 
 
-def make_table(texts: Sequence[str], figures: Sequence[str] = ()) -> Table:
+class PlainTable(Table):
+    """A table whose cells are texts of others: no markup of rich's, and nothing that steers a terminal."""
+
+    def __init__(self, title: str | None = None) -> None:
+        super().__init__(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+
+    def add(self, *cells: str | Text, style: str = "") -> None:
+        """Add a row; a `Text` is taken as it is."""
+        shown = (Text(printable(cell, lines=True)) if isinstance(cell, str) else cell for cell in cells)
+        self.add_row(*shown, style=style)
+
+
+def make_table(texts: Sequence[str], figures: Sequence[str] = ()) -> PlainTable:
     """Return an empty table with these headings: texts are to the left and folded, figures are to the right."""
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table = PlainTable()
     for heading in texts:
         table.add_column(heading, overflow="fold")
     for heading in figures:
@@ -52,14 +65,14 @@ def print_tables(console: Console, batches: Iterable[BatchReport]) -> None:
         print_errors(console, [(batch.name, batch.errors) for batch in batches])
 
 
-def _batch_table(batches: list[BatchReport]) -> Table:
-    table = Table(title="Batches", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+def _batch_table(batches: list[BatchReport]) -> PlainTable:
+    table = PlainTable("Batches")
     table.add_column("Batch", overflow="fold", min_width=16)
     table.add_column("State", no_wrap=True)
     for heading in ("Total", "Completed", "Failed", "Cancelled", "Success", "Duration", "Jobs/s"):
         table.add_column(heading, justify="right", no_wrap=True)
     for batch in batches:
-        table.add_row(
+        table.add(
             batch.name,
             Text(_state(batch), STYLES.get(batch.state, "")),
             f"{batch.total_jobs:,}",
@@ -82,7 +95,7 @@ def _sentence(batch: BatchReport) -> str:
     ended = "" if batch.duration_seconds is None else f" in {batch.duration_seconds:.1f} s"
     rate = "" if batch.jobs_per_second is None else f" ({batch.jobs_per_second:,.1f} jobs/s)"
     return (
-        f"{batch.name}: {_state(batch)}, {batch.total_jobs:,} jobs{ended}{rate}: "
+        f"{printable(batch.name)}: {_state(batch)}, {batch.total_jobs:,} jobs{ended}{rate}: "
         f"{batch.completed_jobs:,} completed, {batch.failed_jobs:,} failed, {batch.cancelled_jobs:,} cancelled, "
         f"success rate {_success(batch)}"
     )
@@ -95,7 +108,7 @@ def _success(batch: BatchReport) -> str:
 
 def print_errors(console: Console, groups: Iterable[tuple[str, list[ErrorGroup]]]) -> None:
     """Print a row for each group of errors of each batch."""
-    table = Table(title="Errors", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    table = PlainTable("Errors")
     for heading in ("Batch", "Type"):
         table.add_column(heading, overflow="fold", min_width=12)
     table.add_column("Count", justify="right")
@@ -103,6 +116,5 @@ def print_errors(console: Console, groups: Iterable[tuple[str, list[ErrorGroup]]
     table.add_column("Message, of the first one", overflow="fold")
     for name, errors in groups:
         for group in errors:
-            # Text, because a message may hold what rich takes for markup.
-            table.add_row(name, Text(group.type), f"{group.count:,}", str(group.index), Text(group.message))
+            table.add(name, group.type, f"{group.count:,}", str(group.index), group.message)
     console.print(table)

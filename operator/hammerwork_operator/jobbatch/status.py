@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from hammerwork import BatchState, BatchStatus, ErrorGroup
+from hammerwork.printable import printable
 from hammerwork.reports import percentage
 from hammerwork_operator.api.jobbatch import MAX_ERROR_GROUPS, MAX_ERROR_MESSAGE_LENGTH
 from hammerwork_operator.api.reasons import Reason, Type
@@ -238,10 +239,10 @@ def _errors(observed: ObservedBatch, facts: Facts) -> Status:
         return {"errors": observed.status["errors"]} if known else {}
     groups = [
         {
-            "type": group.type[:253],
+            "type": printable(group.type)[:253],
             "count": group.count,
             "index": group.index,
-            "message": group.message[:MAX_ERROR_MESSAGE_LENGTH],
+            "message": printable(group.message, lines=True)[:MAX_ERROR_MESSAGE_LENGTH],
         }
         for group in facts.errors[:MAX_ERROR_GROUPS]
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from hammerwork.printable import printable
 from hammerwork_operator.api.reasons import Type
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ def moment(text: str) -> datetime:
 
 def condition(kind: Type, holds: bool | None, reason: Reason, message: str) -> ConditionDict:
     """Return a condition that `merge` completes; None is Unknown."""
+    message = printable(message, lines=True)
     return {
         "type": kind.value,
         "status": "Unknown" if holds is None else "True" if holds else "False",

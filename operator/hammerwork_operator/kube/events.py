@@ -7,6 +7,7 @@ import logging
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from hammerwork.printable import printable
 from hammerwork_operator.api.common import API_VERSION
 from hammerwork_operator.api.names import FIELD_MANAGER
 from hammerwork_operator.kube.client import ApiError
@@ -45,7 +46,7 @@ def event_manifest(subject: Subject, note: Note, now: datetime, *, again: bool =
         },
         "type": "Warning" if note.warning else "Normal",
         "reason": note.reason.value,
-        "message": note.message[:_MAX_MESSAGE],
+        "message": printable(note.message, lines=True)[:_MAX_MESSAGE],
         "source": {"component": FIELD_MANAGER},
         "reportingComponent": FIELD_MANAGER,
         "firstTimestamp": moment,

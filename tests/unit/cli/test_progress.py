@@ -13,11 +13,11 @@ from hammerwork import BatchState, BatchStatus, PartialFailureMode
 from hammerwork_cli.output.progress import Bars, Lines, describe
 
 
-def status(completed: int) -> BatchStatus:
+def status(completed: int, name: str = "default/mails") -> BatchStatus:
     created = datetime(2024, 1, 15, 12, 0, tzinfo=UTC)
     return BatchStatus(
         batch_id=uuid.UUID(int=1),
-        name="default/mails",
+        name=name,
         queue="q",
         state=BatchState.RUNNING if completed < 1_000 else BatchState.COMPLETED,
         suspended=False,
@@ -36,10 +36,10 @@ def status(completed: int) -> BatchStatus:
     )
 
 
-def shown(completed: int, kind: type[Bars | Lines]) -> str:
+def shown(completed: int, kind: type[Bars | Lines], name: str = "default/mails") -> str:
     sheet = io.StringIO()
     with kind(Console(file=sheet, width=140, force_terminal=kind is Bars, color_system=None)) as display:
-        display.show([status(completed)])
+        display.show([status(completed, name)])
     return sheet.getvalue()
 
 
@@ -55,3 +55,8 @@ def test_a_line_tells_everything() -> None:
     assert describe(status(996)) == (
         "default/mails: Running, 996 of 1,000 jobs (99%), 996 completed, 0 failed, 0 cancelled"
     )
+
+
+@pytest.mark.parametrize("kind", [Bars, Lines])
+def test_a_name_is_no_markup(kind: type[Bars | Lines]) -> None:
+    assert "[bold]mails[/red]" in shown(7, kind, "[bold]mails[/red]")

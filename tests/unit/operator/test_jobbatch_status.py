@@ -14,7 +14,10 @@ from hammerwork_operator.api.reasons import Reason
 from hammerwork_operator.jobbatch import status
 from hammerwork_operator.jobbatch.facts import Facts, Load
 from hammerwork_operator.kube import statuses
+from hammerwork_operator.kube.events import event_manifest
+from hammerwork_operator.kube.notes import Note, Subject
 from hammerwork_operator.kube.situation import Obstacle
+from tests.harness.hostile import HOSTILE, steering
 from tests.unit.operator.builders import NOW, ago, batch, condition, kstatus, row
 
 BATCH = batch()
@@ -163,3 +166,17 @@ def test_each_part_of_the_story_is_told_once() -> None:
         story += [note.reason for note in status.notes(before, after)]
         before = after
     assert story == ["Enqueued", "Suspended", "Resumed", "DatabaseUnavailable", "Completed"]
+
+
+def test_texts_of_jobs_steer_no_terminal() -> None:
+    failed = row(BATCH, BatchState.FAILED, failed_jobs=1, cancelled_jobs=1, finished_at=ENDED)
+    errors = [ErrorGroup(type=f"{HOSTILE}\n", count=1, index=7, message=f"{HOSTILE}\nsecond line")]
+    computed = status.compute(BATCH, Facts(row=failed, errors=errors), NOW)
+    (group,) = computed["errors"]
+    assert steering(group["type"], but="") == set()
+    assert steering(group["message"]) == steering(computed["conditions"][0]["message"]) == set()
+    assert group["message"].endswith("\nsecond line")
+    assert r"\u001b[31mred" in computed["conditions"][0]["message"]
+    note = Note(reason=Reason.JOB_FAILED, message=HOSTILE)
+    event = event_manifest(Subject(kind="JobBatch", namespace="mail", name="welcome", uid="u"), note, NOW)
+    assert steering(event["message"]) == set()

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from hammerwork.service.logs import JSONFormatter, TextFormatter
+from tests.harness.hostile import HOSTILE, steering
 
 
 def record(
@@ -44,6 +45,15 @@ def test_a_record_with_line_ends_and_a_traceback_is_one_line(formatter: logging.
     assert "\n" not in line
     assert "ValueError" in line
     assert "Traceback" in line
+
+
+@pytest.mark.parametrize("formatter", [TextFormatter(), JSONFormatter()])
+def test_nothing_in_a_record_steers_a_terminal(formatter: logging.Formatter) -> None:
+    line = formatter.format(record(HOSTILE, error=ValueError(HOSTILE), extra_of_a_handler=HOSTILE))
+    assert steering(line, but="") == set()
+    assert r"\u001b[31mred" in line
+    if isinstance(formatter, JSONFormatter):
+        assert json.loads(line)["message"] == HOSTILE
 
 
 def test_json_has_what_was_given_as_extra() -> None:
