@@ -113,6 +113,19 @@ async def allowed(api: ApiServer, user: str, asked: Iterable[Right], *, namespac
 GROUPS = ["system:serviceaccounts", "system:authenticated"]
 
 
+async def given(
+    api: ApiServer, user: str, asked: Iterable[Right], *, namespace: str = "", name: str = ""
+) -> set[Right]:
+    """Return those of the rights that the user has, and that not everybody has; without a namespace, in all."""
+    found = await allowed(api, user, asked, namespace=namespace, name=name)
+    return found - await allowed(api, nobody(user), found, namespace=namespace, name=name)
+
+
+def nobody(user: str) -> str:
+    """Return an account that nothing was granted to."""
+    return f"{user}-that-is-not-there"
+
+
 def listed(kubectl: Kubectl, user: str, namespace: str) -> str:
     """Return what kubectl says of all that the user may do in a namespace."""
     return kubectl("auth", "can-i", "--list", f"--as={user}", "--namespace", namespace)
@@ -139,24 +152,18 @@ def test_the_rights_have_no_wildcards() -> None:
 async def test_the_operator_of_a_cluster_may_do_what_the_list_says_and_nothing_else(
     kubectl: Kubectl, api: ApiServer
 ) -> None:
-    asked = await everything(api)
     with granted_by_the_chart(kubectl) as user:
-        nobody = f"{user}-that-is-not-there"
-        of_everybody = await allowed(api, nobody, asked, namespace="")
-        assert await allowed(api, user, asked, namespace="") - of_everybody == rights()
+        assert await given(api, user, await everything(api)) == rights()
 
 
 async def test_the_operator_of_a_namespace_may_do_nothing_elsewhere(kubectl: Kubectl, api: ApiServer) -> None:
-    asked = await everything(api)
     values = (f"watchNamespaces={{{kubectl.namespace}}}", "rbac.databaseSecrets={queue,other}")
-    secrets = Right("", "secrets", "get")
+    asked, secrets = await everything(api), Right("", "secrets", "get")
     with granted_by_the_chart(kubectl, *values) as user:
-        nobody = f"{user}-that-is-not-there"
-        of_everybody = await allowed(api, nobody, asked, namespace="")
-        assert await allowed(api, user, asked, namespace="") == of_everybody
-        assert listed(kubectl, user, "default") == listed(kubectl, nobody, "default")
         # Any name but these is refused.
-        assert await allowed(api, user, asked, namespace=kubectl.namespace) - of_everybody == rights() - {secrets}
+        assert await given(api, user, asked, namespace=kubectl.namespace) == rights() - {secrets}
+        about_secrets = {right for right in asked if right.resource == "secrets"}
         for name, granted in (("queue", {secrets}), ("other", {secrets}), ("third", set())):
-            about_secrets = {right for right in asked if right.resource == "secrets"}
-            assert await allowed(api, user, about_secrets, namespace=kubectl.namespace, name=name) == granted
+            assert await given(api, user, about_secrets, namespace=kubectl.namespace, name=name) == granted
+        assert listed(kubectl, user, "default") == listed(kubectl, nobody(user), "default")
+        assert await given(api, user, rights()) == set()
