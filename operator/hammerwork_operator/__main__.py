@@ -17,6 +17,7 @@ from hammerwork_operator.process import OperatorProcess
 _HELP = f"""\
 environment variables:
   {names.ENV_WATCH_NAMESPACES}  comma-separated namespaces to watch (default: all)
+  {names.ENV_CLUSTER_ID}        tells this cluster from others on the same database (default: the uid of kube-system)
   {names.ENV_WORKER_IMAGE}      image of worker Pods whose pool names none (default: {Config.worker_image})
   {names.ENV_OPERATOR_PORT}     port of /healthz, /readyz and /metrics (default: {Config.port}; 0: any free one)
   {names.ENV_LOG_LEVEL}         DEBUG, INFO, WARNING or ERROR (default: {Config.log_level})

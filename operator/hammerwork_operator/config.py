@@ -12,6 +12,7 @@ from hammerwork_operator.api import names
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+_CLUSTER_ID = re.compile(r"[A-Za-z0-9._-]{1,63}")
 _NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 
@@ -23,6 +24,8 @@ class Config:
     """HAMMERWORK_OPERATOR_PORT: serves /healthz, /readyz and /metrics; 0 takes any free port."""
     namespaces: tuple[str, ...] = ()
     """HAMMERWORK_WATCH_NAMESPACES: comma-separated; empty for all, which needs a ClusterRole."""
+    cluster_id: str = ""
+    """HAMMERWORK_CLUSTER_ID: tells this cluster from others on the same database; empty: the uid of kube-system."""
     worker_image: str = "localhost/hammerwork/worker:dev"
     """HAMMERWORK_WORKER_IMAGE: for pools whose template names no image."""
     database_hosts: tuple[str, ...] = ()
@@ -44,6 +47,7 @@ class Config:
         return cls(
             port=environment.port(environ, names.ENV_OPERATOR_PORT, default=cls.port),
             namespaces=_namespaces(environment.text(environ, names.ENV_WATCH_NAMESPACES)),
+            cluster_id=_cluster_id(environment.text(environ, names.ENV_CLUSTER_ID)),
             worker_image=environment.text(environ, names.ENV_WORKER_IMAGE, default=cls.worker_image),
             database_hosts=_parts(environment.text(environ, names.ENV_DATABASE_HOSTS)),
             certificates=environment.text(environ, names.ENV_CERTIFICATES, default=cls.certificates),
@@ -59,6 +63,12 @@ def _namespaces(value: str) -> tuple[str, ...]:
             allowed = f"a comma-separated list of namespaces, not {name!r}"
             environment.refuse(names.ENV_WATCH_NAMESPACES, value, allowed)
     return found
+
+
+def _cluster_id(value: str) -> str:
+    if value and not _CLUSTER_ID.fullmatch(value):
+        environment.refuse(names.ENV_CLUSTER_ID, value, "1 to 63 letters, digits, -, _ and .")
+    return value
 
 
 def _parts(value: str) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import signal
 import socket
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import kopf
 
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 _LOGGER = logging.getLogger(__name__)
 _CRD_SECONDS = 5.0
+
+T = TypeVar("T")
 
 
 class OperatorProcess:
@@ -53,10 +55,11 @@ class OperatorProcess:
             await probes.stop()
 
     async def _operate(self, server: ApiServer) -> None:
-        if not await _unless_told_to_stop(_wait_for_crds(server)):
+        cluster = await _unless_told_to_stop(self._wait(server))
+        if cluster is None:
             return
         databases = Databases(server, self._metrics, _access(self._config))
-        batches = JobBatchController(server, databases, self._metrics)
+        batches = JobBatchController(server, databases, self._metrics, cluster=cluster)
         pools = WorkerPoolController(server, databases, self._metrics, default_image=self._config.worker_image)
         registry = build_registry(batches, pools)
 
@@ -68,7 +71,7 @@ class OperatorProcess:
 
         namespaces = self._config.namespaces
         where = f"namespaces {', '.join(namespaces)}" if namespaces else "all namespaces"
-        _LOGGER.info("watching %s", where)
+        _LOGGER.info("watching %s, in cluster %s", where, cluster or "(not known)")
         await kopf.operator(
             registry=registry,
             settings=build_settings(),
@@ -80,6 +83,11 @@ class OperatorProcess:
             ready_flag=self._watching,
         )
 
+    async def _wait(self, server: ApiServer) -> str:
+        """Return what tells this cluster from others, once the API server serves what is needed."""
+        await _wait_for_crds(server)
+        return self._config.cluster_id or await _cluster(server)
+
     def _not_ready(self) -> str | None:
         return None if self._watching.is_set() else "not watching yet"
 
@@ -88,18 +96,29 @@ def _access(config: Config) -> Access:
     return Access(hosts=config.database_hosts, certificates=config.certificates)
 
 
-async def _unless_told_to_stop(work: Coroutine[Any, Any, None]) -> bool:
-    """Run `work`; return whether it came to its end before a signal. Later on, kopf takes care of the signals."""
+async def _unless_told_to_stop(work: Coroutine[Any, Any, T]) -> T | None:
+    """Run `work`; return None if a signal came before its end. Later on, kopf takes care of the signals."""
     loop = asyncio.get_running_loop()
     task = asyncio.create_task(work)
     # Without a handler, SIGTERM does nothing to the first process of a container.
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, task.cancel)
     await asyncio.wait([task])
-    if task.cancelled():
-        return False
-    await task
-    return True
+    return None if task.cancelled() else await task
+
+
+async def _cluster(server: ApiServer) -> str:
+    """Return what tells this cluster from others on the same database; empty where the operator may not know it."""
+    while True:
+        try:
+            found = await server.get_namespace("kube-system")
+        except ApiError as error:
+            if error.status == 403:
+                return ""
+            _LOGGER.error("the API server does not answer: %s", error)  # noqa: TRY400 (the trace tells no more)
+            await asyncio.sleep(_CRD_SECONDS)
+        else:
+            return found["metadata"]["uid"] if found is not None else ""
 
 
 async def _wait_for_crds(server: ApiServer) -> None:

@@ -137,6 +137,8 @@ async def test_a_namespace_that_goes_away_is_not_held_up(
     operator = OperatorUnderTest(config, kubectl.namespace, tmp_path / "operator.log")
     operator.start()
     try:
+        cluster = admin.get("namespace", "kube-system")["metadata"]["uid"]
+        assert f"watching namespaces {kubectl.namespace}, in cluster {cluster}" in operator.log()
         kubectl.create(secret(database_url))
         kubectl.create(jobbatch("gone", jobs=THREE))
         enqueued = await kubectl.wait("jobbatch", "gone", running)

@@ -110,6 +110,8 @@ async def allowed(api: ApiServer, user: str, asked: Iterable[Right], *, namespac
     return {right for right, answer in zip(ordered, answers, strict=True) if answer}
 
 
+CLUSTER = Right("", "namespaces", "get")
+"""Of the namespace kube-system alone."""
 GROUPS = ["system:serviceaccounts", "system:authenticated"]
 
 
@@ -153,7 +155,10 @@ async def test_the_operator_of_a_cluster_may_do_what_the_list_says_and_nothing_e
     kubectl: Kubectl, api: ApiServer
 ) -> None:
     with granted_by_the_chart(kubectl) as user:
-        assert await given(api, user, await everything(api)) == rights()
+        # Any name but that one is refused.
+        assert await given(api, user, await everything(api)) == rights() - {CLUSTER}
+        assert await given(api, user, {CLUSTER}, name="kube-system") == {CLUSTER}
+        assert await given(api, user, {CLUSTER}, name="default") == set()
 
 
 async def test_the_operator_of_a_namespace_may_do_nothing_elsewhere(kubectl: Kubectl, api: ApiServer) -> None:
@@ -161,7 +166,7 @@ async def test_the_operator_of_a_namespace_may_do_nothing_elsewhere(kubectl: Kub
     asked, secrets = await everything(api), Right("", "secrets", "get")
     with granted_by_the_chart(kubectl, *values) as user:
         # Any name but these is refused.
-        assert await given(api, user, asked, namespace=kubectl.namespace) == rights() - {secrets}
+        assert await given(api, user, asked, namespace=kubectl.namespace) == rights() - {secrets, CLUSTER}
         about_secrets = {right for right in asked if right.resource == "secrets"}
         for name, granted in (("queue", {secrets}), ("other", {secrets}), ("third", set())):
             assert await given(api, user, about_secrets, namespace=kubectl.namespace, name=name) == granted

@@ -3,6 +3,9 @@
 {{- range (.Files.Get "files/rights.yaml" | fromYaml).rules }}
 - apiGroups: {{ toJson .apiGroups }}
   resources: {{ toJson .resources }}
+  {{- with .resourceNames }}
+  resourceNames: {{ toJson . }}
+  {{- end }}
   {{- if and (has "secrets" .resources) $.Values.rbac.databaseSecrets }}
   resourceNames:
     {{- toYaml $.Values.rbac.databaseSecrets | nindent 4 }}

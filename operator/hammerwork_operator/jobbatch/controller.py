@@ -42,8 +42,9 @@ _LOGGER = logging.getLogger(__name__)
 class JobBatchController:
     """Brings JobBatches to their end. The watch calls `seen` for every change of an object."""
 
-    def __init__(self, server: ApiServer, databases: Databases, metrics: Metrics) -> None:
+    def __init__(self, server: ApiServer, databases: Databases, metrics: Metrics, *, cluster: str = "") -> None:
         self._server = server
+        self._cluster = cluster
         self._databases = databases
         self._metrics = metrics
         self._queue = Workqueue(KIND, self._reconcile, metrics)
@@ -62,14 +63,14 @@ class JobBatchController:
         if deleted:
             return
         if memory is None:
-            self._memory[key] = self._remember(key, observe(manifest))
+            self._memory[key] = self._remember(key, observe(manifest, cluster=self._cluster))
         else:
             known = memory.observed
             if statuses.is_older(metadata, known.resource_version):
                 return
             unchanged = metadata["generation"] == known.generation
             fingerprint = known.fingerprint if unchanged else None
-            memory.observed = observe(manifest, fingerprint=fingerprint)
+            memory.observed = observe(manifest, fingerprint=fingerprint, cluster=self._cluster)
         self._wake(self._dependencies.seen(self._memory[key].observed))
         self._queue.add(key)
 
@@ -107,6 +108,9 @@ class JobBatchController:
         if memory is None:
             return None
         facts = await self._facts(memory)
+        if facts.of_former:
+            memory.observed = memory.observed.as_former()
+            return 0.0
         observed = memory.observed
         plan = decide(observed, facts, datetime.now(UTC))
         try:

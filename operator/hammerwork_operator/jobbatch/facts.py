@@ -27,6 +27,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """The batch in the database; None: it is not there, or not known because of `obstacle`."""
     obstacle: Obstacle | None = None
     """Why the database cannot be used."""
+    of_former: bool = False
+    """The database has the batch under the id that an older operator gave it; all else is to be asked again."""
     met: Obstacle | None = None
     """What the last step failed at that is tried again; None once one has succeeded."""
     load: Load | None = None

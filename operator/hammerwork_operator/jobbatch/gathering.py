@@ -61,13 +61,7 @@ class Gatherer:
         if self._met is not None and time.monotonic() < self._again_at:
             return Facts(obstacle=self._met, load=load)
         try:
-            database = await self._database(observed)
-            self._follow(database, observed.batch_id)
-            if database.obstacle is not None:
-                return Facts(obstacle=database.obstacle, load=load)
-            row = database.statuses.get(observed.batch_id) or await database.look(observed.batch_id)
-            errors = await self._error_groups(database, row)
-            return Facts(row=row, load=load, errors=errors, met=self._met)
+            return await self._ask(await self._database(observed), observed, load)
         except SecretProblemError as error:
             return Facts(obstacle=error.obstacle, load=load)
         except DatabaseError as error:
@@ -106,6 +100,16 @@ class Gatherer:
         self._again_at = 0.0
         self._wake()
 
+    async def _ask(self, database: FollowedQueue, observed: ObservedBatch, load: Load | None) -> Facts:
+        self._follow(database, observed.batch_id)
+        if database.obstacle is not None:
+            return Facts(obstacle=database.obstacle, load=load)
+        row = database.statuses.get(observed.batch_id) or await database.look(observed.batch_id)
+        if row is None and load is None and await self._has_former(database, observed):
+            return Facts(of_former=True)
+        errors = await self._error_groups(database, row)
+        return Facts(row=row, load=load, errors=errors, met=self._met)
+
     async def _database(self, observed: ObservedBatch) -> FollowedQueue:
         ref = observed.spec.database_secret_ref
         try:
@@ -123,6 +127,13 @@ class Gatherer:
             self._leave()
             self._followed = (database, batch_id)
             database.follow(batch_id, self._wake)
+
+    async def _has_former(self, database: FollowedQueue, observed: ObservedBatch) -> bool:
+        """Return whether an older operator has loaded the batch, perhaps for an object that is gone."""
+        if observed.former_id is None or observed.stated.enqueued:
+            return False
+        former = (await database.queue.get_batch_statuses([observed.former_id])).get(observed.former_id)
+        return former is not None and former.fingerprint == observed.fingerprint
 
     async def _error_groups(self, database: FollowedQueue, row: BatchStatus | None) -> Sequence[ErrorGroup] | None:
         if row is None or not (row.failed_jobs or row.failure_mode is PartialFailureMode.COLLECT_ERRORS):

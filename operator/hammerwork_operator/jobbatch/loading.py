@@ -13,7 +13,7 @@ from hammerwork.errors import HammerworkError, InvalidBatchError
 from hammerwork_operator import sources
 from hammerwork_operator.api.jobbatch import PLURAL, JobBatchSpec
 from hammerwork_operator.jobbatch.facts import Load
-from hammerwork_operator.jobbatch.observed import spec_fingerprint
+from hammerwork_operator.jobbatch.identity import spec_fingerprint
 from hammerwork_operator.kube.client import ApiError
 from hammerwork_operator.sources.settings import empty_batch
 from hammerwork_operator.sources.source import InvalidSourceError

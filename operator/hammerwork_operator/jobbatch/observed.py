@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -11,12 +10,12 @@ import msgspec
 from msgspec import UNSET
 
 from hammerwork.batch import MAX_PAYLOAD_DEPTH
-from hammerwork.ids import batch_id_for
 from hammerwork_operator import sources
 from hammerwork_operator.api.common import MAX_OBJECT_BYTES
-from hammerwork_operator.api.jobbatch import KIND, MUTABLE_FIELDS, JobBatchSpec, RetryPolicySpec
+from hammerwork_operator.api.jobbatch import KIND, JobBatchSpec
 from hammerwork_operator.api.names import FINALIZER
 from hammerwork_operator.api.reasons import Reason, Type
+from hammerwork_operator.jobbatch.identity import Identity, spec_fingerprint
 from hammerwork_operator.kube import conditions
 from hammerwork_operator.kube.conditions import moment
 from hammerwork_operator.kube.decoding import is_deeper_than
@@ -28,8 +27,6 @@ if TYPE_CHECKING:
 MAX_SPEC_LEVELS = MAX_PAYLOAD_DEPTH + 3
 """A payload may be as deep as the library allows, and is itself within the spec, its source and a job."""
 _FIRST_YEAR, _LAST_YEAR = 2000, 3000
-
-_NOT_DEFINING = MUTABLE_FIELDS | {"run_id", "database_secret_ref", "depends_on"}
 
 
 class Stated(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,6 +61,8 @@ class ObservedBatch(msgspec.Struct, frozen=True, kw_only=True):
     fingerprint: str
     batch_id: UUID
     """The batch's id in the database: the same name, jobs and runId have the same id, whatever the object's uid."""
+    former_id: UUID | None
+    """The id that an older operator may have given the batch; None: it is `batch_id`, or out of the question."""
     total_jobs: int
     status: dict[str, Any]
     """As the object has it, or as we wrote it last."""
@@ -98,13 +97,20 @@ class ObservedBatch(msgspec.Struct, frozen=True, kw_only=True):
         stated = read_status(status, self.batch_id)
         return msgspec.structs.replace(self, status=status, stated=stated, resource_version=resource_version)
 
+    def as_former(self) -> ObservedBatch:
+        """Return the object as one whose batch has the id that an older operator gave it."""
+        if self.former_id is None:
+            return self
+        stated = read_status(self.status, self.former_id)
+        return msgspec.structs.replace(self, batch_id=self.former_id, former_id=None, stated=stated)
+
     def with_finalizers(self, finalizers: tuple[str, ...], resource_version: str) -> ObservedBatch:
         """Return the object as it is after its finalizers were written."""
         return msgspec.structs.replace(self, finalizers=finalizers, resource_version=resource_version)
 
 
-def observe(manifest: Mapping[str, Any], *, fingerprint: str | None = None) -> ObservedBatch:
-    """Return what is to be known of the object; `fingerprint` saves the work where the spec has not changed."""
+def observe(manifest: Mapping[str, Any], *, fingerprint: str | None = None, cluster: str = "") -> ObservedBatch:
+    """Return what is to be known of an object of the cluster; `fingerprint` saves the work of an unchanged spec."""
     metadata = manifest["metadata"]
     raw = manifest.get("spec") or {}
     spec, problem = JobBatchSpec(queue=""), None
@@ -119,8 +125,9 @@ def observe(manifest: Mapping[str, Any], *, fingerprint: str | None = None) -> O
     if FINALIZER not in (metadata.get("finalizers") or ()) and (size := _size(manifest)) > MAX_OBJECT_BYTES:
         problem, reason = _too_large(size), Reason.TOO_LARGE
     fingerprint = fingerprint or spec_fingerprint(raw)
-    batch_id = batch_id_for(KIND, metadata["namespace"], metadata["name"], spec.run_id, fingerprint)
     status = dict(manifest.get("status") or {})
+    identity = Identity(metadata["namespace"], metadata["name"], spec.run_id, fingerprint, cluster)
+    batch_id = identity.stated(status) or identity.batch_id
     created_at, deleted_at = metadata.get("creationTimestamp"), metadata.get("deletionTimestamp")
     return ObservedBatch(
         namespace=metadata["namespace"],
@@ -134,6 +141,7 @@ def observe(manifest: Mapping[str, Any], *, fingerprint: str | None = None) -> O
         spec=spec,
         fingerprint=fingerprint,
         batch_id=batch_id,
+        former_id=None if batch_id == identity.former_batch_id else identity.former_batch_id,
         total_jobs=sources.count(raw),
         status=status,
         stated=read_status(status, batch_id),
@@ -187,34 +195,3 @@ def _reckoned(text: str) -> datetime | None:
     except ValueError:
         return None
     return found if found.tzinfo is not None and _FIRST_YEAR <= found.year <= _LAST_YEAR else None
-
-
-def spec_fingerprint(raw: Mapping[str, Any]) -> str:
-    """Return the hash of the part of a spec that defines the jobs.
-
-    Fields that have their default are left out, so that a field that a later version adds does not change the hash of
-    the batches that are there.
-    """
-    defining = {
-        key: value
-        for key, value in raw.items()
-        if key not in _names(_NOT_DEFINING) and value != _defaults(JobBatchSpec).get(key)
-    }
-    if isinstance(policy := defining.get("retryPolicy"), dict):
-        defaults = _defaults(RetryPolicySpec)
-        defining["retryPolicy"] = {key: value for key, value in policy.items() if value != defaults.get(key)}
-    return hashlib.sha256(msgspec.json.encode(defining, order="deterministic")).hexdigest()
-
-
-def _names(fields: frozenset[str]) -> frozenset[str]:
-    return frozenset(field.encode_name for field in msgspec.structs.fields(JobBatchSpec) if field.name in fields)
-
-
-def _defaults(kind: type[msgspec.Struct]) -> dict[str, Any]:
-    found = {}
-    for field in msgspec.structs.fields(kind):
-        if field.default is not msgspec.NODEFAULT and field.default is not msgspec.UNSET:
-            found[field.encode_name] = msgspec.to_builtins(field.default)
-        elif field.default_factory is not msgspec.NODEFAULT:
-            found[field.encode_name] = msgspec.to_builtins(field.default_factory())
-    return found

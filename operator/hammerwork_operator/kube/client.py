@@ -157,6 +157,10 @@ class ApiServer:
         options = {"preconditions": {"uid": uid}, "propagationPolicy": "Background"}
         await self.request("DELETE", _custom(plural, namespace, name), options)
 
+    async def get_namespace(self, name: str) -> Manifest | None:
+        """Return a namespace, or None."""
+        return await self._find(f"/api/v1/namespaces/{name}")
+
     async def get_secret(self, namespace: str, name: str) -> Manifest | None:
         """Return a Secret, or None."""
         return await self._find(f"/api/v1/namespaces/{namespace}/secrets/{name}")

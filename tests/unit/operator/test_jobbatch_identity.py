@@ -4,8 +4,10 @@ from typing import Any
 
 import pytest
 
-from hammerwork_operator.jobbatch.observed import spec_fingerprint
-from tests.unit.operator.builders import batch
+from hammerwork.ids import batch_id_for
+from hammerwork_operator.jobbatch.identity import spec_fingerprint
+from hammerwork_operator.jobbatch.observed import observe
+from tests.unit.operator.builders import batch, manifest
 
 SPEC = {"queue": "q", "jobs": [{"payload": {"a": 1, "b": 2}}]}
 
@@ -56,6 +58,20 @@ def test_the_id_belongs_to_name_jobs_and_run_not_to_the_object() -> None:
     assert batch(uid="another", resourceVersion="99", generation=5).batch_id == first
     others = [batch(name="other"), batch(namespace="other"), batch({"runId": "2"}), batch({"queue": "other"})]
     assert len({first, *(other.batch_id for other in others)}) == 5
+
+
+def test_clusters_tell_their_batches_apart_and_what_older_operators_loaded_keeps_its_id() -> None:
+    ids = {cluster: observe(manifest(), cluster=cluster).batch_id for cluster in ("", "east", "west")}
+    former = batch_id_for("JobBatch", "mail", "welcome", "", batch().fingerprint)
+    assert len({former, *ids.values()}) == 4
+    conditions = [{"type": "Enqueued", "status": "True"}]
+    loaded = {**manifest(), "status": {"batchId": str(former), "conditions": conditions}}
+    kept = observe(loaded, cluster="east")
+    assert (kept.batch_id, kept.former_id, kept.stated.enqueued) == (former, None, True)
+    moved = observe({**manifest(), "status": {"batchId": str(ids["east"]), "conditions": conditions}}, cluster="west")
+    assert (moved.batch_id, moved.stated.enqueued) == (ids["east"], True)
+    fresh = observe(manifest(), cluster="east")
+    assert (fresh.former_id, fresh.as_former().batch_id, fresh.as_former().former_id) == (former, former, None)
 
 
 def test_the_jobs_are_counted_but_not_kept() -> None:
