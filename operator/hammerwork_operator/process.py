@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 _LOGGER = logging.getLogger(__name__)
 _CRD_SECONDS = 5.0
+LISTED_SECONDS = 5.0
+"""So long after its start the operator says of nothing that it is not there: it may not be listed yet."""
 
 T = TypeVar("T")
 
@@ -62,6 +64,10 @@ class OperatorProcess:
         batches = JobBatchController(server, databases, self._metrics, cluster=cluster)
         pools = WorkerPoolController(server, databases, self._metrics, default_image=self._config.worker_image)
         registry = build_registry(batches, pools)
+
+        @kopf.on.startup(registry=registry)  # type: ignore[untyped-decorator, unused-ignore]
+        async def startup(**_: object) -> None:
+            asyncio.get_running_loop().call_later(LISTED_SECONDS, batches.listed)
 
         @kopf.on.cleanup(registry=registry)  # type: ignore[untyped-decorator, unused-ignore]
         async def cleanup(**_: object) -> None:

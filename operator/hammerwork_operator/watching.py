@@ -54,6 +54,7 @@ def build_registry(batches: JobBatchController, pools: WorkerPoolController) -> 
     @kopf.on.event(GROUP, VERSION, workerpool.PLURAL, registry=registry)  # type: ignore[untyped-decorator, unused-ignore]
     async def workerpool_event(event: Any, **_: Any) -> None:
         pools.seen(event["object"], deleted=event["type"] == "DELETED")
+        batches.pool_seen(event["object"], deleted=event["type"] == "DELETED")
 
     @kopf.on.event("apps", "v1", "deployments", registry=registry)  # type: ignore[untyped-decorator, unused-ignore]
     async def deployment_event(event: Any, **_: Any) -> None:

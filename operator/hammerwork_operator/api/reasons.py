@@ -19,6 +19,7 @@ class Type(enum.StrEnum):
     COMPLETE = "Complete"
     FAILED = "Failed"
     SUCCEEDED = "Succeeded"
+    SERVED = "Served"
 
     # Of a WorkerPool, as of a HorizontalPodAutoscaler.
     SCALING_ACTIVE = "ScalingActive"
@@ -43,6 +44,8 @@ class Reason(enum.StrEnum):
     ROWS_MISSING = "RowsMissing"
     BATCH_CONFLICT = "BatchConflict"
     ROWS_ORPHANED = "RowsOrphaned"
+    NO_WORKER_POOL = "NoWorkerPool"
+    SERVED = "Served"
     DEPENDENCY_NOT_READY = "DependencyNotReady"
     DEPENDENCY_FAILED = "DependencyFailed"
     DEPENDENCY_CYCLE = "DependencyCycle"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from hammerwork.errors import DatabaseError, DatabaseRefusedError
 from hammerwork_operator.api.reasons import Reason
 from hammerwork_operator.databases.backlogs import Backlogs
+from hammerwork_operator.databases.workers import RegisteredWorkers
 from hammerwork_operator.kube.situation import Obstacle
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class FollowedQueue:
         self.statuses: dict[UUID, BatchStatus] = {}
         self.backlogs = Backlogs(queue)
         """Of the queues that pools serve."""
+        self.workers = RegisteredWorkers(queue)
         self._wakes: dict[UUID, Callable[[], None]] = {}
         self._failures = 0
         self.used_at = time.monotonic()
@@ -87,6 +89,7 @@ class FollowedQueue:
             self._changed(wakes, await self.queue.get_batch_statuses(list(wakes)))
         if wakes or backlogs.thorough or backlogs.busy:
             await self.queue.upkeep()
+        await self.workers.refresh()
         await self.backlogs.refresh(backlogs)
         self._failures = 0
         if self.obstacle is not None:

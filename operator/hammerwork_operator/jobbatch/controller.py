@@ -22,6 +22,7 @@ from hammerwork_operator.jobbatch.loading import Loader, Loading
 from hammerwork_operator.jobbatch.memory import Memory
 from hammerwork_operator.jobbatch.observed import ObservedBatch, observe
 from hammerwork_operator.jobbatch.plan import Plan, Step, decide
+from hammerwork_operator.jobbatch.pools import ServingPools
 from hammerwork_operator.kube import events, statuses
 from hammerwork_operator.kube.client import ApiError
 from hammerwork_operator.kube.notes import Note
@@ -51,6 +52,7 @@ class JobBatchController:
         self._memory: dict[Key, Memory] = {}
         self._loader = Loader(server, metrics)
         self._dependencies = DependencyIndex()
+        self._pools = ServingPools()
 
     def seen(self, manifest: Manifest, *, deleted: bool = False) -> None:
         """Take note of an object as the API server has it now."""
@@ -73,6 +75,16 @@ class JobBatchController:
             memory.observed = observe(manifest, fingerprint=fingerprint, cluster=self._cluster)
         self._wake(self._dependencies.seen(self._memory[key].observed))
         self._queue.add(key)
+
+    def pool_seen(self, manifest: Manifest, *, deleted: bool = False) -> None:
+        """Take note of a WorkerPool as the API server has it now."""
+        if changed := self._pools.seen(manifest, deleted=deleted):
+            self._wake(key for key, each in self._memory.items() if (key[0], each.observed.spec.queue) in changed)
+
+    def listed(self) -> None:
+        """Take note that all objects there are have been seen."""
+        self._pools.listed()
+        self._wake(key for key, memory in self._memory.items() if memory.gatherer.database is not None)
 
     async def stop(self) -> None:
         """End all work. What is half loaded is taken up again by the next process."""
@@ -137,7 +149,9 @@ class JobBatchController:
         if dependencies.reason is not None:
             return Facts(dependencies=dependencies)
         facts = await memory.gatherer.gather(memory.observed, memory.loading.load)
-        return msgspec.structs.replace(facts, dependencies=dependencies)
+        by_pool = self._pools.serve(memory.observed.namespace, memory.observed.spec.queue)
+        served = memory.gatherer.served(facts.row, by_pool)
+        return msgspec.structs.replace(facts, dependencies=dependencies, served=served)
 
     async def _write_status(self, memory: Memory, facts: Facts) -> float | None:
         """Write the status if it changed; return the seconds to wait if it was written a moment ago."""

@@ -33,5 +33,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """What the last step failed at that is tried again; None once one has succeeded."""
     load: Load | None = None
     dependencies: Dependencies = Dependencies()
+    served: bool | None = None
+    """Whether the jobs of a batch that runs have workers, or will have; None: not known, or it does not run."""
     errors: Sequence[ErrorGroup] | None = None
     """None: not known."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from hammerwork import PartialFailureMode
+from hammerwork import BatchState, PartialFailureMode
 from hammerwork.errors import BatchNotFoundError, DatabaseError
 from hammerwork_operator.api.jobbatch import MAX_ERROR_GROUPS
 from hammerwork_operator.databases.followed import unusable
@@ -67,6 +67,21 @@ class Gatherer:
         except DatabaseError as error:
             return Facts(obstacle=unusable(error), load=load)
 
+    def served(self, row: BatchStatus | None, by_pool: bool | None) -> bool | None:
+        """Return whether the batch has workers, or a pool that gets them; None: not known, or it does not run.
+
+        Where a pool is there, the database is not asked for workers.
+        """
+        if self._followed is None:
+            return None
+        database, batch_id = self._followed
+        if row is None or row.suspended or row.state not in {BatchState.PENDING, BatchState.RUNNING} or by_pool:
+            database.workers.unfollow(batch_id)
+            return by_pool
+        database.workers.follow(batch_id, row.queue, self._wake)
+        at_work = database.workers.work_on(row.queue)
+        return True if at_work else None if by_pool is None else at_work
+
     def failed(self, error: Exception) -> None:
         """Take note that a step failed at the database: it is not asked again for a while, longer from time to time."""
         pause = LOOK_AGAIN_SECONDS * 2.0 ** min(self._failures, 8)
@@ -89,6 +104,7 @@ class Gatherer:
         if self._followed is not None:
             database, batch_id = self._followed
             database.unfollow(batch_id)
+            database.workers.unfollow(batch_id)
             self._followed = None
 
     def _follow_secret(self, observed: ObservedBatch) -> None:

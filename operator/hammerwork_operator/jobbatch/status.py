@@ -179,6 +179,8 @@ def _conditions(observed: ObservedBatch, facts: Facts, situation: _Situation) ->
         found.append(condition(Type.SUSPENDED, True, Reason.SUSPENDED, "spec.suspend is true"))
     elif conditions.find(previous, Type.SUSPENDED):
         found.append(condition(Type.SUSPENDED, False, Reason.RESUMED, "spec.suspend is false"))
+    if reason is Reason.RUNNING:
+        found += _served(observed, facts)
     if situation.complete:
         found.append(condition(Type.COMPLETE, True, reason, message))
     if situation.failed:
@@ -187,6 +189,22 @@ def _conditions(observed: ObservedBatch, facts: Facts, situation: _Situation) ->
         succeeded = situation.complete and reason is Reason.COMPLETED
         found.append(condition(Type.SUCCEEDED, succeeded, reason, message))
     return found
+
+
+def _served(observed: ObservedBatch, facts: Facts) -> list[conditions.ConditionDict]:
+    """Return the condition Served. It is there from the first time on that nobody works on the queue."""
+    queue, before = observed.spec.queue, conditions.find(observed.status.get("conditions") or (), Type.SERVED)
+    if facts.served is False:
+        message = (
+            f"no worker of queue {queue} is registered in the database, and no WorkerPool in namespace "
+            f"{observed.namespace} has workers for it; make one, or start a worker"
+        )
+        return [condition(Type.SERVED, False, Reason.NO_WORKER_POOL, message)]
+    if before is None:
+        return []
+    if facts.served is None:
+        return [dict(before)]
+    return [condition(Type.SERVED, True, Reason.SERVED, f"queue {queue} has a worker or a WorkerPool")]
 
 
 def _counts(observed: ObservedBatch, facts: Facts) -> Status:

@@ -85,6 +85,7 @@ SITUATIONS: dict[str, list[tuple[ObservedBatch, Facts]]] = {
         (BATCH, Facts(met=Obstacle(Reason.DATABASE_REFUSED, "none"), load=Load(jobs=1))),
     ],
     "loaded": [(BATCH, Facts(row=row(BATCH))), (BATCH, Facts(row=row(BATCH, BatchState.PENDING)))],
+    "loaded, and nobody works on its queue": [(BATCH, Facts(row=row(BATCH), served=False))],
     "suspended": [(BATCH, Facts(row=row(BATCH, suspended=True)))],
     "finished, each job completed": [
         (BATCH, Facts(row=row(BATCH, BatchState.COMPLETED, completed_jobs=2, finished_at=ENDED)))
@@ -128,7 +129,7 @@ SITUATIONS: dict[str, list[tuple[ObservedBatch, Facts]]] = {
 }
 """What the operator knows in each situation; a situation may be reached in several ways."""
 
-ONLY_WHERE_SAID = ("Suspended", "Complete", "Failed", "Succeeded")
+ONLY_WHERE_SAID = ("Served", "Suspended", "Complete", "Failed", "Succeeded")
 
 
 def test_each_situation_has_a_line_and_each_line_a_test() -> None:
