@@ -21,12 +21,15 @@ from hammerwork.batch import (
     PartialFailureMode,
     RetryStrategy,
 )
-from hammerwork_operator.api.common import MAX_INT32, Condition, DatabaseSecretRef
+from hammerwork_operator.api.common import GROUP, MAX_INT32, Condition, DatabaseSecretRef
 from hammerwork_operator.api.dependencies import MAX_DEPENDENCIES, DependencySpec
 from hammerwork_operator.api.sources import GENERATE_WAYS, GenerateSpec, JobSpec, PriorityLabel, Queue
 
 KIND = "JobBatch"
 PLURAL = "jobbatches"
+
+OWN_NAME = f"{GROUP}/operator"
+"""What spec.managedBy has for the operator itself."""
 
 MAX_ERROR_GROUPS = 10
 MAX_ERROR_MESSAGE_LENGTH = 1_024
@@ -169,6 +172,19 @@ class JobBatchSpec(Struct, frozen=True, rename="camel"):
                 description="JobBatches of the same namespace that have to come to their end first: before that, no "
                 "job is stored. One that fails makes this batch fail; one that does not exist is waited for.",
                 extra_json_schema={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
+    managed_by: (
+        Annotated[
+            str,
+            Meta(
+                min_length=1,
+                max_length=63,
+                pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[-A-Za-z0-9/._~%!$&'()*+,;=:]+$",
+                description="Which controller manages the batch: a name such as example.com/controller. With any but "
+                f"{OWN_NAME}, the operator does not touch the object. Default: the operator.",
             ),
         ]
         | UnsetType

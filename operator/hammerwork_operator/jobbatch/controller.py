@@ -117,7 +117,7 @@ class JobBatchController:
 
     async def _reconcile(self, key: Key) -> float | None:
         memory = self._memory.get(key)
-        if memory is None:
+        if memory is None or memory.observed.managed_elsewhere:
             return None
         facts = await self._facts(memory)
         if facts.of_former:

@@ -53,9 +53,9 @@ class Dependencies(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def standing(observed: ObservedBatch) -> Standing:
-    """Return how the JobBatch stands by its own status, if that speaks of this run."""
+    """Return how the JobBatch stands by its own status, if that speaks of this run, or is another controller's."""
     status = observed.status
-    if status.get("batchId") != str(observed.batch_id):
+    if status.get("batchId") != str(observed.batch_id) and not observed.managed_elsewhere:
         return Standing.UNFINISHED
     stated = status.get("conditions")
     if conditions.holds(stated, Type.FAILED):
@@ -205,7 +205,7 @@ def _is_past_waiting(observed: ObservedBatch) -> bool:
 
 
 def _unrecorded(observed: ObservedBatch) -> frozenset[str]:
-    if _is_past_waiting(observed):
+    if _is_past_waiting(observed) or observed.managed_elsewhere:
         return frozenset()
     return frozenset(each.name for each in _given(observed)) - set(observed.stated.satisfied)
 

@@ -14,7 +14,7 @@ from hammerwork_operator.api.jobbatch import KIND, MUTABLE_FIELDS, JobBatchSpec,
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_NOT_DEFINING = MUTABLE_FIELDS | {"run_id", "database_secret_ref", "depends_on"}
+_NOT_DEFINING = MUTABLE_FIELDS | {"run_id", "database_secret_ref", "depends_on", "managed_by"}
 
 _HALF = 8
 

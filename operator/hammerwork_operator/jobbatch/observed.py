@@ -12,7 +12,7 @@ from msgspec import UNSET
 from hammerwork.batch import MAX_PAYLOAD_DEPTH
 from hammerwork_operator import sources
 from hammerwork_operator.api.common import MAX_OBJECT_BYTES
-from hammerwork_operator.api.jobbatch import KIND, JobBatchSpec
+from hammerwork_operator.api.jobbatch import KIND, OWN_NAME, JobBatchSpec
 from hammerwork_operator.api.names import FINALIZER
 from hammerwork_operator.api.reasons import Reason, Type
 from hammerwork_operator.jobbatch.identity import Identity, spec_fingerprint
@@ -67,6 +67,8 @@ class ObservedBatch(msgspec.Struct, frozen=True, kw_only=True):
     status: dict[str, Any]
     """As the object has it, or as we wrote it last."""
     stated: Stated
+    managed_elsewhere: bool = False
+    """Another controller manages it: it is only looked at, by those that depend on it."""
     problem: str | None = None
     """What is wrong with the object, if the operator cannot use it."""
     problem_reason: Reason = Reason.INVALID_SPEC
@@ -145,6 +147,7 @@ def observe(manifest: Mapping[str, Any], *, fingerprint: str | None = None, clus
         total_jobs=sources.count(raw),
         status=status,
         stated=read_status(status, batch_id),
+        managed_elsewhere=(manifest.get("spec") or {}).get("managedBy", OWN_NAME) != OWN_NAME,
         problem=problem,
         problem_reason=reason,
     )
