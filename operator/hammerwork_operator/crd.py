@@ -171,6 +171,8 @@ _JOBBATCH_COLUMNS = [
     _column("Pending", ".status.pendingJobs", "integer", wide=True),
     _column("Success", ".status.successRate", wide=True),
     _column("Mode", ".spec.partialFailureMode", wide=True),
+    _column("Jobs/s", ".status.jobsPerSecond", "number", wide=True, description="Jobs that finish per second."),
+    _column("ETA", ".status.estimatedCompletionTime", wide=True, description="When it would be done at that speed."),
     _AGE,
 ]
 

@@ -19,6 +19,8 @@ STATUS: Manifest = {
     "failedJobs": 900,
     "progress": "45%",
     "successRate": "99.8%",
+    "jobsPerSecond": 812.0,
+    "estimatedCompletionTime": "2026-05-01T12:20:33Z",
     "conditions": [
         {
             "type": "Ready",
@@ -38,8 +40,8 @@ def test_the_list_of_batches(kubectl: Kubectl) -> None:
     assert header == ["NAME", "QUEUE", "STATUS", "PROGRESS", "TOTAL", "COMPLETED", "FAILED", "AGE"]
     assert line[:-1] == ["welcome", "work", "Running", "45%", "1000000", "449100", "900"]
     header, line = (row.split() for row in kubectl("get", "jb", "-o", "wide").splitlines())
-    assert header[7:10] == ["PENDING", "SUCCESS", "MODE"]
-    assert line[7:10] == ["550000", "99.8%", "ContinueOnError"]
+    assert header[7:12] == ["PENDING", "SUCCESS", "MODE", "JOBS/S", "ETA"]
+    assert line[7:12] == ["550000", "99.8%", "ContinueOnError", "812", "2026-05-01T12:20:33Z"]
 
 
 def test_the_list_of_pools(kubectl: Kubectl) -> None:

@@ -268,6 +268,27 @@ class JobBatchStatus(Struct, frozen=True, rename="camel", omit_defaults=True):
         ]
         | UnsetType
     ) = UNSET
+    jobs_per_second: (
+        Annotated[
+            float,
+            Meta(
+                ge=0,
+                description="Jobs that finished per second, over the last minute of progress; absent while it is not "
+                "known, the batch is suspended or nothing runs.",
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
+    estimated_completion_time: (
+        Annotated[
+            str,
+            Meta(
+                description="When the batch would be done at jobsPerSecond, as of its last progress.",
+                extra_json_schema={"format": "date-time"},
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
     start_time: (
         Annotated[
             str,

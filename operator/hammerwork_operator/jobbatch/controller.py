@@ -23,6 +23,7 @@ from hammerwork_operator.jobbatch.memory import Memory
 from hammerwork_operator.jobbatch.observed import ObservedBatch, observe
 from hammerwork_operator.jobbatch.plan import Plan, Step, decide
 from hammerwork_operator.jobbatch.pools import ServingPools
+from hammerwork_operator.jobbatch.speed import advance, speed
 from hammerwork_operator.kube import events, statuses
 from hammerwork_operator.kube.client import ApiError
 from hammerwork_operator.kube.notes import Note
@@ -151,7 +152,11 @@ class JobBatchController:
         facts = await memory.gatherer.gather(memory.observed, memory.loading.load)
         by_pool = self._pools.serve(memory.observed.namespace, memory.observed.spec.queue)
         served = memory.gatherer.served(facts.row, by_pool)
-        return msgspec.structs.replace(facts, dependencies=dependencies, served=served)
+        facts = msgspec.structs.replace(facts, dependencies=dependencies, served=served)
+        if (row := facts.row) is None:
+            return facts
+        memory.progress = advance(memory.progress, row, datetime.now(UTC))
+        return msgspec.structs.replace(facts, speed=speed(memory.progress, row))
 
     async def _write_status(self, memory: Memory, facts: Facts) -> float | None:
         """Write the status if it changed; return the seconds to wait if it was written a moment ago."""

@@ -8,6 +8,7 @@ import msgspec
 
 from hammerwork import BatchStatus, ErrorGroup
 from hammerwork_operator.jobbatch.dependencies import Dependencies
+from hammerwork_operator.jobbatch.speed import Speed
 from hammerwork_operator.kube.situation import Obstacle
 
 
@@ -35,5 +36,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     dependencies: Dependencies = Dependencies()
     served: bool | None = None
     """Whether the jobs of a batch that runs have workers, or will have; None: not known, or it does not run."""
+    speed: Speed | None = None
+    """None: not known, or nothing runs."""
     errors: Sequence[ErrorGroup] | None = None
     """None: not known."""

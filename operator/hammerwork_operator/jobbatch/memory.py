@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from hammerwork_operator.jobbatch.gathering import Gatherer
     from hammerwork_operator.jobbatch.loading import Loading
     from hammerwork_operator.jobbatch.observed import ObservedBatch
+    from hammerwork_operator.jobbatch.speed import Progress
 
 
 @dataclass
@@ -20,6 +21,7 @@ class Memory:
     observed: ObservedBatch
     gatherer: Gatherer
     loading: Loading
+    progress: Progress = ()
     pace: Pace = field(default_factory=Pace)
 
     def rest(self) -> None:

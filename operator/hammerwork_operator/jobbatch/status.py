@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from hammerwork_operator.kube.situation import Obstacle, Status
 
 
+SPEED = ("jobsPerSecond", "estimatedCompletionTime")
+
+
 class _Situation(Situation, frozen=True, kw_only=True):
     complete: bool = False
     failed: bool = False
@@ -42,6 +45,7 @@ def compute(observed: ObservedBatch, facts: Facts, now: datetime) -> Status:
     if facts.dependencies.satisfied:
         status["satisfiedDependencies"] = list(facts.dependencies.satisfied)
     status |= _counts(observed, facts)
+    status |= _speed(observed, facts, situation)
     status |= _times(observed, facts, situation, now)
     status |= _errors(observed, facts)
     status["conditions"] = conditions.merge(
@@ -235,6 +239,17 @@ def _counts(observed: ObservedBatch, facts: Facts) -> Status:
     if ran := row.completed_jobs + row.failed_jobs:
         counts["successRate"] = percentage(row.completed_jobs, ran, digits=1)
     return counts
+
+
+def _speed(observed: ObservedBatch, facts: Facts, situation: _Situation) -> Status:
+    if situation.reason is not Reason.RUNNING:
+        return {}
+    if facts.speed is None:  # as after a restart: what was said last holds until more is known
+        return {key: observed.status[key] for key in SPEED if key in observed.status}
+    said: Status = {"jobsPerSecond": facts.speed.jobs_per_second}
+    if facts.speed.completes_at is not None:
+        said["estimatedCompletionTime"] = timestamp(facts.speed.completes_at)
+    return said
 
 
 def _times(observed: ObservedBatch, facts: Facts, situation: _Situation, now: datetime) -> Status:
