@@ -96,6 +96,11 @@ def _shown(text: str) -> str:
     return text if len(text) <= _SHOWN_CHARACTERS else text[: _SHOWN_CHARACTERS - 1] + "…"
 
 
+def with_value(text: str, name: str, value: str) -> str:
+    """Return the text with a value for the placeholders of one name; all else stays as it is, right or wrong."""
+    return _PLACEHOLDER.sub(lambda found: value if found[1].strip() == name else found[0], text)
+
+
 def tightened(text: str) -> str:
     """Return the text without spaces in placeholders, so that a shell's rules for words leave each of them whole."""
     return _PLACEHOLDER.sub(lambda found: f"{{{{{found[1].strip()}}}}}", text)

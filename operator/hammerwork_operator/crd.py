@@ -10,7 +10,7 @@ import yaml
 from hammerwork.batch import MAX_METADATA_KEY_LENGTH
 from hammerwork.handlers import KINDS
 from hammerwork_operator import sources
-from hammerwork_operator.api import autoscaling, jobbatch, workerpool
+from hammerwork_operator.api import autoscaling, jobbatch, jobbatchschedule, workerpool
 from hammerwork_operator.api.common import GROUP, VERSION, DatabaseSecretRef
 from hammerwork_operator.api.jobbatch import JobBatchSpec
 
@@ -98,10 +98,15 @@ def _jobbatch_schema() -> Schema:
     schema = structural_schema(jobbatch.JobBatchObject)
     schema["x-kubernetes-validations"] = [_name_rule(jobbatch.MAX_OBJECT_NAME_LENGTH, "")]
     spec = schema["properties"]["spec"]
-    spec["x-kubernetes-validations"] = [
-        *sources.rules(),
-        *(_immutable(field) for field in immutable_fields()),
-    ]
+    _add_batch_rules(spec)
+    spec["x-kubernetes-validations"] += [_immutable(field) for field in immutable_fields()]
+    return _with_defaults(schema)
+
+
+def _add_batch_rules(spec: Schema) -> None:
+    """Add what holds for the spec of each JobBatch, one that is made from a template too."""
+    spec["x-kubernetes-validations"] = [*sources.rules()]
+    spec["properties"]["databaseSecretRef"]["default"] = msgspec.to_builtins(DatabaseSecretRef())
     spec["properties"]["retryPolicy"]["x-kubernetes-validations"] = [
         {
             "rule": "self.initialSeconds <= self.maxSeconds",
@@ -114,7 +119,19 @@ def _jobbatch_schema() -> Schema:
             "message": f"keys must have 1 to {MAX_METADATA_KEY_LENGTH} characters",
         }
     ]
-    return _with_defaults(schema)
+
+
+def _schedule_schema() -> Schema:
+    schema = structural_schema(jobbatchschedule.JobBatchScheduleObject)
+    schema["x-kubernetes-validations"] = [
+        _name_rule(jobbatchschedule.MAX_OBJECT_NAME_LENGTH, ", because it is a label of each JobBatch")
+    ]
+    spec = schema["properties"]["spec"]
+    spec["x-kubernetes-validations"] = jobbatchschedule.SPEC_RULES
+    spec["properties"]["schedule"]["x-kubernetes-validations"] = jobbatchschedule.SCHEDULE_RULES
+    spec["properties"]["timeZone"]["x-kubernetes-validations"] = jobbatchschedule.TIME_ZONE_RULES
+    _add_batch_rules(spec["properties"]["template"]["properties"]["spec"])
+    return _with_status_default(schema)
 
 
 def _workerpool_schema() -> Schema:
@@ -142,10 +159,15 @@ def _workerpool_schema() -> Schema:
 
 
 def _with_defaults(schema: Schema) -> Schema:
-    properties = schema["properties"]
-    properties["spec"]["properties"]["databaseSecretRef"]["default"] = msgspec.to_builtins(DatabaseSecretRef())
+    schema["properties"]["spec"]["properties"]["databaseSecretRef"]["default"] = msgspec.to_builtins(
+        DatabaseSecretRef()
+    )
+    return _with_status_default(schema)
+
+
+def _with_status_default(schema: Schema) -> Schema:
     # Readers can tell "not looked at yet" from "looked at" without knowing whether a status is there.
-    properties["status"]["default"] = {"observedGeneration": -1}
+    schema["properties"]["status"]["default"] = {"observedGeneration": -1}
     return schema
 
 
@@ -173,6 +195,19 @@ _JOBBATCH_COLUMNS = [
     _column("Mode", ".spec.partialFailureMode", wide=True),
     _column("Jobs/s", ".status.jobsPerSecond", "number", wide=True, description="Jobs that finish per second."),
     _column("ETA", ".status.estimatedCompletionTime", wide=True, description="When it would be done at that speed."),
+    _AGE,
+]
+
+_SCHEDULE_COLUMNS = [
+    _column("Schedule", ".spec.schedule"),
+    _column("Timezone", ".spec.timeZone"),
+    _column("Suspend", ".spec.suspend", "boolean"),
+    _column("Active", ".status.activeBatches", "integer", description="Batches that have not finished."),
+    _column("Last Schedule", ".status.lastScheduleTime", "date"),
+    _column("Status", _READY_REASON, description="Reason of the condition Ready."),
+    _column("Last Success", ".status.lastSuccessfulTime", "date", wide=True),
+    _column("Concurrency", ".spec.concurrencyPolicy", wide=True),
+    _column("Queue", ".spec.template.spec.queue", wide=True),
     _AGE,
 ]
 
@@ -236,6 +271,9 @@ def definitions() -> dict[str, Schema]:
     return {
         f"{jobbatch.PLURAL}.yaml": _definition(
             jobbatch.KIND, jobbatch.PLURAL, "jb", _jobbatch_schema(), _JOBBATCH_COLUMNS
+        ),
+        f"{jobbatchschedule.PLURAL}.yaml": _definition(
+            jobbatchschedule.KIND, jobbatchschedule.PLURAL, "jbs", _schedule_schema(), _SCHEDULE_COLUMNS
         ),
         f"{workerpool.PLURAL}.yaml": _definition(
             workerpool.KIND,

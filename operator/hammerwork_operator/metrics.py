@@ -56,6 +56,13 @@ class Metrics:
             registry=self.registry,
         )
 
+        self.schedule_delay = Histogram(
+            "hammerwork_operator_schedule_delay_seconds",
+            "Time from a scheduled time to the creation of its JobBatch.",
+            buckets=(0.5, 1, 2.5, 5, 10, 30, 60, 600, 3_600, 86_400),
+            registry=self.registry,
+        )
+
     @contextmanager
     def reconcile(self, kind: str) -> Iterator[Callable[[str], None]]:
         """Count and time one reconciliation; call what is yielded with the outcome if it is not ``success``."""

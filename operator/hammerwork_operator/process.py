@@ -11,22 +11,24 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import kopf
 
 from hammerwork.service.probes import ProbeServer
-from hammerwork_operator.api import jobbatch, workerpool
+from hammerwork_operator.api import jobbatch, jobbatchschedule, workerpool
 from hammerwork_operator.databases.access import Access
 from hammerwork_operator.databases.registry import Databases
 from hammerwork_operator.jobbatch.controller import JobBatchController
 from hammerwork_operator.kube.client import ApiError, ApiServer
 from hammerwork_operator.metrics import Metrics
+from hammerwork_operator.schedule.controller import JobBatchScheduleController, utc_now
 from hammerwork_operator.watching import build_registry, build_settings
 from hammerwork_operator.workerpool.controller import WorkerPoolController
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine
+    from datetime import datetime
 
     from hammerwork_operator.config import Config
 
 _LOGGER = logging.getLogger(__name__)
-_CRD_SECONDS = 5.0
+_PAUSE_SECONDS = 5.0
 LISTED_SECONDS = 5.0
 """So long after its start the operator says of nothing that it is not there: it may not be listed yet."""
 
@@ -36,10 +38,13 @@ T = TypeVar("T")
 class OperatorProcess:
     """One operator. `run` returns after SIGTERM or SIGINT, and raises when a watch fails for good."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, *, clock: Callable[[], datetime] = utc_now) -> None:
+        """Take the configuration, and the clock that JobBatchSchedules go by."""
         self._config = config
+        self._clock = clock
         self._metrics = Metrics()
         self._watching = asyncio.Event()
+        self._with_schedules = True
 
     async def run(self) -> None:
         """Serve probes at once, wait for the CRDs, then watch."""
@@ -63,7 +68,10 @@ class OperatorProcess:
         databases = Databases(server, self._metrics, _access(self._config))
         batches = JobBatchController(server, databases, self._metrics, cluster=cluster)
         pools = WorkerPoolController(server, databases, self._metrics, default_image=self._config.worker_image)
-        registry = build_registry(batches, pools)
+        schedules = None
+        if self._with_schedules:
+            schedules = JobBatchScheduleController(server, self._metrics, self._clock)
+        registry = build_registry(batches, pools, schedules)
 
         @kopf.on.startup(registry=registry)  # type: ignore[untyped-decorator, unused-ignore]
         async def startup(**_: object) -> None:
@@ -72,6 +80,8 @@ class OperatorProcess:
         @kopf.on.cleanup(registry=registry)  # type: ignore[untyped-decorator, unused-ignore]
         async def cleanup(**_: object) -> None:
             self._watching.clear()
+            if schedules is not None:
+                await schedules.stop()
             await asyncio.gather(batches.stop(), pools.stop())
             await databases.close()
 
@@ -91,8 +101,24 @@ class OperatorProcess:
 
     async def _wait(self, server: ApiServer) -> str:
         """Return what tells this cluster from others, once the API server serves what is needed."""
-        await _wait_for_crds(server)
-        return self._config.cluster_id or await _cluster(server)
+        while missing := await _answered(lambda: _missing(server)):
+            _LOGGER.error("the API server does not serve %s; apply the CRDs", ", ".join(sorted(missing)))
+            await asyncio.sleep(_PAUSE_SECONDS)
+        self._with_schedules = await _answered(lambda: self._may_list_schedules(server))
+        return self._config.cluster_id or await _answered(lambda: _cluster(server))
+
+    async def _may_list_schedules(self, server: ApiServer) -> bool:
+        """Return whether this can be watched too, which definitions and rights of an older version do not have."""
+        try:
+            for namespace in self._config.namespaces or (None,):
+                await server.peek(jobbatchschedule.PLURAL, namespace)
+        except ApiError as error:
+            if not error.not_found and not error.refused:
+                raise
+            remedy = "apply definitions and rights of this version, then restart the operator"
+            _LOGGER.warning("no %s is run: %s; %s", jobbatchschedule.KIND, error, remedy)
+            return False
+        return True
 
     def _not_ready(self) -> str | None:
         return None if self._watching.is_set() else "not watching yet"
@@ -113,29 +139,27 @@ async def _unless_told_to_stop(work: Coroutine[Any, Any, T]) -> T | None:
     return None if task.cancelled() else await task
 
 
+async def _answered(ask: Callable[[], Awaitable[T]]) -> T:
+    """Return the answer of the API server, asked again for as long as it gives none."""
+    while True:
+        try:
+            return await ask()
+        except ApiError as error:
+            _LOGGER.error("the API server does not answer: %s", error)  # noqa: TRY400 (the trace tells no more)
+        await asyncio.sleep(_PAUSE_SECONDS)
+
+
 async def _cluster(server: ApiServer) -> str:
     """Return what tells this cluster from others on the same database; empty where the operator may not know it."""
-    while True:
-        try:
-            found = await server.get_namespace("kube-system")
-        except ApiError as error:
-            if error.status == 403:
-                return ""
-            _LOGGER.error("the API server does not answer: %s", error)  # noqa: TRY400 (the trace tells no more)
-            await asyncio.sleep(_CRD_SECONDS)
-        else:
-            return found["metadata"]["uid"] if found is not None else ""
+    try:
+        found = await server.get_namespace("kube-system")
+    except ApiError as error:
+        if error.status == 403:
+            return ""
+        raise
+    return found["metadata"]["uid"] if found is not None else ""
 
 
-async def _wait_for_crds(server: ApiServer) -> None:
-    """Return when the API server serves our resources: kopf looks for them only once, at its start."""
-    wanted = {jobbatch.PLURAL, workerpool.PLURAL}
-    while True:
-        try:
-            missing = wanted - await server.served_resources()
-            if not missing:
-                return
-            _LOGGER.error("the API server does not serve %s; apply the CRDs", ", ".join(sorted(missing)))
-        except ApiError as error:
-            _LOGGER.error("the API server does not answer: %s", error)  # noqa: TRY400 (the trace tells no more)
-        await asyncio.sleep(_CRD_SECONDS)
+async def _missing(server: ApiServer) -> set[str]:
+    """Return which of the resources are not served: kopf looks for them only once, at its start."""
+    return {jobbatch.PLURAL, workerpool.PLURAL} - await server.served_resources()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import kopf
 
-from hammerwork_operator.api import jobbatch, names, workerpool
+from hammerwork_operator.api import jobbatch, jobbatchschedule, names, workerpool
 from hammerwork_operator.api.common import GROUP, VERSION
 from hammerwork_operator.kube import credentials
 from hammerwork_operator.kube.session import Pauses
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from hammerwork_operator.jobbatch.controller import JobBatchController
+    from hammerwork_operator.schedule.controller import JobBatchScheduleController
     from hammerwork_operator.workerpool.controller import WorkerPoolController
 
 
@@ -39,8 +40,10 @@ class _NoDiffBase(kopf.DiffBaseStorage):
         """Nothing to store."""
 
 
-def build_registry(batches: JobBatchController, pools: WorkerPoolController) -> kopf.OperatorRegistry:
-    """Return the handlers of one operator process."""
+def build_registry(
+    batches: JobBatchController, pools: WorkerPoolController, schedules: JobBatchScheduleController | None
+) -> kopf.OperatorRegistry:
+    """Return the handlers of one operator process; schedules are None where they cannot be watched."""
     registry = kopf.OperatorRegistry()
 
     @kopf.on.login(registry=registry)  # type: ignore[untyped-decorator, unused-ignore]
@@ -50,6 +53,8 @@ def build_registry(batches: JobBatchController, pools: WorkerPoolController) -> 
     @kopf.on.event(GROUP, VERSION, jobbatch.PLURAL, registry=registry)  # type: ignore[untyped-decorator, unused-ignore]
     async def jobbatch_event(event: Any, **_: Any) -> None:
         batches.seen(event["object"], deleted=event["type"] == "DELETED")
+        if schedules is not None:
+            schedules.batch_seen(event["object"], deleted=event["type"] == "DELETED")
 
     @kopf.on.event(GROUP, VERSION, workerpool.PLURAL, registry=registry)  # type: ignore[untyped-decorator, unused-ignore]
     async def workerpool_event(event: Any, **_: Any) -> None:
@@ -63,6 +68,12 @@ def build_registry(batches: JobBatchController, pools: WorkerPoolController) -> 
     @kopf.on.event("", "v1", "pods", registry=registry)  # type: ignore[untyped-decorator, unused-ignore]
     async def pod_event(event: Any, **_: Any) -> None:
         pools.pod_seen(event["object"], deleted=event["type"] == "DELETED")
+
+    if schedules is not None:
+
+        @kopf.on.event(GROUP, VERSION, jobbatchschedule.PLURAL, registry=registry)  # type: ignore[untyped-decorator, unused-ignore]
+        async def schedule_event(event: Any, **_: Any) -> None:
+            schedules.seen(event["object"], deleted=event["type"] == "DELETED")
 
     return registry
 

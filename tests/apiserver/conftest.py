@@ -52,7 +52,7 @@ def admin(kubeconfig: Path) -> Kubectl:
     assert program, "kubectl is not there; build it with `python -m tests.cluster build`"
     kubectl = Kubectl(program, kubeconfig, "default")
     kubectl("apply", "--server-side", "--force-conflicts", "-f", str(ROOT / "crds"))
-    names = ("jobbatches.hammerwork.io", "workerpools.hammerwork.io")
+    names = ("jobbatches.hammerwork.io", "jobbatchschedules.hammerwork.io", "workerpools.hammerwork.io")
     kubectl("wait", "--for=condition=Established", "--timeout=30s", *(f"crd/{name}" for name in names))
     return kubectl
 

@@ -18,8 +18,12 @@ import yaml
 from tests.cluster.waiting import wait_until
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tests.harness.kubectl import Kubectl
 
+OPERATOR: Sequence[str] = ("-m", "hammerwork_operator")
+"""What Python runs."""
 START_SECONDS = 60.0
 STOP_SECONDS = 20.0
 
@@ -47,9 +51,11 @@ def service_account_kubeconfig(kubectl: Kubectl, folder: Path) -> Path:
 
 
 class OperatorUnderTest:
-    """Starts, stops and kills `python -m hammerwork_operator`."""
+    """Starts, stops and kills `python -m hammerwork_operator`, or what runs the same another way."""
 
-    def __init__(self, kubeconfig: Path, namespace: str, log: Path) -> None:
+    def __init__(self, kubeconfig: Path, namespace: str, log: Path, program: Sequence[str] = OPERATOR) -> None:
+        self.kubeconfig = kubeconfig
+        self.program = program
         self.environment = {
             **{key: value for key, value in os.environ.items() if not key.startswith("HAMMERWORK_")},
             "KUBECONFIG": str(kubeconfig),
@@ -67,7 +73,7 @@ class OperatorUnderTest:
         self._log_start = self._log.stat().st_size if self._log.exists() else 0
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "hammerwork_operator"], env=self.environment, stdout=log, stderr=log
+                [sys.executable, *self.program], env=self.environment, stdout=log, stderr=log
             )
         process = self._process
 

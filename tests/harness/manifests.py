@@ -20,6 +20,12 @@ def workerpool(name: str, *, queue: str = "work", function: str = "handlers:run"
     return _ours("WorkerPool", name, {"queue": queue, "handler": {"python": {"function": function}}, **spec})
 
 
+def schedule(name: str, when: str, *, template: Manifest | None = None, **spec: Any) -> Manifest:
+    """Return a JobBatchSchedule; `template` is the spec of its JobBatches."""
+    batch = template or {"queue": "work", "jobs": [{"payload": "{{ scheduledTime }}"}]}
+    return _ours("JobBatchSchedule", name, {"schedule": when, "template": {"spec": batch}, **spec})
+
+
 def secret(url: str, name: str = "hammerwork-database", key: str = "url") -> Manifest:
     """Return a Secret with a database URL."""
     return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": {key: url}}

@@ -14,7 +14,7 @@ from hammerwork_cli.running.decoding import ManifestError, decode
 from hammerwork_cli.running.documents import read_documents
 from hammerwork_cli.running.order import check_order
 from hammerwork_operator import sources
-from hammerwork_operator.api import common, jobbatch, workerpool
+from hammerwork_operator.api import common, jobbatch, jobbatchschedule, workerpool
 from hammerwork_operator.api.jobbatch import JobBatchSpec
 from hammerwork_operator.api.workerpool import WorkerPoolSpec
 from hammerwork_operator.sources.source import InvalidSourceError
@@ -142,6 +142,12 @@ def _add(found: Manifests, path: Path, position: int, document: object) -> None:
         return
     if version != common.API_VERSION:
         raise ManifestError(f"{where}: apiVersion: {version!r}, must be {common.API_VERSION}")
+    if kind == jobbatchschedule.KIND:
+        sentence = (
+            "makes batches at times, which only the operator does: skipped; to try one, run its template as a JobBatch"
+        )
+        found.skipped.append(f"{path}: {kind} {_name_of(document)} {sentence}")
+        return
     if kind not in _NAME_LIMITS:
         raise ManifestError(f"{where}: kind: {kind!r}, must be {' or '.join(_NAME_LIMITS)}")
     namespace, name = _identity(where, kind, document)

@@ -1,4 +1,4 @@
-"""What JobBatch and WorkerPool have in common."""
+"""What the kinds have in common."""
 
 from __future__ import annotations
 

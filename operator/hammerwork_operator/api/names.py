@@ -12,6 +12,8 @@ LABEL_INSTANCE = "app.kubernetes.io/instance"
 LABEL_MANAGED_BY = "app.kubernetes.io/managed-by"
 LABEL_POOL = f"{GROUP}/pool"
 LABEL_QUEUE = f"{GROUP}/queue"
+LABEL_SCHEDULE = f"{GROUP}/schedule"
+"""On each JobBatch of a JobBatchSchedule: its name."""
 
 WORKER_NAME = "hammerwork-worker"
 MANAGED_BY = FIELD_MANAGER
@@ -25,6 +27,9 @@ LABEL_TEMPLATE_HASH = "pod-template-hash"
 """Kubernetes' own: what tells the Pods of a Deployment's revisions apart."""
 ANNOTATION_DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
 """Kubernetes' own: of a smaller ReplicaSet, Pods of a low cost go first."""
+
+ANNOTATION_SCHEDULED_TIME = f"{GROUP}/scheduled-time"
+"""On each JobBatch of a JobBatchSchedule: the time that it was made for, RFC 3339 in the zone of the schedule."""
 
 WORKER_CONTAINER = "worker"
 WORKER_PORT = 8080

@@ -8,7 +8,7 @@ import enum
 class Type(enum.StrEnum):
     """What a condition speaks of. A status lists its conditions in this order."""
 
-    # Of both kinds, as kstatus reads them.
+    # Of each kind, as kstatus reads them.
     READY = "Ready"
     RECONCILING = "Reconciling"
     STALLED = "Stalled"
@@ -50,7 +50,21 @@ class Reason(enum.StrEnum):
     DEPENDENCY_FAILED = "DependencyFailed"
     DEPENDENCY_CYCLE = "DependencyCycle"
 
-    # Of both kinds.
+    # Of a JobBatchSchedule; most are those of a CronJob.
+    SCHEDULED = "Scheduled"
+    UNKNOWN_TIME_ZONE = "UnknownTimeZone"
+    INVALID_SCHEDULE = "InvalidSchedule"
+    SUCCESSFUL_CREATE = "SuccessfulCreate"
+    FAILED_CREATE = "FailedCreate"
+    NAME_CONFLICT = "NameConflict"
+    SUCCESSFUL_DELETE = "SuccessfulDelete"
+    SAW_COMPLETED_BATCH = "SawCompletedBatch"
+    MISSING_BATCH = "MissingBatch"
+    BATCH_ALREADY_ACTIVE = "BatchAlreadyActive"
+    MISS_SCHEDULE = "MissSchedule"
+    TOO_MANY_MISSED_TIMES = "TooManyMissedTimes"
+
+    # Of several kinds.
     INVALID_SPEC = "InvalidSpec"
     TOO_LARGE = "TooLarge"
     SECRET_NOT_FOUND = "SecretNotFound"  # noqa: S105 (a reason, not a secret)

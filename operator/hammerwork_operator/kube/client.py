@@ -16,12 +16,14 @@ from hammerwork_operator.kube import credentials
 from hammerwork_operator.kube.decoding import decode
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
     from hammerwork_operator.api.common import Manifest
 
 _TIMEOUT_SECONDS = 30
 _LONGEST_RETRY_AFTER = 60.0
+_PAGE = 50
+"""Objects in one answer: each of them may have more than a MiB."""
 _MERGE_PATCH = "application/merge-patch+json"
 _APPLY_PATCH = "application/apply-patch+yaml"
 _METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
@@ -134,6 +136,27 @@ class ApiServer:
     async def get(self, plural: str, namespace: str, name: str) -> Manifest | None:
         """Return one of our objects, or None."""
         return await self._find(_custom(plural, namespace, name))
+
+    async def peek(self, plural: str, namespace: str | None) -> None:
+        """List one of our objects in a namespace, or in all: find out whether that can be done."""
+        within = f"namespaces/{namespace}/" if namespace else ""
+        await self.request("GET", f"/apis/{API_VERSION}/{within}{plural}", query={"limit": "1"})
+
+    async def chosen(self, plural: str, namespace: str, selector: str) -> AsyncIterator[Manifest]:
+        """Yield those of our objects in a namespace that a label selector chooses, read page by page."""
+        query = {"labelSelector": selector, "limit": str(_PAGE)}
+        while True:
+            answer = await self.request("GET", f"/apis/{API_VERSION}/namespaces/{namespace}/{plural}", query=query)
+            for item in answer["items"]:
+                yield item
+            if not (token := answer["metadata"].get("continue")):
+                return
+            query["continue"] = token
+
+    async def create(self, plural: str, manifest: Manifest) -> None:
+        """Create one of our objects (`conflict` if there is one of the name)."""
+        path = f"/apis/{API_VERSION}/namespaces/{manifest['metadata']['namespace']}/{plural}"
+        await self.request("POST", path, manifest)
 
     async def patch_status(self, plural: str, namespace: str, name: str, uid: str, status: Manifest) -> Manifest:
         """Merge into the status of the object with this uid; return the object.

@@ -67,7 +67,11 @@ def test_the_charts_definitions_are_the_generated_ones(chart: Chart) -> None:
 def test_definitions_are_rendered_unchanged_and_outlive_the_release(chart: Chart) -> None:
     rendered = {item["metadata"]["name"]: item for item in chart.render() if item["kind"] == "CustomResourceDefinition"}
     originals = [read_documents(path.read_bytes())[0] for path in (ROOT / "crds").glob("*.yaml")]
-    assert sorted(rendered) == ["jobbatches.hammerwork.io", "workerpools.hammerwork.io"]
+    assert sorted(rendered) == [
+        "jobbatches.hammerwork.io",
+        "jobbatchschedules.hammerwork.io",
+        "workerpools.hammerwork.io",
+    ]
     for original in originals:
         definition = rendered[original["metadata"]["name"]]
         assert definition["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"

@@ -12,7 +12,7 @@ from hammerwork.handlers import KINDS
 from hammerwork_cli.running.decoding import ManifestError
 from hammerwork_cli.running.manifests import check_runnable, read_manifests
 from hammerwork_operator.api.sources import GenerateSpec
-from tests.harness.manifests import as_file, jobbatch, workerpool
+from tests.harness.manifests import as_file, jobbatch, schedule, workerpool
 from tests.harness.spellings import HEAD
 
 KIND_NAMES = " or ".join(kind.name for kind in KINDS)
@@ -48,6 +48,15 @@ def test_a_folder_is_read_file_by_file_and_document_by_document(tmp_path: Path) 
     assert [(m.path.name, m.name, msgspec.to_builtins(m.spec.handler)) for m in found.pools] == [
         ("b.yml", "p", {"python": {"function": "handlers:run"}})
     ]
+
+
+def test_a_schedule_is_skipped_and_told_what_to_do_instead(tmp_path: Path) -> None:
+    path = write(tmp_path / "nightly.yaml", schedule("nightly", "@daily"))
+    found = read_manifests([path])
+    sentence = (
+        "makes batches at times, which only the operator does: skipped; to try one, run its template as a JobBatch"
+    )
+    assert found.skipped == [f"{path}: JobBatchSchedule nightly {sentence}"]
 
 
 def test_other_kinds_are_skipped_with_a_note(tmp_path: Path) -> None:

@@ -94,9 +94,11 @@ def test_everything_is_bounded(path: str, node: dict[str, Any]) -> None:
 
 def test_rules_say_what_is_wrong() -> None:
     rules = [rule for _, node in NODES for rule in node.get("x-kubernetes-validations", ())]
+    patterns = {path for path, node in NODES if "matches(" in str(node.get("x-kubernetes-validations"))}
     assert len(rules) > 10
     assert all(rule["message"] for rule in rules)
-    assert not any("matches(" in rule["rule"] for rule in rules)
+    # Nobody could read the pattern of a cron expression, so its rule has a message.
+    assert patterns == {"JobBatchSchedule.spec.schedule"}
 
 
 def test_every_field_is_either_mutable_or_held_by_a_rule() -> None:

@@ -17,6 +17,10 @@ SPECS = {
     found["spec"]["names"]["kind"]: found["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
     for found in definitions().values()
 }
+# This is a JobBatch's, whose own page shows it.
+SPECS["JobBatchSchedule"]["properties"]["template"]["properties"]["spec"] = {
+    "x-kubernetes-preserve-unknown-fields": True
+}
 SECTIONS = re.compile(r"^### ", re.MULTILINE)
 
 

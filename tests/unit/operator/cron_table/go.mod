@@ -1,0 +1,5 @@
+module hammerwork.io/tests/cron-table
+
+go 1.26
+
+require github.com/robfig/cron/v3 v3.0.1
