@@ -22,7 +22,7 @@ from hammerwork_operator.watching import build_registry, build_settings
 from hammerwork_operator.workerpool.controller import WorkerPoolController
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Awaitable, Callable, Coroutine
     from datetime import datetime
 
     from hammerwork_operator.config import Config

@@ -12,16 +12,23 @@ from hammerwork_operator.api.reasons import Reason
 from hammerwork_operator.jobbatch import status as jobbatch_status
 from hammerwork_operator.jobbatch.facts import Facts
 from hammerwork_operator.kube.situation import Obstacle
+from hammerwork_operator.schedule import status as schedule_status
+from hammerwork_operator.schedule.facts import Facts as ScheduleFacts
+from hammerwork_operator.schedule.facts import Failure
+from hammerwork_operator.schedule.plan import decide
 from hammerwork_operator.workerpool import status as workerpool_status
 from hammerwork_operator.workerpool.queue_status import Scaled
 from tests.harness import verdicts
 from tests.harness.manifests import API_VERSION
 from tests.unit.operator import test_jobbatch_situations
 from tests.unit.operator.builders import NOW, batch, manifest, pool, row
+from tests.unit.operator.test_schedules import NOON, schedule
+from tests.unit.operator.test_schedules import manifest as schedule_manifest
 from tests.unit.operator.test_workerpool_status import LATE, QUOTA, deployment
 
 if TYPE_CHECKING:
     from hammerwork_operator.jobbatch.observed import ObservedBatch
+    from hammerwork_operator.schedule.observed import ObservedSchedule
     from tests.harness.manifests import Manifest
 
 PAGE = Path(__file__).parents[3] / "docs" / "gitops.md"
@@ -52,6 +59,18 @@ def a_pool(
 def pool_with(status: dict[str, Any], **metadata: Any) -> Manifest:
     named = {"namespace": "mail", "name": "mailers", "generation": 3, **metadata}
     return {"apiVersion": API_VERSION, "kind": "WorkerPool", "metadata": named, "spec": {}, "status": status}
+
+
+def a_schedule(observed: ObservedSchedule, obstacle: Obstacle | None = None) -> Manifest:
+    """Of a time at which a batch is due, and cannot be made if there is an obstacle."""
+    failure = None if obstacle is None else Failure(generation=1, scheduled=NOON, obstacle=obstacle)
+    facts = ScheduleFacts(failure=failure)
+    return schedule_with(schedule_status.compute(observed, facts, decide(observed, facts, NOON).due, NOON))
+
+
+def schedule_with(status: dict[str, Any], **metadata: Any) -> Manifest:
+    found = schedule_manifest(**metadata)
+    return {"apiVersion": API_VERSION, "kind": "JobBatchSchedule", **found, "status": status}
 
 
 NO_SECRET = Obstacle(Reason.SECRET_NOT_FOUND, "Secret hammerwork-database does not exist")
@@ -89,7 +108,28 @@ WORKERPOOL = {
     "another Deployment has the name": a_pool(None, Obstacle(Reason.DEPLOYMENT_CONFLICT, "taken")),
     "being deleted": a_pool(deployment(), **DELETED),
 }
-SITUATIONS = {"JobBatch": JOBBATCH, "WorkerPool": {situation: [each] for situation, each in WORKERPOOL.items()}}
+SCHEDULED = a_schedule(schedule())
+JOBBATCHSCHEDULE = {
+    "the operator has not seen it yet": [schedule_with(UNSEEN)],
+    "in order": [SCHEDULED],
+    "suspended": [a_schedule(schedule({"suspend": True}))],
+    "the schedule, or its time zone, is none": [
+        a_schedule(schedule({"schedule": "61 * * * *"})),
+        a_schedule(schedule({"timeZone": "Local"})),
+    ],
+    "the API server refuses the batch, or its name is taken": [
+        a_schedule(schedule(), Obstacle(reason, "no")) for reason in (Reason.FAILED_CREATE, Reason.NAME_CONFLICT)
+    ],
+    "creating the batch fails, for what may pass": [
+        a_schedule(schedule(), Obstacle(Reason.FAILED_CREATE, "webhook", passing=True))
+    ],
+    "being deleted": [schedule_with(SCHEDULED["status"], **DELETED)],
+}
+SITUATIONS = {
+    "JobBatch": JOBBATCH,
+    "JobBatchSchedule": JOBBATCHSCHEDULE,
+    "WorkerPool": {situation: [each] for situation, each in WORKERPOOL.items()},
+}
 """The objects of each situation, which may be reached in several ways."""
 
 
