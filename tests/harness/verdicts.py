@@ -1,4 +1,4 @@
-"""What tools say of objects: kstatus (Flux, Helm) by its own library, and Argo CD by the checks in deploy/argocd."""
+"""What tools say of objects: kstatus by its library, Argo CD by its checks in deploy/argocd, Flux by expressions."""
 
 from __future__ import annotations
 
@@ -26,6 +26,11 @@ def kstatus(objects: Iterable[Manifest]) -> list[str]:
 def argocd(objects: Iterable[Manifest]) -> list[str]:
     """Return for each object Healthy, Progressing, Degraded or Suspended, and the message behind a colon."""
     return [f"{verdict['status']}: {verdict['message']}" for verdict in _judge(objects, "argocd", str(ARGOCD_SETTINGS))]
+
+
+def flux(expression: str, objects: Iterable[Manifest]) -> list[bool]:
+    """Return for each object whether an expression of Flux's healthCheckExprs holds."""
+    return [verdict["status"] == "true" for verdict in _judge(objects, "flux", expression)]
 
 
 def _judge(objects: Iterable[Manifest], *arguments: str) -> list[dict[str, str]]:

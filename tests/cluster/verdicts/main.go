@@ -1,7 +1,9 @@
-// Tells what tools say of objects: kstatus (Flux, Helm, kpt) and the health checks of Argo CD, which are Lua.
+// Tells what tools say of objects: kstatus (Flux, Helm, kpt), the health checks of Argo CD, which are Lua, and expressions
+// of Flux, which are CEL.
 //
 //	verdicts kstatus              < objects
 //	verdicts argocd argocd-cm.yaml < objects
+//	verdicts flux EXPRESSION       < objects
 //
 // Objects are JSON texts, one after the other. Each gets a line of JSON: its status and message.
 package main
@@ -16,6 +18,7 @@ import (
 	"time"
 
 	"github.com/fluxcd/cli-utils/pkg/kstatus/status"
+	"github.com/google/cel-go/cel"
 	lua "github.com/yuin/gopher-lua"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/yaml"
@@ -45,8 +48,10 @@ func chosen(arguments []string) (judge, error) {
 		return kstatus, nil
 	case len(arguments) == 2 && arguments[0] == "argocd":
 		return argocd(arguments[1])
+	case len(arguments) == 2 && arguments[0] == "flux":
+		return flux(arguments[1])
 	}
-	return nil, errors.New("usage: verdicts kstatus | verdicts argocd FILE")
+	return nil, errors.New("usage: verdicts kstatus | verdicts argocd FILE | verdicts flux EXPRESSION")
 }
 
 func judgeAll(judge judge) error {
@@ -78,6 +83,33 @@ func kstatus(object *unstructured.Unstructured) (verdict, error) {
 		return verdict{}, err
 	}
 	return verdict{result.Status.String(), result.Message}, nil
+}
+
+// flux returns whether an expression of healthCheckExprs holds; its variables are the parts of the object.
+func flux(expression string) (judge, error) {
+	parts := []cel.EnvOption{}
+	for _, name := range []string{"apiVersion", "kind", "metadata", "spec", "status"} {
+		parts = append(parts, cel.Variable(name, cel.DynType))
+	}
+	environment, err := cel.NewEnv(parts...)
+	if err != nil {
+		return nil, err
+	}
+	checked, issues := environment.Compile(expression)
+	if issues.Err() != nil {
+		return nil, issues.Err()
+	}
+	program, err := environment.Program(checked)
+	if err != nil {
+		return nil, err
+	}
+	return func(object *unstructured.Unstructured) (verdict, error) {
+		answer, _, err := program.Eval(object.Object)
+		if err != nil {
+			return verdict{}, err
+		}
+		return verdict{Status: fmt.Sprint(answer.Value())}, nil
+	}, nil
 }
 
 // argocd reads the ConfigMap with Argo CD's settings, and runs its checks as Argo CD does: with few libraries, in a
