@@ -77,27 +77,32 @@ class _Answer(aiohttp.ClientResponse):
 
     async def start(self, connection: Any) -> aiohttp.ClientResponse:
         await super().start(connection)
-        watched = _is_watch(self.url.query)
-        if 400 <= self.status < 500 and self.status not in _UNDERSTOOD:
-            if self.status != _GONE:
-                _LOGGER.warning("watching %s: HTTP status %d %s", self.url.path, self.status, self.reason)
-            if not watched:
-                self.close()
-                raise aiohttp.ClientPayloadError(f"HTTP status {self.status}")  # kopf lists again in a moment
+        refused = 400 <= self.status < 500 and self.status not in _UNDERSTOOD
+        if refused and self.status != _GONE:
+            _LOGGER.warning("%s: HTTP status %d %s", self.url.path, self.status, self.reason)
+        if not _is_watch(self.url.query):
+            await self._take(refused=refused)
+        elif refused:
             self.status = 200
             self.content = _Events(self.content, _BEGIN_ANEW)  # type: ignore[assignment]
-        elif watched and self.status < 400:
+        elif self.status < 400:
             self.content = _Events(self.content)  # type: ignore[assignment]
         return self
 
-    async def json(self, **_: Any) -> Any:
-        if self.status >= 400:
-            return await super().json()
-        content = await self.read()
+    async def _take(self, *, refused: bool) -> None:
+        """Read the whole answer. An error that kopf would end with looks as a connection that broke: it asks again."""
+        if refused and self.status == _GONE and "continue" in self.url.query:
+            raise aiohttp.ClientPayloadError("the rest of the list is gone")  # after which kopf begins the list again
+        if refused:
+            raise aiohttp.ClientConnectionError(f"HTTP status {self.status}")
         try:
-            return decode(content)
-        except msgspec.DecodeError as error:
-            raise aiohttp.ClientPayloadError(f"{self.url.path}: the answer is not JSON: {error}") from error
+            content = await self.read()
+            self._decoded = decode(content) if self.status < 400 else None
+        except (aiohttp.ClientPayloadError, msgspec.DecodeError) as error:
+            raise aiohttp.ClientConnectionError(f"{self.url.path}: half an answer, or no JSON: {error}") from error
+
+    async def json(self, **_: Any) -> Any:
+        return self._decoded if self.status < 400 else await super().json()
 
 
 class _Event(msgspec.Struct):
