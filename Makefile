@@ -115,6 +115,11 @@ bench: packages $(VENV)/installed ## Measure this queue; renews benchmarks/resul
 	$(BIN)/python -m benchmarks ours
 	$(BIN)/python -m benchmarks report
 
+.PHONY: bench-operator
+bench-operator: packages $(VENV)/installed cluster-build ## Measure the operator beside 5,000 JobBatches, on a control plane
+	$(BIN)/python -m benchmarks operator
+	$(BIN)/python -m benchmarks report
+
 .PHONY: bench-peers
 bench-peers: packages $(VENV)/installed ## Measure other queues and this one in turn (npm, pip and cargo install them once)
 	$(BIN)/python -m benchmarks peers

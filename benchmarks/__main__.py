@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import uvloop
 
 from benchmarks.measuring import FULL_JOBS, Load, measure, number, say
+from benchmarks.operating import Scale, benchmark
 from benchmarks.ours import our_benchmarks
 from benchmarks.peers import peer_benchmarks
 from benchmarks.processes import ProgramError
@@ -38,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # servers and programs end with this process
     try:
-        results = uvloop.run(_ours(options) if options.command == "ours" else _peers(options))
+        results = uvloop.run(_COMMANDS[options.command](options))
     except KeyboardInterrupt:
         say("interrupted; nothing was saved")
         return 130
@@ -60,6 +61,9 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     ours = commands.add_parser("ours", help="measure this queue, on each database it has a backend for")
     peers = commands.add_parser("peers", help="measure other queues and this one in turn, on one PostgreSQL")
+    operator = commands.add_parser("operator", help="measure the operator beside many batches, on a control plane")
+    operator.add_argument("--finished", type=_positive, default=Scale.finished, metavar="N", help="default %(default)s")
+    operator.add_argument("--running", type=_positive, default=Scale.running, metavar="N", help="default %(default)s")
     report = commands.add_parser("report", help="put the saved results and the goals into docs/benchmarks.md")
     for command in (ours, peers):
         command.add_argument(
@@ -79,7 +83,7 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument(
             "--runs", type=_positive, default=3, metavar="N", help="rounds (default %(default)s); the slow have fewer"
         )
-    for command in (ours, peers, report):
+    for command in (ours, peers, operator, report):
         command.add_argument(
             "--output",
             type=Path,
@@ -114,6 +118,13 @@ async def _peers(options: argparse.Namespace) -> list[Result]:
         ours = [b for b in our_benchmarks(server) if b.name in BESIDE_PEERS and _is_chosen(options, b.name, b.system)]
         theirs = await asyncio.to_thread(peer_benchmarks, lambda name: _is_chosen(options, name, name))
         return await measure([*ours, *theirs], Load(server, options.jobs), options.runs)
+
+
+async def _operator(options: argparse.Namespace) -> list[Result]:
+    return await benchmark(Scale(finished=options.finished, running=options.running))
+
+
+_COMMANDS = {"ours": _ours, "peers": _peers, "operator": _operator}
 
 
 def _is_chosen(options: argparse.Namespace, name: str, system: str) -> bool:

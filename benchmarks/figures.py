@@ -54,6 +54,35 @@ _ALL = (
     Figure("round-trips-batch", "per 1,000 jobs", "Round trips to enqueue a batch of 1,000"),
     Figure("round-trips-stream", "per 1,000 jobs", "Round trips to enqueue a stream"),
     Figure("round-trips-drain", "per 1,000 jobs", "Round trips of one worker that drains, batch size 1,000"),
+    Figure(
+        "operator-status-queries",
+        "/s",
+        "Queries for the counts of batches, of an operator with 100 running and 4,900 finished batches in one "
+        "database, as pg_stat_statements counts them",
+    ),
+    Figure(
+        "operator-statements",
+        "/s",
+        "All its statements there: this query, the check of the version, four of the upkeep",
+    ),
+    Figure(
+        "operator-writes",
+        "",
+        "Its writes to batches, pools and events in 20 s in which nothing changes, as the API server counts them",
+    ),
+    Figure("operator-memory", "MiB", "Its resident memory then, 100 new batches later"),
+    Figure(
+        "operator-start",
+        "s",
+        "From the start of its process beside 4,900 finished batches to a new one's condition Enqueued",
+    ),
+    Figure(
+        "operator-enqueued-p50",
+        "ms",
+        "From the request that creates a batch of three jobs beside all these to its "
+        "condition Enqueued, as a client sees it that watches: median of 100",
+    ),
+    Figure("operator-enqueued-p95", "ms", "The same: 95th percentile"),
 )
 
 FIGURES = {figure.name: figure for figure in _ALL}

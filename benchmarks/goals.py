@@ -18,7 +18,8 @@ _MARIADB = MariaDB.system
 _COPY = "asyncpg"
 _ASYNCIO = "asyncio"
 _PARALLEL = "GNU parallel"
-_OWN = {_POSTGRES, _MARIADB, _COPY, _ASYNCIO, _PARALLEL}
+_OPERATOR = "operator, PostgreSQL"
+_OWN = {_POSTGRES, _MARIADB, _COPY, _ASYNCIO, _PARALLEL, _OPERATOR}
 
 
 class Goal(msgspec.Struct, frozen=True):
@@ -79,6 +80,11 @@ GOALS = (
     Goal("Round trips, batch of 1,000", "round-trips-batch", 5, at_most=True, unit="per 1,000 jobs"),
     Goal("Round trips, stream", "round-trips-stream", 5, at_most=True, unit="per 1,000 jobs"),
     Goal("Round trips, drain", "round-trips-drain", 5, at_most=True, unit="per 1,000 jobs"),
+    Goal("Status queries of the operator, 100 running batches", "operator-status-queries", 1, _OPERATOR, True, "/s"),
+    Goal("Its writes while nothing changes", "operator-writes", 0, _OPERATOR, at_most=True),
+    Goal("Its memory, 5,000 batches", "operator-memory", 200, _OPERATOR, at_most=True, unit="MiB"),
+    Goal("Its start, 5,000 batches", "operator-start", 30, _OPERATOR, at_most=True, unit="s"),
+    Goal("A new batch beside them Enqueued, 95th percentile", "operator-enqueued-p95", 1000, _OPERATOR, True, "ms"),
 )
 
 

@@ -128,7 +128,8 @@ class JobBatchController:
         plan = decide(observed, facts, datetime.now(UTC))
         try:
             rest = None
-            if observed.deleted_at is None and plan.step is not Step.ADD_FINALIZER:
+            told_later = plan.step in {Step.ADD_FINALIZER, Step.LOAD} or memory.loading.is_young
+            if observed.deleted_at is None and not told_later:
                 rest = await self._write_status(memory, facts)
             again = await self._carry_out(memory, plan)
             if facts.obstacle is None and facts.load is None and plan.step is not Step.LOAD:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -70,10 +71,12 @@ def spec_fingerprint(raw: Mapping[str, Any]) -> str:
     return hashlib.sha256(msgspec.json.encode(defining, order="deterministic")).hexdigest()
 
 
+@functools.cache  # msgspec resolves the struct's annotations anew each time
 def _names(fields: frozenset[str]) -> frozenset[str]:
     return frozenset(field.encode_name for field in msgspec.structs.fields(JobBatchSpec) if field.name in fields)
 
 
+@functools.cache
 def _defaults(kind: type[msgspec.Struct]) -> dict[str, Any]:
     found = {}
     for field in msgspec.structs.fields(kind):

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from hammerwork_operator.metrics import Metrics
 
 PARALLEL_LOADS = 4
+UNTOLD_SECONDS = 0.5
+"""The status does not speak of a load that is younger."""
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -82,18 +84,28 @@ async def _store(
 class Loading:
     """The loading of one batch, in a task of its own."""
 
-    def __init__(self, loader: Loader, ended: Callable[[Exception | None], None]) -> None:
+    def __init__(
+        self, loader: Loader, ended: Callable[[Exception | None], None], clock: Callable[[], float] = time.monotonic
+    ) -> None:
         """Take the loader, and what to call at the end, with the error of a database or API server that failed."""
         self._loader = loader
         self._ended = ended
+        self._clock = clock
         self._task: asyncio.Task[None] | None = None
+        self._started_at = 0.0
         self.load: Load | None = None
         """How far it is, or why it cannot be; None: nothing is being loaded."""
+
+    @property
+    def is_young(self) -> bool:
+        """Whether a load has just begun: a status that speaks of it would hold up the next one, if it ends soon."""
+        return self._task is not None and self._clock() - self._started_at < UNTOLD_SECONDS
 
     def start(self, observed: ObservedBatch, database: FollowedQueue) -> None:
         """Start to load, unless the batch is being loaded already."""
         if self._task is None:
             self.load = Load()
+            self._started_at = self._clock()
             name = f"load {observed.namespace}/{observed.name}"
             self._task = asyncio.create_task(self._run(observed, database), name=name)
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from hammerwork.ids import batch_id_for
@@ -82,3 +83,17 @@ def test_the_jobs_are_counted_but_not_kept() -> None:
 
 def test_generated_jobs_are_counted() -> None:
     assert batch({"jobs": None, "generate": {"count": 9, "payload": 1}}).total_jobs == 9
+
+
+def test_many_objects_cost_no_look_at_the_types(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[type] = []
+    fields = msgspec.structs.fields
+
+    def look(kind: type[msgspec.Struct]) -> object:
+        looked.append(kind)
+        return fields(kind)
+
+    monkeypatch.setattr(msgspec.structs, "fields", look)
+    for number in range(100):
+        spec_fingerprint({"queue": "q", "retryPolicy": {"maxSeconds": 5}, "jobs": [{"payload": number}]})
+    assert len(looked) <= 4
