@@ -70,6 +70,7 @@ async def test_the_operator_may_list_the_pods_of_a_pool(kubectl: Kubectl, tmp_pa
     server = ApiServer(client.ApiClient(settings))
     try:
         found = await server.pod_uids(kubectl.namespace, "hammerwork.io/pool=others")
+        assert await server.pod_uids(kubectl.namespace, "hammerwork.io/pool=none") == set()
     finally:
         await server.close()
     assert found == {pod["metadata"]["uid"] for pod in pods}

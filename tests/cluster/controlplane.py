@@ -22,7 +22,7 @@ _UNTHROTTLED = ("--kube-api-qps=500", "--kube-api-burst=1000")
 
 def start_api(cluster: Cluster, processes: ProcessTable, binaries: Path) -> None:
     """Start etcd and kube-apiserver; return when both are ready."""
-    _start_etcd(cluster, processes, binaries)
+    start_etcd(cluster, processes, binaries)
     _start_apiserver(cluster, processes, binaries)
     api = Api.from_kubeconfig(cluster.kubeconfig)
 
@@ -56,7 +56,8 @@ def wait_for_controllers(cluster: Cluster, processes: ProcessTable) -> None:
     wait_until("the default namespace's ServiceAccount and CA bundle", probe, seconds=_READY_SECONDS)
 
 
-def _start_etcd(cluster: Cluster, processes: ProcessTable, binaries: Path) -> None:
+def start_etcd(cluster: Cluster, processes: ProcessTable, binaries: Path) -> None:
+    """Start etcd; return when it is ready."""
     client = f"http://{LOOPBACK}:{cluster.etcd_port}"
     peer = f"http://{LOOPBACK}:{cluster.etcd_peer_port}"
     command: list[str | Path] = [

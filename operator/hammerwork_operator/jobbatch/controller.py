@@ -70,6 +70,8 @@ class JobBatchController:
         else:
             known = memory.observed
             if statuses.is_older(metadata, known.resource_version):
+                memory.doubted = True
+                self._queue.add(key)
                 return
             unchanged = metadata["generation"] == known.generation
             fingerprint = known.fingerprint if unchanged else None
@@ -118,6 +120,9 @@ class JobBatchController:
 
     async def _reconcile(self, key: Key) -> float | None:
         memory = self._memory.get(key)
+        if memory is not None and memory.doubted:
+            await self._read(memory)
+            return 0.0
         if memory is None or memory.observed.managed_elsewhere:
             return None
         facts = await self._facts(memory)
@@ -145,6 +150,18 @@ class JobBatchController:
         if memory.observed.stated.finished or plan.step is Step.REST:
             memory.rest()
         return min((seconds for seconds in (rest, again) if seconds is not None), default=None)
+
+    async def _read(self, memory: Memory) -> None:
+        """Take the object as it is, also if it is older than what was known of it."""
+        before = memory.observed
+        manifest = await self._server.get(PLURAL, before.namespace, before.name)
+        memory.doubted = False
+        if memory.observed is not before:
+            return  # the watch has brought a newer one meanwhile
+        if manifest is None:
+            self._forget((before.namespace, before.name))
+        elif manifest["metadata"]["uid"] == before.uid:
+            memory.observed = observe(manifest, cluster=self._cluster)
 
     async def _facts(self, memory: Memory) -> Facts:
         dependencies = self._dependencies.of(memory.observed)

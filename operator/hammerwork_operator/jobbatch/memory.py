@@ -22,6 +22,8 @@ class Memory:
     gatherer: Gatherer
     loading: Loading
     progress: Progress = ()
+    doubted: bool = False
+    """The watch has brought an older version of the object: it is to be read."""
     pace: Pace = field(default_factory=Pace)
 
     def rest(self) -> None:

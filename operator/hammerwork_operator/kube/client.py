@@ -207,7 +207,8 @@ class ApiServer:
         """Return the uids of the Pods that a label selector chooses."""
         path, query = f"/api/v1/namespaces/{namespace}/pods", {"labelSelector": selector}
         answer = await self.request("GET", path, query=query, accept=_METADATA_ONLY)
-        return {item["metadata"]["uid"] for item in answer["items"]}
+        # Without Pods, such a list has null.
+        return {item["metadata"]["uid"] for item in answer["items"] or ()}
 
     async def annotate_pod(self, namespace: str, name: str, annotations: Mapping[str, str | None]) -> None:
         """Set annotations of a Pod; None removes one."""

@@ -2,7 +2,8 @@
 
 kopf decodes with Python's json, which gives up at a tenth of the depth that the API server takes, and it ends the
 process after an answer that it does not expect. So what comes through this session is never too deep for it, and what
-it does not expect becomes what it understands: a connection that broke, or a watch that begins anew with a list.
+it does not expect becomes what it understands: a connection that broke, or a watch that begins anew with a list. So
+does a watch from a version that the API server has not reached yet, as after its etcd was restored: it would be silent.
 """
 
 from __future__ import annotations
@@ -19,10 +20,13 @@ from hammerwork_operator.kube.decoding import decode, shallow
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncIterator, Iterator, Mapping
+    from collections.abc import AsyncIterator, Collection, Iterator, Mapping
+
+    from yarl import URL
 
 WATCH_PAUSE_SECONDS = 1.0
 """A watch of the same objects is begun at most this often, however soon the one before it ended."""
+_CHECK = aiohttp.ClientTimeout(total=10.0)
 _UNDERSTOOD = {401, 403, 429}
 """Refusals after which kopf logs in again or waits; as it does after what is wrong with the server (5xx)."""
 _GONE = 410
@@ -44,28 +48,53 @@ class Pauses:
 
 def watch_session(headers: Mapping[str, str], certificates: ssl.SSLContext) -> aiohttp.ClientSession:
     """Return a session for kopf. No request is made."""
+    set_back: set[str] = set()
+
+    class Answer(_Answer):
+        paths_set_back = set_back
+
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0, ssl=certificates),
         headers=headers,
-        response_class=_Answer,
-        trace_configs=[_paced()],
+        response_class=Answer,
+        trace_configs=[_paced(set_back)],
     )
 
 
-def _paced() -> aiohttp.TraceConfig:
+def _paced(set_back: set[str]) -> aiohttp.TraceConfig:
     begun: dict[str, float] = defaultdict(lambda: float("-inf"))
 
-    async def wait(_session: object, _context: object, request: aiohttp.TraceRequestStartParams) -> None:
+    async def wait(session: aiohttp.ClientSession, _context: object, request: aiohttp.TraceRequestStartParams) -> None:
         if not _is_watch(request.url.query):
             return
         clock, path = asyncio.get_running_loop().time, request.url.path
         while (rest := begun[path] + WATCH_PAUSE_SECONDS - clock()) > 0:
             await asyncio.sleep(rest)
         begun[path] = clock()
+        if await _is_ahead(session, request.url):
+            _LOGGER.warning("watching %s: the API server knows an older state than before; all is listed again", path)
+            set_back.add(path)
+        else:
+            set_back.discard(path)
 
     config = aiohttp.TraceConfig()
     config.on_request_start.append(wait)
     return config
+
+
+async def _is_ahead(session: aiohttp.ClientSession, url: URL) -> bool:
+    """Return whether the watch begins at a version that the API server has not reached."""
+    version = url.query.get("resourceVersion", "")
+    selector = {key: value for key, value in url.query.items() if key == "labelSelector"}
+    if not version.isdigit():
+        return False
+    try:
+        async with session.get(url.with_query({"limit": "1", **selector}), timeout=_CHECK) as answer:
+            content = await answer.read()
+            newest = msgspec.json.decode(content, type=_List).metadata.resource_version
+    except (aiohttp.ClientError, TimeoutError, msgspec.MsgspecError):
+        return False  # the watch itself will meet that
+    return newest.isdigit() and int(newest) < int(version)
 
 
 def _is_watch(query: Mapping[str, str]) -> bool:
@@ -75,8 +104,14 @@ def _is_watch(query: Mapping[str, str]) -> bool:
 class _Answer(aiohttp.ClientResponse):
     """An answer of the API server, as kopf can take it."""
 
+    paths_set_back: Collection[str] = ()
+    """Of watches that are to begin anew."""
+
     async def start(self, connection: Any) -> aiohttp.ClientResponse:
-        await super().start(connection)
+        try:
+            await super().start(connection)
+        except aiohttp.ClientResponseError as error:
+            raise aiohttp.ClientConnectionError(f"{self.url.path}: no answer in HTTP: {error.message}") from error
         refused = 400 <= self.status < 500 and self.status not in _UNDERSTOOD
         if refused and self.status != _GONE:
             _LOGGER.warning("%s: HTTP status %d %s", self.url.path, self.status, self.reason)
@@ -84,6 +119,8 @@ class _Answer(aiohttp.ClientResponse):
             await self._take(refused=refused)
         elif refused:
             self.status = 200
+            self.content = _Events(self.content, _BEGIN_ANEW)  # type: ignore[assignment]
+        elif self.status < 400 and self.url.path in self.paths_set_back:
             self.content = _Events(self.content, _BEGIN_ANEW)  # type: ignore[assignment]
         elif self.status < 400:
             self.content = _Events(self.content)  # type: ignore[assignment]
@@ -103,6 +140,14 @@ class _Answer(aiohttp.ClientResponse):
 
     async def json(self, **_: Any) -> Any:
         return self._decoded if self.status < 400 else await super().json()
+
+
+class _Version(msgspec.Struct, rename="camel"):
+    resource_version: str = ""
+
+
+class _List(msgspec.Struct):
+    metadata: _Version
 
 
 class _Event(msgspec.Struct):

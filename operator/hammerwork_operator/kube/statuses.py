@@ -45,7 +45,11 @@ def patch(before: Mapping[str, Any], after: Status) -> Status | None:
 
 
 def is_older(metadata: Mapping[str, Any], resource_version: str) -> bool:
-    """Return whether an object that the watch brings is older than the version that our last write made."""
+    """Return whether an object that the watch brings is older than the version that our last write made.
+
+    Then either the news of that write are on their way, or history was set back, as by a restored etcd: the object has
+    to be read to know which.
+    """
     return int(metadata["resourceVersion"]) < int(resource_version)
 
 

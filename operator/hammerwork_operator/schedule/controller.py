@@ -70,6 +70,8 @@ class JobBatchScheduleController:
             self._memory[key] = Memory(observe(manifest, self._clock()))
         else:
             if statuses.is_older(metadata, memory.observed.resource_version):
+                memory.doubted = True
+                self._queue.add(key)
                 return
             observed = observe(manifest, self._clock(), memory.observed)
             if observed == memory.observed:
@@ -113,6 +115,9 @@ class JobBatchScheduleController:
 
     async def _reconcile(self, key: Key) -> float | None:
         memory = self._memory.get(key)
+        if memory is not None and memory.doubted:
+            await self._read(memory)
+            return 0.0
         if memory is None or memory.observed.deleted:
             return None  # the batches go with their owner
         observed = memory.observed
@@ -134,6 +139,15 @@ class JobBatchScheduleController:
         await self._write_status(memory, self._facts(memory, children), plan.due)
         await self._tell(memory, plan.due)
         return None
+
+    async def _read(self, memory: Memory) -> None:
+        """Take the schedule as it is, also if it is older than what was known of it."""
+        before = memory.observed
+        manifest = await self._server.get(PLURAL, before.namespace, before.name)
+        memory.doubted = False
+        if manifest is None or manifest["metadata"]["uid"] != before.uid or memory.observed is not before:
+            return  # the watch tells of it
+        memory.observed = observe(manifest, self._clock(), before)
 
     def _facts(self, memory: Memory, children: tuple[Child, ...]) -> Facts:
         return Facts(children=children, made=memory.made, failure=memory.failure)

@@ -18,6 +18,8 @@ class Memory:
     """Of the object as it was seen last."""
 
     observed: ObservedSchedule
+    doubted: bool = False
+    """The watch has brought an older version of the object: it is to be read."""
     children: dict[str, Child] = field(default_factory=dict)
     """Its batches by uid, as the watch or the last list had them."""
     wake: datetime | None = None

@@ -48,6 +48,8 @@ class WorkerPoolController:
         self._pools: dict[Key, ObservedPool] = {}
         self._unapplied: set[Key] = set()
         """Pools whose Deployment could not be applied at the last try, for what may pass by itself."""
+        self._doubted: set[Key] = set()
+        """Pools of which the watch has brought an older version: they are to be read."""
         self._paces: dict[Key, Pace] = {}
         self._secrets = databases.secrets
         self._scaler = Scaler(databases, metrics, self._queue_seen)
@@ -66,6 +68,8 @@ class WorkerPoolController:
             return
         known = self._pools.get(key)
         if known is not None and known.uid == metadata["uid"] and statuses.is_older(metadata, known.resource_version):
+            self._doubted.add(key)
+            self._queue.add(key)
             return
         pool = observe(manifest)
         if pool == known:
@@ -124,6 +128,7 @@ class WorkerPoolController:
             self._secrets.unfollow(pool.namespace, pool.spec.database_secret_ref.name, key)
         self._paces.pop(key, None)
         self._unapplied.discard(key)
+        self._doubted.discard(key)
         self._scaler.forget(key)
         self._missed.forget(key)
 
@@ -131,6 +136,8 @@ class WorkerPoolController:
         return self._paces.setdefault(key, Pace(progress_pause=PROGRESS_SECONDS))
 
     async def _reconcile(self, key: Key) -> float | None:
+        if key in self._doubted:
+            await self._read(key)
         pool = self._pools.get(key)
         if pool is None or pool.deleted:
             return None  # the Deployment goes with its owner
@@ -167,6 +174,20 @@ class WorkerPoolController:
             self._forget(key)
             return None
         return min([plan.after, *(seconds for seconds in (rest, again) if seconds > 0)])
+
+    async def _read(self, key: Key) -> None:
+        """Take the pool as it is, also if it is older than what was known of it."""
+        before = self._pools.get(key)
+        manifest = await self._server.get(PLURAL, *key)
+        self._doubted.discard(key)
+        if before is None or self._pools.get(key) is not before:
+            return  # the watch has brought a newer one meanwhile
+        if manifest is None:
+            self._forget(key)
+        elif manifest["metadata"]["uid"] == before.uid:
+            self._pools[key] = pool = observe(manifest)
+            self._follow_secret(pool, before)
+            self._scaler.follow(key, pool)
 
     async def _before_fewer(self, pool: ObservedPool, now: Manifest | None, wanted: Manifest) -> None:
         keep, there = wanted["spec"].get("replicas"), (now or {"spec": {}})["spec"].get("replicas", 0)

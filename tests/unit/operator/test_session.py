@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 ADDED = b'{"type":"ADDED","object":{"metadata":{"name":"a"}}}'
+NEWEST = "41"
+"""The version that the server has reached."""
 ANEW = [("ERROR", 410)]
 
 
@@ -27,7 +29,9 @@ ANEW = [("ERROR", 410)]
 async def served(status: int, body: bytes) -> AsyncIterator[tuple[aiohttp.ClientSession, str]]:
     """Serve this answer to whatever is asked; return a session, and the address."""
 
-    async def answer(_: web.Request) -> web.Response:
+    async def answer(request: web.Request) -> web.Response:
+        if request.query.get("limit") == "1":
+            return web.json_response({"metadata": {"resourceVersion": NEWEST}, "items": None})
         return web.Response(status=status, body=body, content_type="application/json")
 
     app = web.Application()
@@ -44,10 +48,11 @@ async def served(status: int, body: bytes) -> AsyncIterator[tuple[aiohttp.Client
         await runner.cleanup()
 
 
-async def watched(status: int, body: bytes) -> list[tuple[str, Any]]:
+async def watched(status: int, body: bytes, **query: str) -> list[tuple[str, Any]]:
     """Return type, and name or code, of the events of a watch that is answered like this, as kopf reads them."""
     found = []
-    async with served(status, body) as (client, url), client.get(url, params={"watch": "true"}) as response:
+    asked = {"watch": "true", **query}
+    async with served(status, body) as (client, url), client.get(url, params=asked) as response:
         if response.status < 400:
             async for chunk in response.content.iter_chunked(2**20):
                 event = json.loads(chunk.decode())
@@ -68,6 +73,12 @@ async def test_an_event_that_is_too_deep_for_python_comes_with_what_stands_aroun
     for levels in (930, 9_900):
         deep = ADDED[:-2] + b',"spec":' + b'{"a":' * levels + b"1" + b"}" * levels + b"}}"
         assert await watched(200, deep + b"\n") == [("ADDED", "a")]
+
+
+@pytest.mark.parametrize(("version", "events"), [("40", [("ADDED", "a")]), (NEWEST, [("ADDED", "a")]), ("42", ANEW)])
+async def test_a_watch_from_a_version_that_is_not_reached_yet_begins_anew(version: str, events: list[Any]) -> None:
+    """After etcd was restored from a copy, it would be silent."""
+    assert await watched(200, ADDED + b"\n", resourceVersion=version, labelSelector="a=b") == events
 
 
 @pytest.mark.parametrize("code", [410, 500, 504])

@@ -18,6 +18,7 @@ class OnePoolServer(ApiServer):
     def __init__(self, pool: Manifest) -> None:
         self.pool = pool
         self.looks = 0
+        self.reads = 0
         self.written = asyncio.Event()
 
     async def request(self, method: str, path: str, body: Any = None, **_: Any) -> Manifest:
@@ -26,6 +27,9 @@ class OnePoolServer(ApiServer):
             metadata = {**self.pool["metadata"], "resourceVersion": str(version)}
             self.pool = {**self.pool, "metadata": metadata, "status": body["status"]}
             self.written.set()
+            return self.pool
+        if method == "GET" and "/workerpools/" in path:
+            self.reads += 1
             return self.pool
         if "/deployments/" in path:
             self.looks += 1
@@ -57,5 +61,28 @@ async def test_a_write_of_the_status_does_not_have_the_pool_looked_at_again() ->
         pools.seen({**server.pool, "metadata": later})
         await until_quiet()
         assert server.looks == 2
+    finally:
+        await pools.stop()
+
+
+async def test_a_pool_that_comes_in_an_older_version_is_read_and_taken_as_it_is() -> None:
+    """So it is after etcd was restored from a copy; or the news of the last write are on their way."""
+    server = OnePoolServer(manifest({"handler": {"python": {"function": "handlers:send"}}, "jobs": []}))
+    metrics = Metrics()
+    pools = WorkerPoolController(server, Databases(server, metrics), metrics, default_image="worker:1")
+    try:
+        pools.seen(server.pool)
+        await asyncio.wait_for(server.written.wait(), 10)
+        await until_quiet()
+        assert (server.looks, server.reads) == (1, 0)
+        metadata = {**server.pool["metadata"], "resourceVersion": "3", "generation": 2}
+        server.pool = {**server.pool, "metadata": metadata}
+        pools.seen(server.pool)
+        await until_quiet()
+        assert (server.looks, server.reads) == (2, 1)
+        # What comes now is newer than that.
+        pools.seen({**server.pool, "metadata": {**metadata, "resourceVersion": "5", "generation": 3}})
+        await until_quiet()
+        assert (server.looks, server.reads) == (3, 1)
     finally:
         await pools.stop()
