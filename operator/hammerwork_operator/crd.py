@@ -10,7 +10,7 @@ import yaml
 from hammerwork.batch import MAX_METADATA_KEY_LENGTH
 from hammerwork.handlers import KINDS
 from hammerwork_operator import sources
-from hammerwork_operator.api import autoscaling, jobbatch, jobbatchschedule, workerpool
+from hammerwork_operator.api import autoscaling, jobbatch, jobbatchschedule, retry, workerpool
 from hammerwork_operator.api.common import GROUP, VERSION, DatabaseSecretRef
 from hammerwork_operator.api.jobbatch import JobBatchSpec
 
@@ -113,6 +113,7 @@ def _add_batch_rules(spec: Schema) -> None:
             "message": "initialSeconds must not be above maxSeconds",
         }
     ]
+    spec["properties"]["retry"]["x-kubernetes-validations"] = retry.RULES
     spec["properties"]["metadata"]["x-kubernetes-validations"] = [
         {
             "rule": f"self.all(key, key.size() >= 1 && key.size() <= {MAX_METADATA_KEY_LENGTH})",

@@ -23,6 +23,7 @@ from hammerwork.batch import (
 )
 from hammerwork_operator.api.common import GROUP, MAX_INT32, Condition, DatabaseSecretRef
 from hammerwork_operator.api.dependencies import MAX_DEPENDENCIES, DependencySpec
+from hammerwork_operator.api.retry import RetrySpec
 from hammerwork_operator.api.sources import GENERATE_WAYS, GenerateSpec, JobSpec, PriorityLabel, Queue
 
 KIND = "JobBatch"
@@ -38,7 +39,9 @@ MAX_NAMESPACE_LENGTH = 63
 MAX_OBJECT_NAME_LENGTH = MAX_NAME_LENGTH - MAX_NAMESPACE_LENGTH - 1
 """In the database a batch is called NAMESPACE/NAME."""
 
-MUTABLE_FIELDS = frozenset({"suspend", "active_deadline_seconds", "ttl_seconds_after_finished", "deletion_policy"})
+MUTABLE_FIELDS = frozenset(
+    {"suspend", "active_deadline_seconds", "ttl_seconds_after_finished", "deletion_policy", "retry"}
+)
 """Everything else of the spec is fixed when the object is created."""
 
 
@@ -199,8 +202,8 @@ class JobBatchSpec(Struct, frozen=True, rename="camel"):
                 ge=1,
                 le=MAX_INT32,
                 description="Seconds from status.startTime until jobs that have not started are cancelled and the "
-                "batch fails. Does not run while the batch is suspended, and starts anew when it is resumed. Default: "
-                "no deadline. Can be changed.",
+                "batch fails. Does not run while the batch is suspended, and starts anew when it is resumed or "
+                "retried. Default: no deadline. Can be changed.",
             ),
         ]
         | UnsetType
@@ -227,6 +230,16 @@ class JobBatchSpec(Struct, frozen=True, rename="camel"):
             "be changed."
         ),
     ] = DeletionPolicy.DELETE
+    retry: (
+        Annotated[
+            RetrySpec,
+            Meta(
+                description="Runs failed jobs of the finished batch again, once for each raise of attempt. Can be "
+                "changed."
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
 
 
 class ErrorGroupStatus(Struct, frozen=True, rename="camel"):
@@ -258,6 +271,9 @@ class JobBatchStatus(Struct, frozen=True, rename="camel", omit_defaults=True):
     completed_jobs: Annotated[int, Meta(ge=0, description="Jobs that succeeded.")] | UnsetType = UNSET
     failed_jobs: Annotated[int, Meta(ge=0, description="Jobs that failed for good.")] | UnsetType = UNSET
     cancelled_jobs: Annotated[int, Meta(ge=0, description="Jobs that were cancelled.")] | UnsetType = UNSET
+    retry_attempt: (
+        Annotated[int, Meta(ge=0, description="The last spec.retry.attempt that the batch has followed.")] | UnsetType
+    ) = UNSET
     progress: (
         Annotated[str, Meta(max_length=8, description="Share of the jobs that have finished, e.g. 45%.")] | UnsetType
     ) = UNSET
@@ -303,7 +319,8 @@ class JobBatchStatus(Struct, frozen=True, rename="camel", omit_defaults=True):
         Annotated[
             str,
             Meta(
-                description="Set when nothing of the batch can run any more.", extra_json_schema={"format": "date-time"}
+                description="Set when nothing of the batch can run any more, and removed when failed jobs run again.",
+                extra_json_schema={"format": "date-time"},
             ),
         ]
         | UnsetType

@@ -49,6 +49,10 @@ class Reason(enum.StrEnum):
     DEPENDENCY_NOT_READY = "DependencyNotReady"
     DEPENDENCY_FAILED = "DependencyFailed"
     DEPENDENCY_CYCLE = "DependencyCycle"
+    RETRYING = "Retrying"
+    NOTHING_TO_RETRY = "NothingToRetry"
+    DATABASE_ROLLED_BACK = "DatabaseRolledBack"
+    STATUS_EDITED = "StatusEdited"
 
     # Of a JobBatchSchedule; most are those of a CronJob.
     SCHEDULED = "Scheduled"

@@ -14,7 +14,7 @@ from hammerwork_operator.databases.workers import RegisteredWorkers
 from hammerwork_operator.kube.situation import Obstacle
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from uuid import UUID
 
     from hammerwork import BatchStatus, JobQueue
@@ -27,8 +27,12 @@ _LOGGER = logging.getLogger(__name__)
 class FollowedQueue:
     """A queue, and the latest counts of the batches that are followed in it."""
 
-    def __init__(self, queue: JobQueue) -> None:
+    def __init__(
+        self, queue: JobQueue, resting: Callable[[], Mapping[UUID, Callable[[BatchStatus], None]]] = dict
+    ) -> None:
+        """Take the queue, and what gives the batches that are looked at beside the followed ones, and whom to tell."""
         self.queue = queue
+        self._resting = resting
         self.obstacle: Obstacle | None = None
         """Why the database cannot be used, or None while it can."""
         self.statuses: dict[UUID, BatchStatus] = {}
@@ -86,7 +90,13 @@ class FollowedQueue:
             await self.queue.check_version()
         if wakes:
             self.used_at = time.monotonic()
-            self._changed(wakes, await self.queue.get_batch_statuses(list(wakes)))
+        resting = self._resting()
+        if wakes or resting:
+            statuses = await self.queue.get_batch_statuses([*wakes, *resting])
+            self._changed(wakes, statuses)
+            for batch_id, check in resting.items():
+                if (status := statuses.get(batch_id)) is not None:
+                    check(status)
         if wakes or backlogs.thorough or backlogs.busy:
             await self.queue.upkeep()
         await self.workers.refresh()

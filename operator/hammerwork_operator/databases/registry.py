@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from hammerwork import JobQueue
 from hammerwork.errors import DatabaseRefusedError, HammerworkError, UnsupportedDatabaseError
+from hammerwork_operator.api.common import DatabaseSecretRef
 from hammerwork_operator.api.reasons import Reason
 from hammerwork_operator.databases.access import Access
 from hammerwork_operator.databases.followed import FollowedQueue
+from hammerwork_operator.databases.resting import Resting
 from hammerwork_operator.databases.secrets import SecretProblemError, Secrets
+from hammerwork_operator.kube.client import ApiError
 from hammerwork_operator.tasks import KeptTask
 
 if TYPE_CHECKING:
-    from hammerwork_operator.api.common import DatabaseSecretRef
+    from collections.abc import Callable, Mapping
+    from uuid import UUID
+
+    from hammerwork import BatchStatus
+    from hammerwork_operator.databases.resting import SecretKey
     from hammerwork_operator.kube.client import ApiServer
     from hammerwork_operator.metrics import Metrics
 
@@ -26,6 +34,11 @@ LONGEST_RETRY_SECONDS = 20.0
 """Pauses double up to this before a database that refuses is asked again: it may count wrong passwords."""
 IDLE_SECONDS = 300.0
 """Connections to a database without live batches and without pools are closed after this."""
+VISIT_SECONDS = 600.0
+"""A database to which the connections are closed is visited this often, if batches of finished objects are in it."""
+VISIT_PAUSE_SECONDS = 5.0
+VISITS = 5
+"""Databases that are visited at most after each pause."""
 MAX_CONNECTIONS = 6
 
 
@@ -54,6 +67,9 @@ class Databases:
         self._urls: dict[tuple[str, str, str], str] = {}
         """Where each Secret led to last, by namespace, name and key."""
         self._sweeper: KeptTask | None = None
+        self._visitor: KeptTask | None = None
+        self._visited: dict[SecretKey, float] = {}
+        self._resting = Resting()
         metrics.live_batches.set_function(lambda: sum(database.followed for database in self._connected()))
         metrics.databases.labels("up").set_function(lambda: sum(map(_up, self._slots.values())))
         metrics.databases.labels("down").set_function(lambda: sum(not _up(slot) for slot in self._slots.values()))
@@ -87,6 +103,18 @@ class Databases:
         slot.database.used_at = time.monotonic()
         return slot.database
 
+    def rest(
+        self, namespace: str, ref: DatabaseSecretRef, batch_id: UUID, check: Callable[[BatchStatus], None]
+    ) -> None:
+        """Call `check` with the status of a batch that is not followed, every now and then, if it is there."""
+        if self._visitor is None:
+            self._visitor = KeptTask("visitor", "visit resting databases", self._visit_forever, self._metrics)
+        self._resting.add((namespace, ref.name, ref.key), batch_id, check)
+
+    def unrest(self, namespace: str, ref: DatabaseSecretRef, batch_id: UUID) -> None:
+        """Undo `rest`."""
+        self._resting.remove((namespace, ref.name, ref.key), batch_id)
+
     def known(self, namespace: str, ref: DatabaseSecretRef) -> FollowedQueue | None:
         """Return the database that the Secret led to before, even if the Secret is gone by now."""
         slot = self._slots.get(self._urls.get((namespace, ref.name, ref.key), ""))
@@ -95,8 +123,9 @@ class Databases:
     async def close(self) -> None:
         """Close all connections."""
         await self.secrets.stop()
-        if self._sweeper is not None:
-            await self._sweeper.stop()
+        for task in (self._sweeper, self._visitor):
+            if task is not None:
+                await task.stop()
         for url in list(self._slots):
             await self._drop(url)
 
@@ -108,6 +137,25 @@ class Databases:
                 database = slot.database
                 if database and not database.needed and time.monotonic() - database.used_at > IDLE_SECONDS:
                     await self._drop(url)
+
+    async def _visit_forever(self) -> None:
+        """Connect now and then to databases that only resting batches are in, until cancelled."""
+        while True:
+            await asyncio.sleep(VISIT_PAUSE_SECONDS)
+            for secret in [secret for secret in self._resting.secrets if self._is_forgotten(secret)][:VISITS]:
+                self._visited[secret] = time.monotonic()
+                with contextlib.suppress(SecretProblemError, HammerworkError, ApiError):
+                    await self.database(secret[0], DatabaseSecretRef(name=secret[1], key=secret[2]))
+
+    def _is_forgotten(self, secret: SecretKey) -> bool:
+        slot = self._slots.get(self._urls.get(secret, ""))
+        if slot is not None and slot.database is not None:
+            return False
+        return time.monotonic() - self._visited.get(secret, float("-inf")) > VISIT_SECONDS
+
+    def _resting_at(self, url: str) -> Mapping[UUID, Callable[[BatchStatus], None]]:
+        """Return the resting batches at the database whose turn it is."""
+        return self._resting.turn(secret for secret, known in self._urls.items() if known == url)
 
     def _connected(self) -> list[FollowedQueue]:
         return [slot.database for slot in self._slots.values() if slot.database]
@@ -144,7 +192,7 @@ class Databases:
             slot.again_at = time.monotonic() + min(pause, LONGEST_RETRY_SECONDS)
             raise
         slot.failure, slot.failures = None, 0
-        slot.database = FollowedQueue(queue)
+        slot.database = FollowedQueue(queue, lambda: self._resting_at(url))
         slot.poller = KeptTask("poller", "poll a database", slot.database.poll_forever, self._metrics)
 
     async def _drop(self, url: str) -> None:

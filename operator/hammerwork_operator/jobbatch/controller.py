@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from hammerwork.errors import BatchNotFoundError, DatabaseError
+from hammerwork.errors import BatchConflictError, BatchNotFoundError, DatabaseError
 from hammerwork_operator.api.jobbatch import KIND, PLURAL
 from hammerwork_operator.api.names import FINALIZER
 from hammerwork_operator.api.reasons import Reason
@@ -21,8 +21,9 @@ from hammerwork_operator.jobbatch.gathering import Gatherer
 from hammerwork_operator.jobbatch.loading import Loader, Loading
 from hammerwork_operator.jobbatch.memory import Memory
 from hammerwork_operator.jobbatch.observed import ObservedBatch, observe
-from hammerwork_operator.jobbatch.plan import Plan, Step, decide
+from hammerwork_operator.jobbatch.plan import Plan, Step, decide, is_kept
 from hammerwork_operator.jobbatch.pools import ServingPools
+from hammerwork_operator.jobbatch.retrying import differs, is_asked, retry_arguments
 from hammerwork_operator.jobbatch.speed import advance, speed
 from hammerwork_operator.kube import events, statuses
 from hammerwork_operator.kube.client import ApiError
@@ -32,6 +33,7 @@ from hammerwork_operator.kube.workqueue import Key, Workqueue
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from hammerwork import BatchStatus
     from hammerwork_operator.api.common import Manifest
     from hammerwork_operator.databases.followed import FollowedQueue
     from hammerwork_operator.databases.registry import Databases
@@ -76,6 +78,9 @@ class JobBatchController:
             unchanged = metadata["generation"] == known.generation
             fingerprint = known.fingerprint if unchanged else None
             memory.observed = observe(manifest, fingerprint=fingerprint, cluster=self._cluster)
+            if memory.observed.status not in (known.status, memory.written) and statuses.has_other_writer(metadata):
+                memory.edited = True
+                memory.gatherer.look_again()
         self._wake(self._dependencies.seen(self._memory[key].observed))
         self._queue.add(key)
 
@@ -109,6 +114,19 @@ class JobBatchController:
 
         return Memory(observed, gatherer, Loading(self._loader, load_ended))
 
+    def _rest(self, key: Key, memory: Memory) -> None:
+        """Leave the batch alone until something changes; have a look at one that has finished now and then."""
+        memory.rest()
+        if memory.observed.stated.finished and is_kept(memory.observed):
+            memory.gatherer.watch(memory.observed, lambda row: self._found(key, row))
+
+    def _found(self, key: Key, row: BatchStatus) -> None:
+        """Take note of the batch of a finished object."""
+        memory = self._memory.get(key)
+        if memory is not None and differs(memory.observed, row):
+            memory.gatherer.look_again()
+            self._queue.add(key)
+
     def _forget(self, key: Key) -> None:
         if (memory := self._memory.pop(key, None)) is not None:
             memory.rest()
@@ -133,7 +151,9 @@ class JobBatchController:
         plan = decide(observed, facts, datetime.now(UTC))
         try:
             rest = None
-            told_later = plan.step in {Step.ADD_FINALIZER, Step.LOAD} or memory.loading.is_young
+            told_later = (
+                plan.step in {Step.ADD_FINALIZER, Step.LOAD} or memory.loading.is_young or _is_undone(plan, facts)
+            )
             if observed.deleted_at is None and not told_later:
                 rest = await self._write_status(memory, facts)
             again = await self._carry_out(memory, plan)
@@ -147,8 +167,8 @@ class JobBatchController:
                 self._forget(key)
                 return None
             raise
-        if memory.observed.stated.finished or plan.step is Step.REST:
-            memory.rest()
+        if _has_settled(memory.observed, facts, plan):
+            self._rest(key, memory)
         return min((seconds for seconds in (rest, again) if seconds is not None), default=None)
 
     async def _read(self, memory: Memory) -> None:
@@ -182,16 +202,25 @@ class JobBatchController:
         wanted = status.compute(observed, facts, datetime.now(UTC))
         change = statuses.patch(observed.status, wanted)
         if change is None:
+            await self._tell_of_edit(memory, facts)
             return None
         if (rest := memory.pace.rest(progress_only=status.same_reason(observed.status, wanted))) > 0:
             return rest
+        memory.written = wanted
         with memory.pace.writing():
             version = await statuses.write(self._server, self._metrics, PLURAL, observed.subject, change)
         memory.observed = memory.observed.with_status(wanted, version)
         if self._memory.get((observed.namespace, observed.name)) is memory:
             self._wake(self._dependencies.seen(memory.observed))
-        await events.record(self._server, observed.subject, status.notes(observed.status, wanted))
+        notes = status.notes(observed.status, wanted, edited=memory.edited)
+        memory.edited = False
+        await events.record(self._server, observed.subject, notes)
         return None
+
+    async def _tell_of_edit(self, memory: Memory, facts: Facts) -> None:
+        if memory.edited and memory.observed.stated.finished and facts.row is None and facts.obstacle is None:
+            await events.record(self._server, memory.observed.subject, [status.NOT_REPAIRED])
+        memory.edited = False
 
     async def _carry_out(self, memory: Memory, plan: Plan) -> float | None:  # noqa: PLR0911 (one per step)
         observed, database = memory.observed, memory.gatherer.database
@@ -202,7 +231,7 @@ class JobBatchController:
             case Step.LOAD if database is not None:
                 memory.loading.start(observed, database)
                 return statuses.PAUSE_SECONDS
-            case Step.SUSPEND | Step.RESUME | Step.CANCEL if database is not None:
+            case Step.SUSPEND | Step.RESUME | Step.CANCEL | Step.RETRY if database is not None:
                 await _steer(database, observed, plan.step)
                 return 0.1
             case Step.REMOVE_ROWS | Step.CANCEL_ROWS if database is not None:
@@ -251,9 +280,24 @@ async def _steer(database: FollowedQueue, observed: ObservedBatch, step: Step) -
             await queue.suspend_batch(batch_id)
         elif step is Step.RESUME:
             await queue.resume_batch(batch_id)
+        elif step is Step.RETRY:
+            with contextlib.suppress(BatchConflictError):  # somebody else was first, and it runs
+                await queue.retry_failed(batch_id, **retry_arguments(observed))
         else:
             await queue.cancel_batch(batch_id)
     await database.look(batch_id)
+
+
+def _is_undone(plan: Plan, facts: Facts) -> bool:
+    """Return whether a status would tell of an end that is about to be undone."""
+    return plan.step is Step.RETRY and facts.met is None
+
+
+def _has_settled(observed: ObservedBatch, facts: Facts, plan: Plan) -> bool:
+    """Return whether the batch may be left alone: nothing is left to do, to say or to ask for."""
+    if observed.stated.finished and facts.row is not None and differs(observed, facts.row):
+        return False
+    return plan.step is Step.REST or (observed.stated.finished and not is_asked(observed))
 
 
 async def _clear(database: FollowedQueue, observed: ObservedBatch, step: Step) -> None:

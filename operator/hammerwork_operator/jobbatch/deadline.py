@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 
 def active_since(observed: ObservedBatch, row: BatchStatus, now: datetime) -> datetime | None:
-    """Return when the batch became active: when it was stored, or resumed; None while it is suspended."""
+    """Return when the batch became active: when it was stored, resumed or retried; None while it is suspended."""
     stated = observed.stated
     if row.suspended and not row.finished:
         return None
     if stated.suspended and not row.finished:
         return now  # it has just been resumed
-    return max(row.created_at, stated.resumed_at) if stated.resumed_at is not None else row.created_at
+    return max(moment for moment in (row.created_at, row.retried_at, stated.resumed_at) if moment is not None)
 
 
 def deadline_left(observed: ObservedBatch, row: BatchStatus, now: datetime) -> float | None:

@@ -12,13 +12,14 @@ from hammerwork_operator.databases.followed import unusable
 from hammerwork_operator.databases.registry import LONGEST_RETRY_SECONDS
 from hammerwork_operator.databases.secrets import SecretProblemError
 from hammerwork_operator.jobbatch.facts import Facts
-from hammerwork_operator.jobbatch.plan import LOOK_AGAIN_SECONDS, needs_database
+from hammerwork_operator.jobbatch.plan import LOOK_AGAIN_SECONDS, is_kept, needs_database
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from uuid import UUID
 
     from hammerwork import BatchStatus, ErrorGroup
+    from hammerwork_operator.api.common import DatabaseSecretRef
     from hammerwork_operator.databases.followed import FollowedQueue
     from hammerwork_operator.databases.registry import Databases
     from hammerwork_operator.jobbatch.facts import Load
@@ -43,6 +44,8 @@ class Gatherer:
         self._failures = 0
         self._again_at = 0.0
         self._errors: tuple[float, BatchStatus, Sequence[ErrorGroup]] | None = None
+        self._again = False
+        self._resting: tuple[str, DatabaseSecretRef, UUID] | None = None
 
     @property
     def database(self) -> FollowedQueue | None:
@@ -55,8 +58,9 @@ class Gatherer:
         Raises:
             ApiError: The API server does not answer.
         """
-        if not needs_database(observed):
+        if not needs_database(observed) and not (self._again and is_kept(observed)):
             return Facts(load=load)
+        self._wait_no_turn()
         self._follow_secret(observed)
         if self._met is not None and time.monotonic() < self._again_at:
             return Facts(obstacle=self._met, load=load)
@@ -93,12 +97,28 @@ class Gatherer:
         """Take note that no step is to be tried again."""
         self._met, self._failures = None, 0
 
+    def look_again(self) -> None:
+        """Have the next `gather` ask the database, whether the object has finished or not."""
+        self._again = True
+
     def rest(self) -> None:
         """Follow neither the batch nor its Secret any longer; the next `gather` follows them again."""
+        self._again = False
+        self._wait_no_turn()
         self._leave()
         if self._secret is not None:
             self._databases.secrets.unfollow(*self._secret, self)
             self._secret = None
+
+    def watch(self, observed: ObservedBatch, check: Callable[[BatchStatus], None]) -> None:
+        """Call `check` with the status of the batch now and then, until it is followed again, or `rest`."""
+        self._resting = (observed.namespace, observed.spec.database_secret_ref, observed.batch_id)
+        self._databases.rest(*self._resting, check)
+
+    def _wait_no_turn(self) -> None:
+        if self._resting is not None:
+            self._databases.unrest(*self._resting)
+            self._resting = None
 
     def _leave(self) -> None:
         if self._followed is not None:
@@ -152,8 +172,10 @@ class Gatherer:
         return former is not None and former.fingerprint == observed.fingerprint
 
     async def _error_groups(self, database: FollowedQueue, row: BatchStatus | None) -> Sequence[ErrorGroup] | None:
-        if row is None or not (row.failed_jobs or row.failure_mode is PartialFailureMode.COLLECT_ERRORS):
+        if row is None:
             return None
+        if not row.failed_jobs and row.failure_mode is not PartialFailureMode.COLLECT_ERRORS:
+            return ()
         if self._errors is not None:
             asked_at, asked_for, groups = self._errors
             if asked_for == row or (not row.finished and time.monotonic() - asked_at < ERRORS_SECONDS):

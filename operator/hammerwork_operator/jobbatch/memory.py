@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hammerwork_operator.kube.statuses import Pace
 
@@ -25,6 +25,10 @@ class Memory:
     doubted: bool = False
     """The watch has brought an older version of the object: it is to be read."""
     pace: Pace = field(default_factory=Pace)
+    written: dict[str, Any] = field(default_factory=dict)
+    """The status that is being written, or was written last."""
+    edited: bool = False
+    """Somebody else has written the status."""
 
     def rest(self) -> None:
         """Neither follow the batch nor load it any longer, until there is something to do again."""

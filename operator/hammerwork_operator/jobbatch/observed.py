@@ -43,6 +43,7 @@ class Stated(msgspec.Struct, frozen=True, kw_only=True):
     """Dependencies that have been satisfied."""
     started_at: datetime | None = None
     completed_at: datetime | None = None
+    retry_attempt: int = 0
 
 
 class ObservedBatch(msgspec.Struct, frozen=True, kw_only=True):
@@ -179,6 +180,7 @@ def read_status(status: Mapping[str, Any], batch_id: UUID) -> Stated:
         satisfied=tuple(status.get("satisfiedDependencies") or ()),
         started_at=_moment(status, "startTime"),
         completed_at=completed_at,
+        retry_attempt=status.get("retryAttempt", 0),
     )
 
 

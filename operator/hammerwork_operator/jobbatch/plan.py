@@ -11,6 +11,7 @@ from hammerwork import BatchState, BatchStatus
 from hammerwork_operator.api.jobbatch import DeletionPolicy
 from hammerwork_operator.api.reasons import Reason
 from hammerwork_operator.jobbatch.deadline import deadline_left
+from hammerwork_operator.jobbatch.retrying import is_asked, is_due
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -38,6 +39,8 @@ class Step(enum.Enum):
     RESUME = "Resume"
     CANCEL = "Cancel"
     """Cancel what has not started, because the deadline has passed."""
+    RETRY = "Retry"
+    """Run failed jobs of the finished batch again."""
     DELETE_OBJECT = "DeleteObject"
     """The time to live is over."""
     REMOVE_ROWS = "RemoveRows"
@@ -65,18 +68,30 @@ def needs_database(observed: ObservedBatch) -> bool:
         return False
     if observed.deleted_at is not None:
         return observed.has_finalizer and observed.spec.deletion_policy is not DeletionPolicy.ORPHAN
-    return observed.has_finalizer and not observed.stated.finished
+    return is_kept(observed) and (not observed.stated.finished or is_asked(observed))
+
+
+def is_kept(observed: ObservedBatch) -> bool:
+    """Return whether the operator looks after the object: it can read it, holds it, and is not to let it go."""
+    return observed.problem is None and observed.deleted_at is None and observed.has_finalizer
 
 
 def decide(observed: ObservedBatch, facts: Facts, now: datetime) -> Plan:
     """Return the next step. Taking it and deciding again ends in WAIT or REST."""
     if observed.deleted_at is not None:
         return _deletion(observed, facts.obstacle, observed.deleted_at, now)
-    if observed.stated.finished:
+    if observed.stated.finished and not _lives_again(observed, facts):
         return _after_the_end(observed, now)
     if observed.problem is not None or facts.dependencies.reason is not None:
         return Plan(Step.REST)
     return _alive(observed, facts, now)
+
+
+def _lives_again(observed: ObservedBatch, facts: Facts) -> bool:
+    """Return whether there is more to do for a finished object than to wait for its time to live."""
+    if facts.row is None:
+        return is_asked(observed)
+    return not facts.row.finished or is_due(observed, facts.row)
 
 
 def _alive(observed: ObservedBatch, facts: Facts, now: datetime) -> Plan:
@@ -89,7 +104,7 @@ def _alive(observed: ObservedBatch, facts: Facts, now: datetime) -> Plan:
     if row is not None and row.fingerprint != observed.fingerprint:
         return Plan(Step.WAIT, STALLED_SECONDS)
     if row is not None and row.finished:
-        return Plan(Step.REST)
+        return Plan(Step.RETRY if is_due(observed, row) else Step.REST)
     if row is None or row.state is BatchState.LOADING:
         return _loading(observed, facts)
     return _running(observed, row, now)

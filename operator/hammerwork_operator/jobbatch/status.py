@@ -8,14 +8,14 @@ import msgspec
 
 from hammerwork import BatchState, BatchStatus, ErrorGroup
 from hammerwork.printable import printable
-from hammerwork.reports import percentage
 from hammerwork_operator.api.jobbatch import MAX_ERROR_GROUPS, MAX_ERROR_MESSAGE_LENGTH
 from hammerwork_operator.api.reasons import Reason, Type
 from hammerwork_operator.jobbatch.deadline import active_since, deadline_left
+from hammerwork_operator.jobbatch.retrying import changed_end, counts, is_asked, is_due, is_refused, wanted_attempt
 from hammerwork_operator.kube import conditions
 from hammerwork_operator.kube.conditions import condition, timestamp
 from hammerwork_operator.kube.notes import Note
-from hammerwork_operator.kube.situation import Situation, changed, ready
+from hammerwork_operator.kube.situation import Obstacle, Situation, changed, ready
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from hammerwork_operator.jobbatch.facts import Facts
     from hammerwork_operator.jobbatch.observed import ObservedBatch
-    from hammerwork_operator.kube.situation import Obstacle, Status
+    from hammerwork_operator.kube.situation import Status
 
 
 SPEED = ("jobsPerSecond", "estimatedCompletionTime")
@@ -38,8 +38,8 @@ class _Situation(Situation, frozen=True, kw_only=True):
 
 def compute(observed: ObservedBatch, facts: Facts, now: datetime) -> Status:
     """Return the whole status of the object. Equal input gives an equal status, but for the times of transitions."""
-    if observed.stated.finished:
-        return _finished_before(observed)
+    if observed.stated.finished and (facts.row is None or (facts.met is not None and is_due(observed, facts.row))):
+        return _finished_before(observed, facts, now)
     situation = _situation(observed, facts, now)
     status: Status = {"observedGeneration": observed.generation, "batchId": str(observed.batch_id)}
     if facts.dependencies.satisfied:
@@ -57,14 +57,33 @@ def compute(observed: ObservedBatch, facts: Facts, now: datetime) -> Status:
     return status
 
 
-def _finished_before(observed: ObservedBatch) -> Status:
-    """What has finished stays as it is, even if the database is unreachable or the rows are gone."""
-    status = dict(observed.status)
-    status["observedGeneration"] = observed.generation
-    status["conditions"] = [
-        {**entry, "observedGeneration": observed.generation} for entry in status.get("conditions") or ()
-    ]
-    return status
+def _finished_before(observed: ObservedBatch, facts: Facts, now: datetime) -> Status:
+    """What has finished stays as it is, even if the database is unreachable or the rows are gone.
+
+    What is in the way of a retry is told beside the end.
+    """
+    known = observed.status.get("conditions") or ()
+    end = conditions.find(known, Type.COMPLETE if conditions.holds(known, Type.COMPLETE) else Type.FAILED) or {}
+    situation: Situation | None = None
+    if is_asked(observed):
+        obstacle = facts.obstacle or facts.met
+        situation = _behind(observed, obstacle, now) if obstacle else Situation.behind(_no_rows_to_retry(observed))
+    elif end["reason"] in {*Reason} and ((told := ready(observed.status)) is None or told["reason"] != end["reason"]):
+        failed = end["type"] == Type.FAILED
+        situation = Situation(ready=not failed, reason=Reason(end["reason"]), message=end["message"], stalled=failed)
+    stated = [{**entry, "observedGeneration": observed.generation} for entry in known]
+    if situation is not None:
+        wanted = {entry["type"]: dict(entry) for entry in (*known, *situation.conditions()) if entry["type"] in {*Type}}
+        stated = conditions.merge(known, wanted.values(), generation=observed.generation, now=now)
+    return {**observed.status, "observedGeneration": observed.generation, "conditions": stated}
+
+
+def _no_rows_to_retry(observed: ObservedBatch) -> Obstacle:
+    return Obstacle(
+        Reason.ROWS_MISSING,
+        f"spec.retry.attempt is {wanted_attempt(observed)}, but batch {observed.batch_id} is not in the database that "
+        "the Secret leads to; to run all of its jobs, delete the JobBatch and create it again",
+    )
 
 
 def _situation(observed: ObservedBatch, facts: Facts, now: datetime) -> _Situation:
@@ -134,11 +153,7 @@ def _before_running(observed: ObservedBatch, facts: Facts) -> _Situation:
 def _after_loading(
     observed: ObservedBatch, row: BatchStatus, errors: Sequence[ErrorGroup] | None, now: datetime
 ) -> _Situation:
-    done = f"{row.completed_jobs:,} of {row.total_jobs:,} jobs completed"
-    if row.failed_jobs:
-        done += f", {row.failed_jobs:,} failed"
-    if row.cancelled_jobs:
-        done += f", {row.cancelled_jobs:,} cancelled"
+    done = _done(observed, row)
     if row.state is BatchState.FAILED:
         return _failed(Reason.JOB_FAILED, _sample(errors) + done, enqueued=True)
     if row.state is BatchState.CANCELLED:
@@ -153,6 +168,17 @@ def _after_loading(
     if row.suspended:
         return _Situation(ready=True, reason=Reason.SUSPENDED, message=done, enqueued=True)
     return _Situation(ready=True, reason=Reason.RUNNING, message=done, enqueued=True)
+
+
+def _done(observed: ObservedBatch, row: BatchStatus) -> str:
+    done = f"{row.completed_jobs:,} of {row.total_jobs:,} jobs completed"
+    if row.failed_jobs:
+        done += f", {row.failed_jobs:,} failed"
+    if row.cancelled_jobs:
+        done += f", {row.cancelled_jobs:,} cancelled"
+    if is_refused(observed, row):
+        done += f"; spec.retry.attempt is {wanted_attempt(observed)}, but a cancelled batch cannot be retried"
+    return done
 
 
 def _failed(reason: Reason, message: str, *, enqueued: bool | None = None) -> _Situation:
@@ -185,10 +211,11 @@ def _conditions(observed: ObservedBatch, facts: Facts, situation: _Situation) ->
         found.append(condition(Type.SUSPENDED, False, Reason.RESUMED, "spec.suspend is false"))
     if reason is Reason.RUNNING:
         found += _served(observed, facts)
-    if situation.complete:
-        found.append(condition(Type.COMPLETE, True, reason, message))
-    if situation.failed:
-        found.append(condition(Type.FAILED, True, reason, message))
+    for kind, holds in ((Type.COMPLETE, situation.complete), (Type.FAILED, situation.failed)):
+        if holds:
+            found.append(condition(kind, True, reason, message))
+        elif (before := conditions.find(previous, kind)) is not None:
+            found.append(_undone(kind, before, facts.row, situation))
     if situation.complete or situation.failed:
         succeeded = situation.complete and reason is Reason.COMPLETED
         found.append(condition(Type.SUCCEEDED, succeeded, reason, message))
@@ -211,11 +238,22 @@ def _served(observed: ObservedBatch, facts: Facts) -> list[conditions.ConditionD
     return [condition(Type.SERVED, True, Reason.SERVED, f"queue {queue} has a worker or a WorkerPool")]
 
 
+def _undone(
+    kind: Type, before: Mapping[str, Any], row: BatchStatus | None, situation: _Situation
+) -> conditions.ConditionDict:
+    """Return the condition of an end that is not (any more)."""
+    if row is not None and not row.finished and row.retried_at is not None:
+        return condition(kind, False, Reason.RETRYING, "failed jobs run again")
+    if row is None and before.get("status") == "False" and before["reason"] in {*Reason}:
+        return condition(kind, False, Reason(before["reason"]), before["message"])
+    return condition(kind, False, situation.reason, "")
+
+
 def _counts(observed: ObservedBatch, facts: Facts) -> Status:
     row = facts.row
     if row is None and observed.stated.enqueued:
-        kept = ("totalJobs", "pendingJobs", "runningJobs", "completedJobs", "failedJobs", "cancelledJobs")
-        return {key: observed.status[key] for key in (*kept, "progress", "successRate") if key in observed.status}
+        kept = ("totalJobs", "pendingJobs", "runningJobs", "completedJobs", "failedJobs", "cancelledJobs", "progress")
+        return {key: observed.status[key] for key in (*kept, "successRate", "retryAttempt") if key in observed.status}
     if row is None or row.state is BatchState.LOADING:
         total = observed.total_jobs
         return {
@@ -227,18 +265,7 @@ def _counts(observed: ObservedBatch, facts: Facts) -> Status:
             "cancelledJobs": 0,
             "progress": "0%",
         }
-    counts: Status = {
-        "totalJobs": row.total_jobs,
-        "pendingJobs": row.pending_jobs,
-        "runningJobs": row.running_jobs,
-        "completedJobs": row.completed_jobs,
-        "failedJobs": row.failed_jobs,
-        "cancelledJobs": row.cancelled_jobs,
-        "progress": percentage(row.total_jobs - row.pending_jobs, row.total_jobs),
-    }
-    if ran := row.completed_jobs + row.failed_jobs:
-        counts["successRate"] = percentage(row.completed_jobs, ran, digits=1)
-    return counts
+    return counts(row)
 
 
 def _speed(observed: ObservedBatch, facts: Facts, situation: _Situation) -> Status:
@@ -288,10 +315,10 @@ def same_reason(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
     return len(reasons) == 1 and before.get("observedGeneration") == after.get("observedGeneration")
 
 
-def notes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Note]:
-    """Return the events that the change from one status to the other deserves."""
+def notes(before: Mapping[str, Any], after: Mapping[str, Any], *, edited: bool = False) -> list[Note]:
+    """Return the events that the change from one status to the other deserves; `edited`: others wrote the first."""
     old, new = before.get("conditions"), after.get("conditions")
-    found = []
+    found = [_REPAIRED] if edited else changed_end(before, after)
     # A batch that has finished when the object is first looked at was enqueued for another object.
     found_finished = not old and conditions.find(new, Type.SUCCEEDED) is not None
     for kind, reason in ((Type.ENQUEUED, Reason.ENQUEUED), (Type.SUSPENDED, Reason.SUSPENDED)):
@@ -307,6 +334,18 @@ def notes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Note]:
     elif conditions.holds(new, Type.STALLED) or now["reason"] == Reason.DATABASE_UNAVAILABLE:
         found.append(_note(now, warning=True))
     return found
+
+
+_REPAIRED = Note(
+    reason=Reason.STATUS_EDITED,
+    message="somebody else wrote the status; it is again as the database says",
+    warning=True,
+)
+NOT_REPAIRED = Note(
+    reason=Reason.STATUS_EDITED,
+    message="somebody else wrote the status, and it stays so: the batch is not in the database any more",
+    warning=True,
+)
 
 
 def _note(ready: Mapping[str, Any], *, warning: bool) -> Note:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hammerwork_operator.api.common import MAX_STORED_BYTES
+from hammerwork_operator.api.names import FIELD_MANAGER
 from hammerwork_operator.api.reasons import Reason
 from hammerwork_operator.kube import events
 from hammerwork_operator.kube.client import ApiError
@@ -51,6 +52,14 @@ def is_older(metadata: Mapping[str, Any], resource_version: str) -> bool:
     to be read to know which.
     """
     return int(metadata["resourceVersion"]) < int(resource_version)
+
+
+def has_other_writer(metadata: Mapping[str, Any]) -> bool:
+    """Return whether somebody else than an operator has written a part of the object's status."""
+    return any(
+        entry.get("subresource") == "status" and entry.get("manager") != FIELD_MANAGER
+        for entry in metadata.get("managedFields") or ()
+    )
 
 
 async def write(server: ApiServer, metrics: Metrics, plural: str, subject: Subject, change: Status) -> str:

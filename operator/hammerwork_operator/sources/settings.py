@@ -23,6 +23,8 @@ def empty_batch(namespace: str, name: str, spec: JobBatchSpec) -> JobBatch:
         batch.with_retry_policy(_retry_policy(spec.retry_policy))
     if spec.job_timeout_seconds is not UNSET:
         batch.with_timeout(float(spec.job_timeout_seconds))
+    if spec.retry is not UNSET:
+        batch.retry_attempt = spec.retry.attempt
     for key, value in spec.metadata.items():
         batch.with_metadata(key, value)
     return batch

@@ -106,7 +106,7 @@ def test_every_field_is_either_mutable_or_held_by_a_rule() -> None:
     held = {rule["fieldPath"].strip(".") for rule in spec["x-kubernetes-validations"] if "oldSelf" in rule["rule"]}
     assert set(MUTABLE_FIELDS) < set(JobBatchSpec.__struct_fields__)
     free = set(spec["properties"]) - held
-    assert free == {"suspend", "activeDeadlineSeconds", "ttlSecondsAfterFinished", "deletionPolicy"}
+    assert free == {"suspend", "activeDeadlineSeconds", "ttlSecondsAfterFinished", "deletionPolicy", "retry"}
 
 
 def test_the_priorities_are_those_of_the_library() -> None:

@@ -33,6 +33,9 @@ LARGE = observe(manifest(finalizers=[], annotations={"note": "x" * MAX_OBJECT_BY
 DEEP = batch({"jobs": [json.loads('{"payload":' * 504 + "1" + "}" * 504)]})
 LOADED = batch(status=status.compute(BATCH, Facts(row=row(BATCH)), NOW))
 
+WITH_ERRORS = row(BATCH, BatchState.COMPLETED_WITH_ERRORS, completed_jobs=1, failed_jobs=1, finished_at=ENDED)
+FINISHED = batch(status=status.compute(BATCH, Facts(row=WITH_ERRORS), NOW))
+
 
 class Row(NamedTuple):
     """One line of the table."""
@@ -91,11 +94,9 @@ SITUATIONS: dict[str, list[tuple[ObservedBatch, Facts]]] = {
         (BATCH, Facts(row=row(BATCH, BatchState.COMPLETED, completed_jobs=2, finished_at=ENDED)))
     ],
     "finished, with failed jobs": [
-        (
-            BATCH,
-            Facts(row=row(BATCH, BatchState.COMPLETED_WITH_ERRORS, completed_jobs=1, failed_jobs=1, finished_at=ENDED)),
-        )
+        (BATCH, Facts(row=WITH_ERRORS)),
     ],
+    "failed jobs run again": [(FINISHED, Facts(row=row(BATCH, completed_jobs=1, retried_at=ago(0))))],
     "a job failed in FailFast": [
         (BATCH, Facts(row=row(BATCH, BatchState.FAILED, failed_jobs=1, cancelled_jobs=1, finished_at=ENDED))),
         (BATCH, Facts(row=row(BATCH, BatchState.FAILED, failed_jobs=1, running_jobs=1))),

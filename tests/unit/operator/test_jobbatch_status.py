@@ -155,10 +155,10 @@ def test_each_part_of_the_story_is_told_once() -> None:
         Facts(load=Load()),
         Facts(row=row(BATCH)),
         Facts(row=row(BATCH, completed_jobs=1)),
-        Facts(row=row(BATCH, suspended=True)),
-        Facts(row=row(BATCH)),
+        Facts(row=row(BATCH, completed_jobs=1, suspended=True)),
+        Facts(row=row(BATCH, completed_jobs=1)),
         Facts(obstacle=Obstacle(Reason.DATABASE_UNAVAILABLE, "refused", passing=True)),
-        Facts(row=row(BATCH)),
+        Facts(row=row(BATCH, completed_jobs=1)),
         Facts(row=done),
         Facts(row=done),
     ):
