@@ -151,10 +151,7 @@ class JobBatchController:
         plan = decide(observed, facts, datetime.now(UTC))
         try:
             rest = None
-            told_later = (
-                plan.step in {Step.ADD_FINALIZER, Step.LOAD} or memory.loading.is_young or _is_undone(plan, facts)
-            )
-            if observed.deleted_at is None and not told_later:
+            if observed.deleted_at is None and not _is_told_later(plan, facts, memory):
                 rest = await self._write_status(memory, facts)
             again = await self._carry_out(memory, plan)
             if facts.obstacle is None and facts.load is None and plan.step is not Step.LOAD:
@@ -288,9 +285,10 @@ async def _steer(database: FollowedQueue, observed: ObservedBatch, step: Step) -
     await database.look(batch_id)
 
 
-def _is_undone(plan: Plan, facts: Facts) -> bool:
-    """Return whether a status would tell of an end that is about to be undone."""
-    return plan.step is Step.RETRY and facts.met is None
+def _is_told_later(plan: Plan, facts: Facts, memory: Memory) -> bool:
+    """Return whether a status would tell of what is about to change: a load that begins, an end that is undone."""
+    undone = plan.step is Step.RETRY and facts.met is None
+    return plan.step in {Step.ADD_FINALIZER, Step.LOAD} or memory.loading.is_young or undone
 
 
 def _has_settled(observed: ObservedBatch, facts: Facts, plan: Plan) -> bool:
