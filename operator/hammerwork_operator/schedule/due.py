@@ -96,7 +96,7 @@ def _latest(times: Times, after: datetime, until: datetime) -> tuple[datetime | 
             return found, False
         found, at = at, times.next(at)
     for window in _WINDOWS:
-        if until - window > after and (nearer := _last_of_few(times, until - window, until)) is not None:
+        if (nearer := _last_of_few(times, until - window, until)) is not None:
             return nearer, True
     return _last_of_few(times, after, until), True
 

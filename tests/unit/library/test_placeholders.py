@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hammerwork.placeholders import PlaceholderError, is_in, look_up, parse, tightened
+from hammerwork.placeholders import PlaceholderError, is_in, look_up, parse, tightened, with_value
 
 PAYLOAD = {"a": {"b": [10, {"c": None}]}, "": 1, "0": "zero"}
 NAMES = {"index": False, "item": True, "matrix.day": False}
@@ -64,6 +64,18 @@ def test_every_text_can_be_written(text: str) -> None:
 def test_a_placeholder_without_spaces_is_one_word() -> None:
     assert tightened("a {{ payload.in }} {{id}} {{ {{ }}") == "a {{payload.in}} {{id}} {{{{}}"
     assert [is_in(text) for text in ("a {{ x }}", "a {{ x", "}}")] == [True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("text", "result"),
+    [
+        ("{{ a }}-{{a}}{{  a\n}}", "1-11"),
+        ("{{ b }} {{ a.b }} {{ aa }} { a } }} {{ x", "{{ b }} {{ a.b }} {{ aa }} { a } }} {{ x"),
+        ("{{ {{ }} a }} {{ a }}", "{{ {{ }} a }} 1"),
+    ],
+)
+def test_one_name_gets_its_value_and_all_else_stays(text: str, result: str) -> None:
+    assert with_value(text, "a", "1") == result
 
 
 @pytest.mark.parametrize(
