@@ -9,17 +9,20 @@ import asyncio
 import contextlib
 import os
 import re
+import ssl
 import subprocess
 import sys
 import tempfile
 import time
 import uuid
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import aiohttp
 import msgspec
 import psutil
-from kubernetes.aio import config
+import yaml
 
 from benchmarks.figures import FIGURES
 from benchmarks.measuring import percentile, say
@@ -28,7 +31,6 @@ from benchmarks.results import describe_machine, summarise
 from benchmarks.servers import POSTGRES_SETTINGS
 from hammerwork import JobQueue, Worker
 from hammerwork_operator.jobbatch.observed import observe
-from hammerwork_operator.kube.client import ApiError, ApiServer
 from tests.cluster import settings
 from tests.cluster.binaries import binaries_folder
 from tests.harness.clusters import control_plane
@@ -135,6 +137,49 @@ class _Event(msgspec.Struct):
     object: _Object
 
 
+class Client:
+    """The API server, for an administrator."""
+
+    def __init__(self, kubeconfig: Path) -> None:
+        content = yaml.safe_load(kubeconfig.read_text(encoding="utf-8"))
+        cluster = content["clusters"][0]["cluster"]
+        trusted = ssl.create_default_context(cafile=cluster["certificate-authority"])
+        self._session = aiohttp.ClientSession(
+            cluster["server"],
+            headers={"Authorization": f"Bearer {content['users'][0]['user']['token']}"},
+            connector=aiohttp.TCPConnector(ssl=trusted),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=30),
+            read_bufsize=2**22,
+        )
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._session.close()
+
+    async def text(self, path: str) -> str:
+        """Return what a path holds."""
+        async with self._session.get(path, raise_for_status=True) as answer:
+            return await answer.text()
+
+    async def request(
+        self, method: str, path: str, body: object = None, *, content_type: str = "application/json"
+    ) -> Manifest:
+        """Make a request, and return the decoded answer."""
+        content = msgspec.json.encode(body)
+        async with self._session.request(
+            method, path, data=content, headers={"Content-Type": content_type}, raise_for_status=True
+        ) as answer:
+            found: Manifest = msgspec.json.decode(await answer.read())
+            return found
+
+    async def watch(self, path: str) -> AsyncIterator[bytes]:
+        """Yield what happens to the objects of a path, until the API server ends the watch."""
+        query = {"watch": "true", "timeoutSeconds": "3000"}
+        async with self._session.get(path, params=query, raise_for_status=True) as answer:
+            async for line in answer.content:
+                yield line
+
+
 class Watched:
     """Which batches have come how far, as a client sees it that watches them."""
 
@@ -144,13 +189,17 @@ class Watched:
         self.complete: set[str] = set()
         self.changed = asyncio.Event()
 
-    async def watch(self, server: ApiServer, namespace: str) -> None:
+    async def watch(self, server: Client, namespace: str) -> None:
         """Take note of all batches of a namespace, until cancelled."""
         decoder = msgspec.json.Decoder(_Event)
         while True:
-            query = {"watch": "true", "timeoutSeconds": "3000"}
-            async for line in server.lines(BATCHES.format(namespace), query, silence_seconds=3000):
-                self._see(decoder.decode(line).object)
+            try:
+                async for line in server.watch(BATCHES.format(namespace)):
+                    self._see(decoder.decode(line).object)
+            except aiohttp.ClientResponseError as error:
+                if error.status != HTTPStatus.TOO_MANY_REQUESTS:  # of an API server that has just been told of the kind
+                    raise
+                await asyncio.sleep(1.0)
 
     def _see(self, found: _Object) -> None:
         name = found.metadata["name"]
@@ -173,7 +222,7 @@ class Watched:
 class Place:
     """A namespace on the API server and a database, with the operator between them."""
 
-    def __init__(self, server: ApiServer, namespace: str, database_url: str, operator: Operator) -> None:
+    def __init__(self, server: Client, namespace: str, database_url: str, operator: Operator) -> None:
         self.server = server
         self.namespace = namespace
         self.database_url = database_url
@@ -216,7 +265,7 @@ class Place:
 
     async def writes(self) -> int:
         """Return how many requests to change a batch, a pool or an event the API server has answered so far."""
-        text = (await self.server.read("GET", "/metrics", accept="text/plain")).decode()
+        text = await self.server.text("/metrics")
         return int(sum(float(count) for count in WRITES.findall(text)))
 
     async def settle(self) -> None:
@@ -269,22 +318,21 @@ class Place:
 @contextlib.asynccontextmanager
 async def place(kubeconfig: Path, database_url: str, folder: Path) -> AsyncIterator[Place]:
     """Have a namespace with the definitions, the Secret and a running operator for the length of a block."""
-    server = ApiServer(await config.new_client_from_config(str(kubeconfig)))  # type: ignore[no-untyped-call]
+    server = Client(kubeconfig)
     namespace = f"scale-{uuid.uuid4().hex[:10]}"
     operator = Operator(kubeconfig, namespace, folder / "operator.log")
     found = Place(server, namespace, database_url, operator)
-    watching = None
     try:
         await server.request("POST", "/api/v1/namespaces", {"metadata": {"name": namespace}})
         await server.request("POST", f"/api/v1/namespaces/{namespace}/secrets", secret(database_url))
-        watching = asyncio.create_task(found.watched.watch(server, namespace))
-        operator.start()
-        yield found
-    finally:
-        if watching is not None:
+        async with asyncio.TaskGroup() as group:  # a watch that fails ends the block
+            watching = group.create_task(found.watched.watch(server, namespace))
+            operator.start()
+            yield found
             watching.cancel()
+    finally:
         await asyncio.to_thread(operator.stop)
-        with contextlib.suppress(ApiError):
+        with contextlib.suppress(aiohttp.ClientError):
             await server.request("DELETE", f"/api/v1/namespaces/{namespace}")
         await server.close()
 
@@ -328,8 +376,15 @@ async def _several(calls: Iterable[Coroutine[Any, Any, None]]) -> None:
 
 def apply_definitions(kubectl: Path, kubeconfig: Path) -> None:
     """Put the definitions of the kinds onto the API server."""
-    command = [str(kubectl), f"--kubeconfig={kubeconfig}", "apply", "--server-side", "--force-conflicts"]
-    subprocess.run([*command, f"--filename={CRDS}"], check=True, timeout=60, stdout=subprocess.DEVNULL)
+    command = [
+        kubectl,
+        f"--kubeconfig={kubeconfig}",
+        "apply",
+        "--server-side",
+        "--force-conflicts",
+        f"--filename={CRDS}",
+    ]
+    subprocess.run(command, check=True, timeout=60, stdout=subprocess.DEVNULL)
 
 
 async def benchmark(scale: Scale) -> list[Result]:
