@@ -62,8 +62,10 @@ def _parser() -> argparse.ArgumentParser:
     ours = commands.add_parser("ours", help="measure this queue, on each database it has a backend for")
     peers = commands.add_parser("peers", help="measure other queues and this one in turn, on one PostgreSQL")
     operator = commands.add_parser("operator", help="measure the operator beside many batches, on a control plane")
-    operator.add_argument("--finished", type=_positive, default=Scale.finished, metavar="N", help="default %(default)s")
-    operator.add_argument("--running", type=_positive, default=Scale.running, metavar="N", help="default %(default)s")
+    operator.add_argument(
+        "--finished", type=_positive, default=Scale().finished, metavar="N", help="default %(default)s"
+    )
+    operator.add_argument("--running", type=_positive, default=Scale().running, metavar="N", help="default %(default)s")
     report = commands.add_parser("report", help="put the saved results and the goals into docs/benchmarks.md")
     for command in (ours, peers):
         command.add_argument(
