@@ -63,7 +63,7 @@ _ALL = (
     Figure(
         "operator-statements",
         "/s",
-        "All its statements there: this query, the check of the version, four of the upkeep",
+        "All its statements there: this, the check of the version, four of the upkeep; every 5 s the workers",
     ),
     Figure(
         "operator-writes",

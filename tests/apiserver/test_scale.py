@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 SCALE = Scale(finished=60, running=20, small=3, idle_seconds=4.0)
 VERSION_CHECK = "hammerwork_migrations"
 STATEMENTS_OF_A_TURN = 6
-"""The counts of all batches, the check of the version, and four of the upkeep."""
+"""The counts of all batches, the check of the version, and four of the upkeep; every fifth has the workers too."""
 
 WRITES_OF_A_BATCH = 5
 """That creates it, its finalizer, its status, the event; and a status before, if its load takes a while."""
