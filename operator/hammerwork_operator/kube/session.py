@@ -91,7 +91,7 @@ async def _is_ahead(session: aiohttp.ClientSession, url: URL) -> bool:
     try:
         async with session.get(url.with_query({"limit": "1", **selector}), timeout=_CHECK) as answer:
             content = await answer.read()
-            newest = msgspec.json.decode(content, type=_List).metadata.resource_version
+            newest = msgspec.json.decode(shallow(content), type=_List).metadata.resource_version
     except (aiohttp.ClientError, TimeoutError, msgspec.MsgspecError):
         return False  # the watch itself will meet that
     return newest.isdigit() and int(newest) < int(version)
