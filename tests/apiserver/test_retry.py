@@ -77,6 +77,7 @@ def batch_id_of(found: Manifest) -> UUID:
 
 
 @pytest.mark.usefixtures("operator")
+@pytest.mark.also_on("mariadb")
 async def test_each_raise_of_the_attempt_runs_the_chosen_failed_jobs_once(kubectl: Kubectl, with_database: str) -> None:
     handler = Handler(0, 1, 2)
     first = await run(kubectl, with_database, "raised", handler, retry={"attempt": 3})
@@ -139,6 +140,7 @@ async def waiting(connection: asyncpg.Connection) -> int:
     return int(await connection.fetchval(waits))
 
 
+@pytest.mark.only("postgres")  # the barrier
 async def test_a_raise_is_followed_once_whoever_dies_and_whoever_helps(
     kubectl: Kubectl, operator: OperatorUnderTest, with_database: str, tmp_path: Path
 ) -> None:
