@@ -353,7 +353,7 @@ class JobBatchStatus(Struct, frozen=True, rename="camel", omit_defaults=True):
             Meta(
                 max_length=16,
                 description="Ready, Reconciling, Stalled (as kstatus reads them), Enqueued, Suspended, Complete, "
-                "Failed, Succeeded.",
+                "Failed, Succeeded, Served.",
                 extra_json_schema={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
             ),
         ]
