@@ -261,6 +261,12 @@ async def test_what_keeps_batches_from_being_made_is_told(kubectl: Kubectl, cloc
     labelled["spec"]["template"]["metadata"] = {"labels": {"at": "{{ scheduledTime }}"}}
     kubectl.create(labelled)
     kubectl.create(schedule("changed", "59 * * * *"))
+    kubectl.create(schedule("cut-off", "0 * * * *"))
+    # What an operator leaves that ends between making the batch and writing the status; somebody took the label off.
+    owner = {"apiVersion": "hammerwork.io/v1alpha1", "kind": "JobBatchSchedule", "name": "cut-off", "controller": True}
+    left = jobbatch(batch_name("cut-off", first), jobs=[{"payload": 1}])
+    left["metadata"]["ownerReferences"] = [{**owner, "uid": kubectl.get("jbs", "cut-off")["metadata"]["uid"]}]
+    kubectl.create(left)
     for name in ("taken", "labelled", "changed"):
         await kubectl.wait("jbs", name, lambda found: condition(found, "Ready") == "True Scheduled")
     clock.set(first)
@@ -270,6 +276,8 @@ async def test_what_keeps_batches_from_being_made_is_told(kubectl: Kubectl, cloc
     await stalled("taken", "NameConflict", f"JobBatch {batch_name('taken', first)} is not the schedule's")
     await stalled("labelled", "FailedCreate", "metadata.labels: Invalid value")
     await kubectl.wait_events("labelled", "Warning FailedCreate")
+    await at_rest(kubectl, "cut-off", first)
+    assert kubectl.events("cut-off") == []
     # A correction counts at once, and the next time is another chance.
     kubectl.patch("jbs", "labelled", {"spec": {"template": {"metadata": {"labels": None}}}})
     await made(kubectl, "labelled", first)
