@@ -36,6 +36,10 @@ def running(found: Manifest) -> bool:
     return condition(found, "Ready") == "True Running"
 
 
+def ready(expected: str) -> Callable[[Manifest], bool]:
+    return lambda found: condition(found, "Ready") == expected
+
+
 def complete(found: Manifest) -> bool:
     return condition(found, "Complete") == "True Completed"
 
@@ -50,15 +54,28 @@ async def test_a_database_that_restarts_is_waited_for(
         kubectl.create(jobbatch("steady", jobs=THREE))
         before = await kubectl.wait("jobbatch", "steady", running)
         await asyncio.to_thread(server.stop, "immediate")
-        away = await kubectl.wait(
-            "jobbatch", "steady", lambda found: condition(found, "Ready") == "Unknown DatabaseUnavailable"
-        )
+        away = await kubectl.wait("jobbatch", "steady", ready("Unknown DatabaseUnavailable"))
         assert away["status"]["totalJobs"] == 3
         assert condition(away, "Enqueued") == "True Enqueued"
         assert operator.probe("/readyz") == 200
         await asyncio.to_thread(server.start)
         after = await kubectl.wait("jobbatch", "steady", running)
         assert after["status"]["batchId"] == before["status"]["batchId"]
+        # Away already when the operator starts: nothing is known, and what is not enqueued yet waits.
+        operator.stop()
+        await asyncio.to_thread(server.stop, "immediate")
+        operator.start()
+        kubectl.create(jobbatch("new", jobs=THREE))
+        for name, expected in (("steady", "Unknown DatabaseUnavailable"), ("new", "False DatabaseUnavailable")):
+            found = await kubectl.wait("jobbatch", name, ready(expected))
+            assert [condition(found, kind) for kind in ("Reconciling", "Stalled")] == [
+                "True DatabaseUnavailable",
+                "False DatabaseUnavailable",
+            ]
+            assert found["status"]["pendingJobs"] == 3
+        await asyncio.to_thread(server.start)
+        for name in ("steady", "new"):
+            await kubectl.wait("jobbatch", name, running)
         async with worker(server.url()):
             await kubectl.wait("jobbatch", "steady", complete)
 

@@ -65,8 +65,17 @@ class App:
             f"REVOKE ALL ON {self.name}.* FROM app@'127.0.0.1'",
         )
         if not self.postgres:  # rights on a database are looked at when it is chosen
-            for (number,) in await self._sql.rows("SELECT id FROM information_schema.processlist WHERE user = 'app'"):
-                await self._sql.run(f"KILL {number}")
+            await self._cut()
+
+    async def rotate(self) -> str:
+        """Give the user another password, of MariaDB; return the URL with it."""
+        await self._sql.run("SET PASSWORD FOR app@'127.0.0.1' = PASSWORD('Geheim43')")
+        await self._cut()
+        return self.url.replace("Geheim42", "Geheim43")
+
+    async def _cut(self) -> None:
+        for (number,) in await self._sql.rows("SELECT id FROM information_schema.processlist WHERE user = 'app'"):
+            await self._sql.run(f"KILL {number}")
 
     async def _rights(self, postgres: str, mysql: str) -> None:
         if self.postgres:
@@ -156,3 +165,26 @@ async def test_a_poller_that_somebody_kills_is_started_again(
     await asyncio.wait([poller])
     await database.queue.cancel_batch(batch_id)
     await happens(lambda: database.statuses[batch_id].cancelled_jobs == 3)
+
+
+@pytest.mark.only("mariadb")
+async def test_a_password_that_is_rotated_is_refused_until_the_secret_has_it(
+    databases: Databases, secrets: SecretServer, app: App
+) -> None:
+    await app.grant()
+    secrets.url = app.url
+    databases.secrets.follow(NAMESPACE, REF.name, "batch", lambda: None)
+    before = await databases.database(NAMESPACE, REF)
+    batch_id = await before.queue.enqueue_batch(batch(3))
+    before.follow(batch_id, lambda: None)
+    await happens(lambda: before.statuses)
+    rotated = await app.rotate()
+    await happens(lambda: before.obstacle and before.obstacle.reason is Reason.DATABASE_REFUSED)
+    assert before.obstacle is not None
+    assert "Geheim" not in before.obstacle.message
+    assert await databases.database(NAMESPACE, REF) is before
+    secrets.url = rotated
+    after = await observing.eventually(lambda: reached(databases), lambda found: found is not before)
+    assert after is not None
+    assert after.obstacle is None
+    assert (await after.queue.get_batch_status(batch_id)).pending_jobs == 3
