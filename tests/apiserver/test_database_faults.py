@@ -14,6 +14,7 @@ from tests.harness.observing import only_postgres
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+    from tests.apiserver.operator_process import OperatorUnderTest
     from tests.harness.kubectl import Kubectl
     from tests.harness.manifests import Manifest
 
@@ -48,17 +49,20 @@ REFUSED = {
     "schema": ("?search_path=nowhere", "no schema has been selected to create in; needed: a schema in search_path"),
     "option": ("?frobnicate=1", 'unrecognized configuration parameter "frobnicate"'),
     "mode": ("?sslmode=sometimes", "`sslmode` parameter must be one of"),
-    "file": ("?sslmode=verify-full&sslrootcert=/nowhere.pem", "option sslrootcert: file '/nowhere.pem' does not exist"),
+    "file": (
+        "?sslmode=verify-full&sslrootcert=/etc/ssl/nowhere.pem",
+        "option sslrootcert: file '/etc/ssl/nowhere.pem' does not exist",
+    ),
     "database": ("_nowhere", "does not exist"),
 }
 """What follows the URL of the user without rights, and what is said of it, by the names of the Secret and the batch."""
 
 
 @only_postgres
-@pytest.mark.usefixtures("operator")
 async def test_what_only_a_person_can_cure_is_stalled_and_named_and_a_grant_cures_it(
-    kubectl: Kubectl, database_url: str, role: str
+    kubectl: Kubectl, database_url: str, role: str, stopped_operator: OperatorUnderTest
 ) -> None:
+    stopped_operator.start()
     url = database_url.replace("postgres@", f"{role}@")
     for name, (rest, _) in REFUSED.items():
         kubectl.apply(

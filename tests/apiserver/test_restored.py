@@ -65,6 +65,6 @@ async def _restored(kubectl: Kubectl, database: str) -> None:
     await kubectl.wait("deployment", "mailers-worker", lambda found: found["spec"]["replicas"] == 2)
     await etcd("put-back")
     async with await JobQueue.connect(database) as queue:
-        await eventually(lambda: queue.get_batch_status(batch_id), lambda found: not found.suspended)
+        await eventually(lambda: queue.get_batch_status(batch_id), lambda found: not found.suspended, within=120)
     kubectl.patch("workerpool", "mailers", {"spec": {"replicas": 3}})
     await kubectl.wait("deployment", "mailers-worker", lambda found: found["spec"]["replicas"] == 3)
