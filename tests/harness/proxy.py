@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Self
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
 _PIECE_BYTES = 1 << 16
 
@@ -39,6 +39,8 @@ class Proxy:
         """Connections made so far."""
         self.bursts = 0
         """Times that a client sent something after it had been answered, that is, round trips begun."""
+        self.before_burst: Callable[[], Awaitable[None]] | None = None
+        """Waited for before what a client sends is passed on, once for each round trip."""
         self._target = (server_host, server_port)
         self._server: asyncio.Server | None = None
         self._links: set[_Link] = set()
@@ -133,6 +135,8 @@ class Proxy:
                 await self._flowing.wait()
                 if upwards and not link.client_spoke_last:
                     self.bursts += 1
+                    if self.before_burst is not None:
+                        await self.before_burst()
                 link.client_spoke_last = upwards
                 if not upwards and self.bytes_per_second is not None:
                     await asyncio.sleep(len(data) / self.bytes_per_second)
