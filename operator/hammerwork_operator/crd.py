@@ -12,7 +12,7 @@ from hammerwork.handlers import KINDS
 from hammerwork_operator import sources
 from hammerwork_operator.api import autoscaling, jobbatch, jobbatchschedule, retry, workerpool
 from hammerwork_operator.api.common import GROUP, VERSION, DatabaseSecretRef
-from hammerwork_operator.api.jobbatch import JobBatchSpec
+from hammerwork_operator.api.jobbatch import JobBatchSpec, RetryPolicySpec
 
 Schema = dict[str, Any]
 
@@ -110,7 +110,8 @@ def _add_batch_rules(spec: Schema) -> None:
     spec["properties"]["retryPolicy"]["x-kubernetes-validations"] = [
         {
             "rule": "self.initialSeconds <= self.maxSeconds",
-            "message": "initialSeconds must not be above maxSeconds",
+            "message": "initialSeconds must not be above maxSeconds, "
+            f"which is {RetryPolicySpec().max_seconds} where it is left out",
         }
     ]
     spec["properties"]["retry"]["x-kubernetes-validations"] = retry.RULES
@@ -118,6 +119,9 @@ def _add_batch_rules(spec: Schema) -> None:
         {
             "rule": f"self.all(key, key.size() >= 1 && key.size() <= {MAX_METADATA_KEY_LENGTH})",
             "message": f"keys must have 1 to {MAX_METADATA_KEY_LENGTH} characters",
+            "messageExpression": f'"keys must have 1 to {MAX_METADATA_KEY_LENGTH} characters, this one has another '
+            'number: " + '
+            f"self.filter(key, key.size() < 1 || key.size() > {MAX_METADATA_KEY_LENGTH})[0]",
         }
     ]
 

@@ -28,9 +28,8 @@ REFUSED: dict[str, tuple[Manifest, str]] = {
     "a job of another queue": (
         jobbatch("bad", jobs=[*ONE, {"payload": 1, "queue": "other"}]),
         (
-            'The JobBatch "bad" is invalid: spec.jobs: Invalid value: all jobs of a batch go to one queue, but a '
-            "job names "
-            "another queue than spec.queue; leave out the job's queue or make one JobBatch per queue"
+            'The JobBatch "bad" is invalid: spec.jobs: Invalid value: all jobs of a batch go to one queue, but a job '
+            "names queue other; leave out the queue of jobs or make one JobBatch per queue"
         ),
     ),
     "an unknown failure mode": (
@@ -71,11 +70,17 @@ REFUSED: dict[str, tuple[Manifest, str]] = {
     ),
     "a retry policy upside down": (
         jobbatch("bad", jobs=ONE, retryPolicy={"initialSeconds": 600}),
-        'The JobBatch "bad" is invalid: spec.retryPolicy: Invalid value: initialSeconds must not be above maxSeconds',
+        (
+            'The JobBatch "bad" is invalid: spec.retryPolicy: Invalid value: initialSeconds must not be above '
+            "maxSeconds, which is 300 where it is left out"
+        ),
     ),
     "a metadata key that is too long": (
         jobbatch("bad", jobs=ONE, metadata={"k" * 64: "v"}),
-        'The JobBatch "bad" is invalid: spec.metadata: Invalid value: keys must have 1 to 63 characters',
+        (
+            'The JobBatch "bad" is invalid: spec.metadata: Invalid value: keys must have 1 to 63 characters, this one '
+            f"has another number: {'k' * 64}"
+        ),
     ),
     "nothing to generate": (
         jobbatch("bad", generate={"count": 0, "payload": 1}),

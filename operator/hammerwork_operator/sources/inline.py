@@ -20,6 +20,9 @@ RULES = (
         "rule": "!has(self.jobs) || self.jobs.all(job, !has(job.queue) || job.queue == self.queue)",
         "message": "all jobs of a batch go to one queue, but a job names another queue than spec.queue; "
         "leave out the job's queue or make one JobBatch per queue",
+        "messageExpression": "'all jobs of a batch go to one queue, but a job names queue ' + "
+        "self.jobs.filter(job, has(job.queue) && job.queue != self.queue)[0].queue + "
+        "'; leave out the queue of jobs or make one JobBatch per queue'",
         "fieldPath": ".jobs",
     },
 )
