@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 ONE = [{"payload": 1}]
 
-ONE_SOURCE = 'The JobBatch "bad" is invalid: spec: Invalid value: exactly one of jobs and generate must be given'
+ONE_SOURCE = (
+    'The JobBatch "bad" is invalid: spec: Invalid value: exactly one of jobs, generate and configMapRefs must be given'
+)
 
 REFUSED: dict[str, tuple[Manifest, str]] = {
     "no jobs": (jobbatch("bad"), ONE_SOURCE),
@@ -109,6 +111,14 @@ REFUSED: dict[str, tuple[Manifest, str]] = {
     "a name of a matrix without values": (
         jobbatch("bad", generate={"payload": 1, "matrix": {"a": []}}),
         "spec.generate.matrix.a: Invalid value: 0: spec.generate.matrix.a in body should have at least 1 items",
+    ),
+    "a shard of no known format": (
+        jobbatch("bad", configMapRefs=[{"name": "a", "key": "jobs.txt.gz"}]),
+        'spec.configMapRefs[0].key: Invalid value: "jobs.txt.gz": spec.configMapRefs[0].key in body should match',
+    ),
+    "a shard without a key": (
+        jobbatch("bad", configMapRefs=[{"name": "a"}]),
+        "spec.configMapRefs[0].key: Required value",
     ),
     "two targets to scale by": (
         workerpool("bad", autoscaling={"maxReplicas": 2, "targetJobsPerWorker": 1, "targetDrainSeconds": 1}),

@@ -10,6 +10,7 @@ import msgspec
 
 from hammerwork.errors import HandlerError
 from hammerwork.handlers import only_kind
+from hammerwork_cli.running.configmaps import ConfigMaps
 from hammerwork_cli.running.decoding import ManifestError, decode
 from hammerwork_cli.running.documents import read_documents
 from hammerwork_cli.running.order import check_order
@@ -17,7 +18,7 @@ from hammerwork_operator import sources
 from hammerwork_operator.api import common, jobbatch, jobbatchschedule, workerpool
 from hammerwork_operator.api.jobbatch import JobBatchSpec
 from hammerwork_operator.api.workerpool import WorkerPoolSpec
-from hammerwork_operator.sources.source import InvalidSourceError
+from hammerwork_operator.sources.source import Contents, InvalidSourceError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -35,6 +36,8 @@ class BatchManifest(msgspec.Struct, frozen=True, kw_only=True):
     namespace: str
     name: str
     spec: JobBatchSpec
+    contents: tuple[bytes, ...] = ()
+    """What its source needs of ConfigMaps."""
 
     @property
     def label(self) -> str:
@@ -72,6 +75,7 @@ class Manifests(msgspec.Struct, kw_only=True):
 
     batches: list[BatchManifest] = msgspec.field(default_factory=list)
     pools: list[PoolManifest] = msgspec.field(default_factory=list)
+    configmaps: ConfigMaps = msgspec.field(default_factory=ConfigMaps)
     skipped: list[str] = msgspec.field(default_factory=list)
     """A sentence for each object that only a cluster can use."""
 
@@ -87,6 +91,8 @@ def read_manifests(paths: Iterable[Path]) -> Manifests:
         for position, document in enumerate(_documents(path)):
             _add(found, path, position, document)
     _check_names_are_unique(found)
+    found.batches = [_with_contents(batch, found.configmaps) for batch in found.batches]
+    found.skipped += found.configmaps.unused()
     return found
 
 
@@ -137,17 +143,14 @@ def _add(found: Manifests, path: Path, position: int, document: object) -> None:
     for field, value in (("kind", kind), ("apiVersion", version)):
         if not value:
             raise ManifestError(f"{where}: {field}: missing")
-    if version.partition("/")[0] != common.GROUP:
-        found.skipped.append(f"{path}: {kind} {_name_of(document)} is for a cluster: skipped")
+    if (kind, version) == ("ConfigMap", "v1"):
+        found.configmaps.add(path, document)
+        return
+    if (why := _only_for_a_cluster(kind, version)) is not None:
+        found.skipped.append(f"{path}: {kind} {_name_of(document)} {why}")
         return
     if version != common.API_VERSION:
         raise ManifestError(f"{where}: apiVersion: {version!r}, must be {common.API_VERSION}")
-    if kind == jobbatchschedule.KIND:
-        sentence = (
-            "makes batches at times, which only the operator does: skipped; to try one, run its template as a JobBatch"
-        )
-        found.skipped.append(f"{path}: {kind} {_name_of(document)} {sentence}")
-        return
     if kind not in _NAME_LIMITS:
         raise ManifestError(f"{where}: kind: {kind!r}, must be {' or '.join(_NAME_LIMITS)}")
     namespace, name = _identity(where, kind, document)
@@ -163,6 +166,16 @@ def _add(found: Manifests, path: Path, position: int, document: object) -> None:
             found.pools.append(PoolManifest(path=path, namespace=namespace, name=name, spec=pool))
     except ManifestError as error:
         raise ManifestError(f"{label}: {error}") from None
+
+
+def _only_for_a_cluster(kind: str, version: str) -> str | None:
+    if version.partition("/")[0] != common.GROUP:
+        return "is for a cluster: skipped"
+    if (kind, version) == (jobbatchschedule.KIND, common.API_VERSION):
+        return (
+            "makes batches at times, which only the operator does: skipped; to try one, run its template as a JobBatch"
+        )
+    return None
 
 
 def _name_of(document: dict[Any, Any]) -> str:
@@ -188,6 +201,16 @@ def _check_source(spec: JobBatchSpec) -> None:
         sources.source_of(spec)
     except InvalidSourceError as error:
         raise ManifestError(str(error)) from None
+
+
+def _with_contents(batch: BatchManifest, configmaps: ConfigMaps) -> BatchManifest:
+    need = sources.need(batch.spec)
+    if not isinstance(need, Contents):
+        return batch
+    try:
+        return msgspec.structs.replace(batch, contents=configmaps.contents(batch.namespace, need))
+    except ManifestError as error:
+        raise ManifestError(f"{batch.label}: {error}") from None
 
 
 def _check_handler(spec: WorkerPoolSpec) -> None:

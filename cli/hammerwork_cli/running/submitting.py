@@ -13,27 +13,28 @@ from hammerwork_operator.sources.settings import empty_batch
 from hammerwork_operator.sources.source import InvalidSourceError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import AsyncIterator, Iterable
     from uuid import UUID
 
-    from hammerwork.batch import Job, JobBatch
+    from hammerwork.batch import JobBatch
     from hammerwork.queue import JobQueue
     from hammerwork_cli.running.manifests import BatchManifest
+    from hammerwork_operator.sources.source import Jobs
 
 
-def expand(manifest: BatchManifest) -> tuple[JobBatch, Iterable[Job]]:
+def expand(manifest: BatchManifest) -> tuple[JobBatch, Jobs]:
     """Return the batch's settings and its jobs; raises `ManifestError` that names file, batch and field."""
     try:
         batch = empty_batch(manifest.namespace, manifest.name, manifest.spec)
         batch.validate_settings()
-        return batch, sources.jobs(manifest.spec)
+        return batch, sources.jobs(manifest.spec, _each(manifest.contents))
     except (InvalidSourceError, InvalidBatchError) as error:
         raise ManifestError(f"{manifest.label}: {error}") from error
 
 
 def count(manifest: BatchManifest) -> int:
     """Return how many jobs the batch has; 0 where only loading tells."""
-    return sources.count(msgspec.to_builtins(manifest.spec))
+    return sources.count(msgspec.to_builtins(manifest.spec)) or 0
 
 
 async def enqueue(queue: JobQueue, manifest: BatchManifest, batch_id: UUID) -> None:
@@ -45,5 +46,10 @@ async def enqueue(queue: JobQueue, manifest: BatchManifest, batch_id: UUID) -> N
             await queue.enqueue_batch(batch.with_jobs(jobs), batch_id=batch_id)
         else:
             await queue.enqueue_stream(batch, jobs, batch_id=batch_id)
-    except InvalidBatchError as error:
+    except (InvalidSourceError, InvalidBatchError) as error:
         raise ManifestError(f"{manifest.label}: {error}") from error
+
+
+async def _each(contents: Iterable[bytes]) -> AsyncIterator[bytes]:
+    for content in contents:
+        yield content

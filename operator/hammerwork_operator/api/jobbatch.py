@@ -24,7 +24,15 @@ from hammerwork.batch import (
 from hammerwork_operator.api.common import GROUP, MAX_INT32, Condition, DatabaseSecretRef
 from hammerwork_operator.api.dependencies import MAX_DEPENDENCIES, DependencySpec
 from hammerwork_operator.api.retry import RetrySpec
-from hammerwork_operator.api.sources import GENERATE_WAYS, GenerateSpec, JobSpec, PriorityLabel, Queue
+from hammerwork_operator.api.sources import (
+    GENERATE_WAYS,
+    MAX_CONFIG_MAP_REFS,
+    ConfigMapRef,
+    GenerateSpec,
+    JobSpec,
+    PriorityLabel,
+    Queue,
+)
 
 KIND = "JobBatch"
 PLURAL = "jobbatches"
@@ -43,6 +51,8 @@ MUTABLE_FIELDS = frozenset(
     {"suspend", "active_deadline_seconds", "ttl_seconds_after_finished", "deletion_policy", "retry"}
 )
 """Everything else of the spec is fixed when the object is created."""
+
+_EXACTLY_ONE = "Exactly one of jobs, generate and configMapRefs has to be given."
 
 
 class DeletionPolicy(enum.Enum):
@@ -149,8 +159,7 @@ class JobBatchSpec(Struct, frozen=True, rename="camel"):
             Meta(
                 min_length=1,
                 max_length=MAX_JOBS_IN_MEMORY,
-                description=f"The jobs, at most {MAX_JOBS_IN_MEMORY:,}. Exactly one of jobs and generate has to be "
-                f"given.",
+                description=f"The jobs, at most {MAX_JOBS_IN_MEMORY:,}. {_EXACTLY_ONE}",
                 extra_json_schema={"x-kubernetes-list-type": "atomic"},
             ),
         ]
@@ -160,8 +169,21 @@ class JobBatchSpec(Struct, frozen=True, rename="camel"):
         Annotated[
             GenerateSpec,
             Meta(
-                description="Makes jobs from a template. Exactly one of jobs and generate has to be given.",
+                description=f"Makes jobs from a template. {_EXACTLY_ONE}",
                 extra_json_schema={"oneOf": [{"required": [way]} for way in GENERATE_WAYS]},
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
+    config_map_refs: (
+        Annotated[
+            list[ConfigMapRef],
+            Meta(
+                min_length=1,
+                max_length=MAX_CONFIG_MAP_REFS,
+                description="ConfigMaps that hold the jobs, in order. They are read when the jobs are loaded; their "
+                f"content is part of what defines the jobs. {_EXACTLY_ONE}",
+                extra_json_schema={"x-kubernetes-list-type": "atomic"},
             ),
         ]
         | UnsetType
@@ -262,7 +284,20 @@ class JobBatchStatus(Struct, frozen=True, rename="camel", omit_defaults=True):
         ),
     ] = -1
     batch_id: Annotated[str, Meta(max_length=36, description="The batch's id in the database.")] | UnsetType = UNSET
-    total_jobs: Annotated[int, Meta(ge=0, description="All jobs of the batch.")] | UnsetType = UNSET
+    content_digest: (
+        Annotated[
+            str,
+            Meta(max_length=64, description="What the content of spec.configMapRefs was when its jobs were loaded."),
+        ]
+        | UnsetType
+    ) = UNSET
+    total_jobs: (
+        Annotated[
+            int,
+            Meta(ge=0, description="All jobs of the batch; not there while they have not been counted."),
+        ]
+        | UnsetType
+    ) = UNSET
     pending_jobs: (
         Annotated[int, Meta(ge=0, description="Jobs that have not finished yet, the running ones included.")]
         | UnsetType

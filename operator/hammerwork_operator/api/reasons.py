@@ -41,6 +41,8 @@ class Reason(enum.StrEnum):
     DEADLINE_EXCEEDED = "DeadlineExceeded"
     CANCELLED = "Cancelled"
     INVALID_SOURCE = "InvalidSource"
+    CONFIG_MAP_NOT_FOUND = "ConfigMapNotFound"
+    CONFIG_MAP_KEY_NOT_FOUND = "ConfigMapKeyNotFound"
     ROWS_MISSING = "RowsMissing"
     BATCH_CONFLICT = "BatchConflict"
     ROWS_ORPHANED = "RowsOrphaned"
@@ -76,11 +78,11 @@ class Reason(enum.StrEnum):
     SECRET_FORBIDDEN = "SecretForbidden"  # noqa: S105
     INVALID_DATABASE_URL = "InvalidDatabaseURL"
     DATABASE_FORBIDDEN = "DatabaseForbidden"
+    CONFIG_MAP_FORBIDDEN = "ConfigMapForbidden"
     DATABASE_UNAVAILABLE = "DatabaseUnavailable"
     DATABASE_REFUSED = "DatabaseRefused"
 
     # Of a WorkerPool.
-    CONFIG_MAP_FORBIDDEN = "ConfigMapForbidden"
     PROGRESSING = "Progressing"
     AVAILABLE = "Available"
     DEPLOYMENT_CONFLICT = "DeploymentConflict"

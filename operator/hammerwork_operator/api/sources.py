@@ -11,8 +11,11 @@ from hammerwork.batch import MAX_JOBS_IN_MEMORY, QUEUE_PATTERN
 MAX_GENERATED_JOBS = 100_000_000
 MAX_ITEMS = MAX_JOBS_IN_MEMORY
 MAX_MATRIX_FIELDS = 16
+MAX_CONFIG_MAP_REFS = 100
 GENERATE_WAYS = ("count", "items", "matrix")
 """Exactly one of these is given. The CRD's rules cannot say so: they do not see lists and mappings of any values."""
+
+KEY_PATTERN = r"^[-._a-zA-Z0-9]*\.(ndjson|jsonl|json|csv)(\.gz)?$"
 
 PriorityLabel = Literal["Background", "Low", "Normal", "High", "Critical"]
 
@@ -96,3 +99,27 @@ class GenerateSpec(Struct, frozen=True, rename="camel"):
         ]
         | UnsetType
     ) = UNSET
+
+
+class ConfigMapRef(Struct, frozen=True, rename="camel"):
+    """The key of a ConfigMap, in the namespace of the object, that holds jobs."""
+
+    name: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            max_length=253,
+            pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$",
+            description="Name of the ConfigMap.",
+        ),
+    ]
+    key: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            max_length=253,
+            pattern=KEY_PATTERN,
+            description="Key in the ConfigMap. Its end tells what is there: .ndjson or .jsonl a JSON value in each "
+            "line, .json an array of JSON values, .csv a header and rows; with .gz behind it, packed by gzip.",
+        ),
+    ]

@@ -15,6 +15,7 @@ from hammerwork_operator.api.jobbatch import KIND, PLURAL
 from hammerwork_operator.api.names import FINALIZER
 from hammerwork_operator.api.reasons import Reason
 from hammerwork_operator.jobbatch import status
+from hammerwork_operator.jobbatch.contents import ContentChangedError, ContentReader
 from hammerwork_operator.jobbatch.dependencies import DependencyIndex
 from hammerwork_operator.jobbatch.facts import Facts
 from hammerwork_operator.jobbatch.gathering import Gatherer
@@ -53,7 +54,8 @@ class JobBatchController:
         self._metrics = metrics
         self._queue = Workqueue(KIND, self._reconcile, metrics)
         self._memory: dict[Key, Memory] = {}
-        self._loader = Loader(server, metrics)
+        self._contents = ContentReader(server)
+        self._loader = Loader(server, self._contents, metrics)
         self._dependencies = DependencyIndex()
         self._pools = ServingPools()
 
@@ -76,7 +78,7 @@ class JobBatchController:
                 self._queue.add(key)
                 return
             unchanged = metadata["generation"] == known.generation
-            fingerprint = known.fingerprint if unchanged else None
+            fingerprint = known.spec_fingerprint if unchanged else None
             memory.observed = observe(manifest, fingerprint=fingerprint, cluster=self._cluster)
             if memory.observed.status not in (known.status, memory.written) and statuses.has_other_writer(metadata):
                 memory.edited = True
@@ -103,10 +105,13 @@ class JobBatchController:
         await asyncio.gather(*(loading.stop() for loading in loadings))
 
     def _remember(self, key: Key, observed: ObservedBatch) -> Memory:
-        gatherer = Gatherer(self._databases, lambda: self._queue.add(key))
+        gatherer = Gatherer(self._databases, self._contents, lambda: self._queue.add(key))
 
         def load_ended(error: Exception | None) -> None:
-            if error is None:
+            if isinstance(error, ContentChangedError):
+                if (memory := self._memory.get(key)) is not None:
+                    memory.observed = memory.observed.with_content(None)
+            elif error is None:
                 gatherer.succeeded()
             else:
                 gatherer.failed(error)
@@ -146,6 +151,9 @@ class JobBatchController:
         facts = await self._facts(memory)
         if facts.of_former:
             memory.observed = memory.observed.as_former()
+            return 0.0
+        if facts.content is not None:
+            memory.observed = memory.observed.with_content(facts.content)
             return 0.0
         observed = memory.observed
         plan = decide(observed, facts, datetime.now(UTC))

@@ -40,3 +40,5 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """None: not known, or nothing runs."""
     errors: Sequence[ErrorGroup] | None = None
     """None: not known."""
+    content: str | None = None
+    """The digest of what is in the batch's ConfigMaps, where it was asked for."""

@@ -11,6 +11,7 @@ from hammerwork_operator.api.jobbatch import MAX_ERROR_GROUPS
 from hammerwork_operator.databases.followed import unusable
 from hammerwork_operator.databases.registry import LONGEST_RETRY_SECONDS
 from hammerwork_operator.databases.secrets import SecretProblemError
+from hammerwork_operator.jobbatch.contents import ContentProblemError
 from hammerwork_operator.jobbatch.facts import Facts
 from hammerwork_operator.jobbatch.plan import LOOK_AGAIN_SECONDS, is_kept, needs_database
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from hammerwork_operator.api.common import DatabaseSecretRef
     from hammerwork_operator.databases.followed import FollowedQueue
     from hammerwork_operator.databases.registry import Databases
+    from hammerwork_operator.jobbatch.contents import ContentReader
     from hammerwork_operator.jobbatch.facts import Load
     from hammerwork_operator.jobbatch.observed import ObservedBatch
     from hammerwork_operator.kube.situation import Obstacle
@@ -33,9 +35,10 @@ ERRORS_SECONDS = 5.0
 class Gatherer:
     """Asks the database of one JobBatch, and follows the batch there."""
 
-    def __init__(self, databases: Databases, wake: Callable[[], None]) -> None:
-        """Take the databases, and what to call whenever the batch in the database changes."""
+    def __init__(self, databases: Databases, contents: ContentReader, wake: Callable[[], None]) -> None:
+        """Take the databases, the reader of ConfigMaps, and what to call whenever the batch in the database changes."""
         self._databases = databases
+        self._contents = contents
         self._wake = wake
         self._followed: tuple[FollowedQueue, UUID] | None = None
         self._secret: tuple[str, str] | None = None
@@ -66,7 +69,7 @@ class Gatherer:
             return Facts(obstacle=self._met, load=load)
         try:
             return await self._ask(await self._database(observed), observed, load)
-        except SecretProblemError as error:
+        except (SecretProblemError, ContentProblemError) as error:
             return Facts(obstacle=error.obstacle, load=load)
         except DatabaseError as error:
             return Facts(obstacle=unusable(error), load=load)
@@ -140,6 +143,9 @@ class Gatherer:
         self._follow(database, observed.batch_id)
         if database.obstacle is not None:
             return Facts(obstacle=database.obstacle, load=load)
+        if observed.contents is not None and observed.awaits_content:
+            content = await self._contents.digest(observed.namespace, observed.contents)
+            return Facts(load=load, content=content)
         row = database.statuses.get(observed.batch_id) or await database.look(observed.batch_id)
         if row is None and load is None and await self._has_former(database, observed):
             return Facts(of_former=True)

@@ -71,6 +71,11 @@ def spec_fingerprint(raw: Mapping[str, Any]) -> str:
     return hashlib.sha256(msgspec.json.encode(defining, order="deterministic")).hexdigest()
 
 
+def with_content(of_spec: str, content: str | None) -> str:
+    """Return the fingerprint of the jobs from that of the spec and the digest of what it refers to, if it does."""
+    return of_spec if content is None else hashlib.sha256(f"{of_spec}/{content}".encode()).hexdigest()
+
+
 @functools.cache  # msgspec resolves the struct's annotations anew each time
 def _names(fields: frozenset[str]) -> frozenset[str]:
     return frozenset(field.encode_name for field in msgspec.structs.fields(JobBatchSpec) if field.name in fields)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -12,20 +13,23 @@ import msgspec
 from hammerwork.errors import HammerworkError, InvalidBatchError
 from hammerwork_operator import sources
 from hammerwork_operator.api.jobbatch import PLURAL, JobBatchSpec
+from hammerwork_operator.jobbatch.contents import ContentChangedError
 from hammerwork_operator.jobbatch.facts import Load
 from hammerwork_operator.jobbatch.identity import spec_fingerprint
 from hammerwork_operator.kube.client import ApiError
 from hammerwork_operator.sources.settings import empty_batch
-from hammerwork_operator.sources.source import InvalidSourceError
+from hammerwork_operator.sources.source import Contents, InvalidSourceError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from hammerwork import JobQueue
     from hammerwork_operator.databases.followed import FollowedQueue
+    from hammerwork_operator.jobbatch.contents import ContentReader
     from hammerwork_operator.jobbatch.observed import ObservedBatch
     from hammerwork_operator.kube.client import ApiServer
     from hammerwork_operator.metrics import Metrics
+    from hammerwork_operator.sources.source import Fetched, Need
 
 PARALLEL_LOADS = 4
 UNTOLD_SECONDS = 0.5
@@ -37,9 +41,10 @@ _LOGGER = logging.getLogger(__name__)
 class Loader:
     """Loads the jobs of many batches, those of a few at a time."""
 
-    def __init__(self, server: ApiServer, metrics: Metrics) -> None:
+    def __init__(self, server: ApiServer, contents: ContentReader, metrics: Metrics) -> None:
         self.metrics = metrics
         self._server = server
+        self._contents = contents
         self._limit = asyncio.Semaphore(PARALLEL_LOADS)
 
     async def load(
@@ -50,35 +55,50 @@ class Loader:
         Raises:
             InvalidSourceError, InvalidBatchError, ValidationError: The jobs cannot be loaded, whatever happens.
             HammerworkError, ApiError: They cannot be loaded now.
+            ContentChangedError: The ConfigMaps are not as they were; nothing of the batch is left.
         """
         async with self._limit:
             started = time.monotonic()
             manifest = await self._server.get(PLURAL, observed.namespace, observed.name)
             if manifest is None or manifest["metadata"]["uid"] != observed.uid:
                 return
-            if spec_fingerprint(manifest["spec"]) != observed.fingerprint:
+            if spec_fingerprint(manifest["spec"]) != observed.spec_fingerprint:
                 return
-            await _store(observed, msgspec.convert(manifest["spec"], JobBatchSpec), database.queue, progress)
-            self.metrics.loaded_jobs.inc(observed.total_jobs)
-            await database.look(observed.batch_id)
+            await self._store(observed, msgspec.convert(manifest["spec"], JobBatchSpec), database.queue, progress)
+            stored = await database.look(observed.batch_id)
+            total = stored.total_jobs if stored is not None else 0
+            self.metrics.loaded_jobs.inc(total)
             _LOGGER.info(
                 "JobBatch %s/%s: %d jobs loaded in %.2f s",
                 observed.namespace,
                 observed.name,
-                observed.total_jobs,
+                total,
                 time.monotonic() - started,
             )
 
+    async def _store(
+        self,
+        observed: ObservedBatch,
+        spec: JobBatchSpec,
+        queue: JobQueue,
+        progress: Callable[[int], Awaitable[None]],
+    ) -> None:
+        batch = empty_batch(observed.namespace, observed.name, spec)
+        identity: dict[str, Any] = {"batch_id": observed.batch_id, "fingerprint": observed.fingerprint}
+        async with self._fetched(observed, sources.need(spec)) as fetched:
+            jobs = sources.jobs(spec, fetched)
+            if isinstance(jobs, list):
+                await queue.enqueue_batch(batch.with_jobs(jobs), **identity)
+            else:
+                await queue.enqueue_stream(batch, jobs, **identity, progress=progress)
 
-async def _store(
-    observed: ObservedBatch, spec: JobBatchSpec, queue: JobQueue, progress: Callable[[int], Awaitable[None]]
-) -> None:
-    batch, jobs = empty_batch(observed.namespace, observed.name, spec), sources.jobs(spec)
-    identity: dict[str, Any] = {"batch_id": observed.batch_id, "fingerprint": observed.fingerprint}
-    if isinstance(jobs, list):
-        await queue.enqueue_batch(batch.with_jobs(jobs), **identity)
-    else:
-        await queue.enqueue_stream(batch, jobs, **identity, progress=progress)
+    @asynccontextmanager
+    async def _fetched(self, observed: ObservedBatch, need: Need | None) -> AsyncIterator[Fetched | None]:
+        if isinstance(need, Contents):
+            async with aclosing(self._contents.read(observed.namespace, need, observed.content)) as contents:
+                yield contents
+        else:
+            yield None
 
 
 class Loading:
@@ -127,6 +147,9 @@ class Loading:
             await self._loader.load(observed, database, self._progress)
         except (InvalidSourceError, InvalidBatchError, msgspec.ValidationError) as error:
             failure = str(error)
+        except ContentChangedError as error:
+            _LOGGER.info("JobBatch %s/%s: to be loaded anew: %s", observed.namespace, observed.name, error)
+            failed = error
         except (HammerworkError, ApiError) as error:
             _LOGGER.warning("JobBatch %s/%s: loading stopped: %s", observed.namespace, observed.name, error)
             failed = error

@@ -15,11 +15,12 @@ from hammerwork_operator.api.common import MAX_OBJECT_BYTES
 from hammerwork_operator.api.jobbatch import KIND, OWN_NAME, JobBatchSpec
 from hammerwork_operator.api.names import FINALIZER
 from hammerwork_operator.api.reasons import Reason, Type
-from hammerwork_operator.jobbatch.identity import Identity, spec_fingerprint
+from hammerwork_operator.jobbatch.identity import Identity, spec_fingerprint, with_content
 from hammerwork_operator.kube import conditions
 from hammerwork_operator.kube.conditions import moment
 from hammerwork_operator.kube.decoding import is_deeper_than
 from hammerwork_operator.kube.notes import Subject
+from hammerwork_operator.sources.source import Contents
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -59,12 +60,22 @@ class ObservedBatch(msgspec.Struct, frozen=True, kw_only=True):
     deleted_at: datetime | None
     spec: JobBatchSpec
     """Without its source of jobs, which may be large; loading reads it from the API server."""
+    cluster: str
+    """What tells the cluster from others; empty: not known."""
+    spec_fingerprint: str
+    """Of the part of the spec that defines the jobs."""
+    contents: Contents | None
+    """What defines the jobs beside the spec: keys of ConfigMaps."""
+    content: str | None
+    """The digest of what is there, once it is known."""
     fingerprint: str
+    """Of what defines the jobs."""
     batch_id: UUID
     """The batch's id in the database: the same name, jobs and runId have the same id, whatever the object's uid."""
     former_id: UUID | None
     """The id that an older operator may have given the batch; None: it is `batch_id`, or out of the question."""
-    total_jobs: int
+    total_jobs: int | None
+    """None: known only when they have been loaded."""
     status: dict[str, Any]
     """As the object has it, or as we wrote it last."""
     stated: Stated
@@ -78,6 +89,11 @@ class ObservedBatch(msgspec.Struct, frozen=True, kw_only=True):
     def has_finalizer(self) -> bool:
         """Whether our finalizer is on the object."""
         return FINALIZER in self.finalizers
+
+    @property
+    def awaits_content(self) -> bool:
+        """Whether it is not known yet which batch it is."""
+        return self.contents is not None and self.content is None
 
     @property
     def subject(self) -> Subject:
@@ -94,6 +110,20 @@ class ObservedBatch(msgspec.Struct, frozen=True, kw_only=True):
             return None
         shown = max(self.stated.completed_at, self.created_at or self.stated.completed_at)
         return shown + timedelta(seconds=self.spec.ttl_seconds_after_finished)
+
+    def with_content(self, content: str | None) -> ObservedBatch:
+        """Return the object with what was found in its ConfigMaps; None: that has to be found out again."""
+        fingerprint = with_content(self.spec_fingerprint, content)
+        identity = Identity(self.namespace, self.name, self.spec.run_id, fingerprint, self.cluster)
+        batch_id = identity.stated(self.status) or identity.batch_id
+        return msgspec.structs.replace(
+            self,
+            content=content,
+            fingerprint=fingerprint,
+            batch_id=batch_id,
+            former_id=None,
+            stated=read_status(self.status, batch_id),
+        )
 
     def with_status(self, status: dict[str, Any], resource_version: str) -> ObservedBatch:
         """Return the object as it is after its status was written."""
@@ -113,7 +143,7 @@ class ObservedBatch(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def observe(manifest: Mapping[str, Any], *, fingerprint: str | None = None, cluster: str = "") -> ObservedBatch:
-    """Return what is to be known of an object of the cluster; `fingerprint` saves the work of an unchanged spec."""
+    """Return what is to be known of an object of the cluster; `fingerprint` is the spec's, if it is unchanged."""
     metadata = manifest["metadata"]
     raw = manifest.get("spec") or {}
     spec, problem = JobBatchSpec(queue=""), None
@@ -125,10 +155,18 @@ def observe(manifest: Mapping[str, Any], *, fingerprint: str | None = None, clus
     except msgspec.ValidationError as error:
         problem = f"spec: {error}"
     reason = Reason.INVALID_SPEC
+    contents, content = None, None
+    try:
+        contents = sources.raw_need(raw)
+    except msgspec.ValidationError as error:
+        problem = problem or f"spec: {error}"
     if FINALIZER not in (metadata.get("finalizers") or ()) and (size := _size(manifest)) > MAX_OBJECT_BYTES:
         problem, reason = _too_large(size), Reason.TOO_LARGE
-    fingerprint = fingerprint or spec_fingerprint(raw)
     status = dict(manifest.get("status") or {})
+    if contents is not None:
+        content = status.get("contentDigest")
+    of_spec = fingerprint or spec_fingerprint(raw)
+    fingerprint = with_content(of_spec, content)
     identity = Identity(metadata["namespace"], metadata["name"], spec.run_id, fingerprint, cluster)
     batch_id = identity.stated(status) or identity.batch_id
     created_at, deleted_at = metadata.get("creationTimestamp"), metadata.get("deletionTimestamp")
@@ -142,9 +180,13 @@ def observe(manifest: Mapping[str, Any], *, fingerprint: str | None = None, clus
         created_at=moment(created_at) if created_at else None,
         deleted_at=moment(deleted_at) if deleted_at else None,
         spec=spec,
+        cluster=cluster,
+        spec_fingerprint=of_spec,
+        contents=contents,
+        content=content,
         fingerprint=fingerprint,
         batch_id=batch_id,
-        former_id=None if batch_id == identity.former_batch_id else identity.former_batch_id,
+        former_id=None if contents is not None or batch_id == identity.former_batch_id else identity.former_batch_id,
         total_jobs=sources.count(raw),
         status=status,
         stated=read_status(status, batch_id),

@@ -28,6 +28,9 @@ NO_SECRET_DELETION_SECONDS = 20.0
 NO_DATABASE_DELETION_SECONDS = 120.0
 """How long a deletion waits for the database before the rows are left behind."""
 
+CONTENT_REASONS = frozenset({Reason.CONFIG_MAP_NOT_FOUND, Reason.CONFIG_MAP_KEY_NOT_FOUND, Reason.CONFIG_MAP_FORBIDDEN})
+"""What is in the way of a batch whose jobs are in ConfigMaps."""
+
 
 class Step(enum.Enum):
     """What to do."""
@@ -67,7 +70,11 @@ def needs_database(observed: ObservedBatch) -> bool:
     if observed.problem is not None:
         return False
     if observed.deleted_at is not None:
-        return observed.has_finalizer and observed.spec.deletion_policy is not DeletionPolicy.ORPHAN
+        return (
+            observed.has_finalizer
+            and not observed.awaits_content
+            and observed.spec.deletion_policy is not DeletionPolicy.ORPHAN
+        )
     return is_kept(observed) and (not observed.stated.finished or is_asked(observed))
 
 
@@ -99,7 +106,8 @@ def _alive(observed: ObservedBatch, facts: Facts, now: datetime) -> Plan:
         return Plan(Step.ADD_FINALIZER)
     if facts.obstacle is not None:
         # A change of the Secret is told.
-        return Plan(Step.WAIT, LOOK_AGAIN_SECONDS if _is_of_database(facts.obstacle) else STALLED_SECONDS)
+        told = not _is_of_database(facts.obstacle) and facts.obstacle.reason not in CONTENT_REASONS
+        return Plan(Step.WAIT, STALLED_SECONDS if told else LOOK_AGAIN_SECONDS)
     row = facts.row
     if row is not None and row.fingerprint != observed.fingerprint:
         return Plan(Step.WAIT, STALLED_SECONDS)
@@ -119,6 +127,9 @@ def _loading(observed: ObservedBatch, facts: Facts) -> Plan:
         return Plan(Step.WAIT, STALLED_SECONDS)
     if not facts.dependencies.recorded:
         return Plan(Step.WAIT)  # until the status is written: a dependency may be gone when the next process loads on
+    if observed.content is not None and observed.status.get("contentDigest") != observed.content:
+        # A process that comes after this one has to know which rows are the batch's.
+        return Plan(Step.WAIT, 0.2)
     return Plan(Step.LOAD)
 
 
@@ -146,6 +157,8 @@ def _deletion(observed: ObservedBatch, obstacle: Obstacle | None, deleted_at: da
     expired = ends is not None and deleted_at >= ends
     if expired or observed.spec.deletion_policy is DeletionPolicy.ORPHAN or observed.problem is not None:
         return Plan(Step.RELEASE)
+    if observed.awaits_content:
+        return Plan(Step.RELEASE)  # nothing was loaded for it
     if obstacle is not None:
         limit = NO_DATABASE_DELETION_SECONDS if _is_of_database(obstacle) else NO_SECRET_DELETION_SECONDS
         left = limit - (now - deleted_at).total_seconds()

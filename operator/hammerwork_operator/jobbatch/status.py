@@ -41,7 +41,11 @@ def compute(observed: ObservedBatch, facts: Facts, now: datetime) -> Status:
     if observed.stated.finished and (facts.row is None or (facts.met is not None and is_due(observed, facts.row))):
         return _finished_before(observed, facts, now)
     situation = _situation(observed, facts, now)
-    status: Status = {"observedGeneration": observed.generation, "batchId": str(observed.batch_id)}
+    status: Status = {"observedGeneration": observed.generation}
+    if not observed.awaits_content:
+        status["batchId"] = str(observed.batch_id)
+    if observed.content is not None:
+        status["contentDigest"] = observed.content
     if facts.dependencies.satisfied:
         status["satisfiedDependencies"] = list(facts.dependencies.satisfied)
     status |= _counts(observed, facts)
@@ -144,7 +148,7 @@ def _before_running(observed: ObservedBatch, facts: Facts) -> _Situation:
     return _Situation(
         ready=False,
         reason=Reason.LOADING,
-        message=f"{loaded:,} of {observed.total_jobs:,} jobs loaded",
+        message=f"{loaded:,}{'' if observed.total_jobs is None else f' of {observed.total_jobs:,}'} jobs loaded",
         reconciling=True,
         enqueued=False,
     )
@@ -201,7 +205,7 @@ def _conditions(observed: ObservedBatch, facts: Facts, situation: _Situation) ->
             Type.ENQUEUED,
             enqueued,
             Reason.ENQUEUED if enqueued else reason,
-            f"{observed.total_jobs:,} jobs in queue {observed.spec.queue}" if enqueued else message,
+            f"{_total(observed, facts):,} jobs in queue {observed.spec.queue}" if enqueued else message,
         )
     )
     suspended = facts.row.suspended if facts.row is not None else observed.spec.suspend
@@ -249,6 +253,12 @@ def _undone(
     return condition(kind, False, situation.reason, "")
 
 
+def _total(observed: ObservedBatch, facts: Facts) -> int:
+    if observed.total_jobs is not None:
+        return observed.total_jobs
+    return facts.row.total_jobs if facts.row is not None else observed.status.get("totalJobs", 0)
+
+
 def _counts(observed: ObservedBatch, facts: Facts) -> Status:
     row = facts.row
     if row is None and observed.stated.enqueued:
@@ -256,6 +266,8 @@ def _counts(observed: ObservedBatch, facts: Facts) -> Status:
         return {key: observed.status[key] for key in (*kept, "successRate", "retryAttempt") if key in observed.status}
     if row is None or row.state is BatchState.LOADING:
         total = observed.total_jobs
+        if total is None:
+            return {}
         return {
             "totalJobs": total,
             "pendingJobs": total,

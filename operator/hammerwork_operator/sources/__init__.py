@@ -8,20 +8,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from msgspec import UNSET
 
-from hammerwork_operator.sources import generate, inline
+from hammerwork_operator.api.jobbatch import JobBatchSpec
+from hammerwork_operator.sources import configmaps, generate, inline
 from hammerwork_operator.sources.source import InvalidSourceError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from hammerwork_operator.api.jobbatch import JobBatchSpec
-    from hammerwork_operator.sources.source import Jobs, Source
+    from hammerwork_operator.sources.source import Fetched, Jobs, Need, Source
 
-SOURCES: tuple[Source, ...] = (inline, generate)
+SOURCES: tuple[Source, ...] = (inline, generate, configmaps)
 
 FIELDS = tuple(source.FIELD for source in SOURCES)
+
+_SPEC = {field.encode_name: field for field in msgspec.structs.fields(JobBatchSpec)}
 
 
 def rules() -> list[dict[str, str]]:
@@ -37,7 +40,7 @@ def source_of(spec: JobBatchSpec) -> Source:
     Raises:
         InvalidSourceError: There is none, or more than one.
     """
-    given = [source for source in SOURCES if getattr(spec, source.FIELD) is not UNSET]
+    given = [source for source in SOURCES if _given(spec, source) is not UNSET]
     if len(given) != 1:
         seen = _listed([f"spec.{source.FIELD}" for source in given]) or "none"
         wanted = _listed([f"spec.{field}" for field in FIELDS])
@@ -45,19 +48,44 @@ def source_of(spec: JobBatchSpec) -> Source:
     return given[0]
 
 
-def count(raw: Mapping[str, Any]) -> int:
-    """Return the number of jobs of a spec as the manifest has it; 0 for one that is refused when it is loaded."""
-    return next((number for source in SOURCES if (number := source.count(raw.get(source.FIELD)))), 0)
+def count(raw: Mapping[str, Any]) -> int | None:
+    """Return the number of jobs of a spec as the manifest has it.
+
+    It is 0 for a spec that is refused when it is loaded, None for one whose jobs are counted only then.
+    """
+    return next((number for source in SOURCES if (number := source.count(raw.get(source.FIELD))) != 0), 0)
 
 
-def jobs(spec: JobBatchSpec) -> Jobs:
-    """Return the jobs of the spec.
+def raw_need(raw: Mapping[str, Any]) -> Need | None:
+    """Return what has to be fetched for the jobs of a spec as the manifest has it.
+
+    Raises:
+        ValidationError: The source of the jobs cannot be read.
+    """
+    for source in SOURCES if count(raw) is None else ():
+        if raw.get(source.FIELD) is not None:
+            return source.need(msgspec.convert(raw[source.FIELD], _SPEC[source.FIELD].type))
+    return None
+
+
+def need(spec: JobBatchSpec) -> Need | None:
+    """Return what has to be fetched for the jobs of the spec; raises `InvalidSourceError` as `jobs` does."""
+    source = source_of(spec)
+    return source.need(_given(spec, source))
+
+
+def jobs(spec: JobBatchSpec, fetched: Fetched | None = None) -> Jobs:
+    """Return the jobs of the spec, from what was fetched for them.
 
     Raises:
         InvalidSourceError: It has not exactly one source, or the source breaks a rule.
     """
     source = source_of(spec)
-    return source.jobs(spec, getattr(spec, source.FIELD))
+    return source.jobs(spec, _given(spec, source), fetched)
+
+
+def _given(spec: JobBatchSpec, source: Source) -> Any:
+    return getattr(spec, _SPEC[source.FIELD].name)
 
 
 def _listed(names: Sequence[str]) -> str:

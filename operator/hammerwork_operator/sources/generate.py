@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from hammerwork.placeholders import Placeholder
     from hammerwork_operator.api.jobbatch import JobBatchSpec
     from hammerwork_operator.api.sources import GenerateSpec
+    from hammerwork_operator.sources.source import Fetched
 
 FIELD = "generate"
 
@@ -44,7 +45,11 @@ def count(given: object) -> int:
             return 0
 
 
-def jobs(spec: JobBatchSpec, given: GenerateSpec) -> Iterator[Job]:
+def need(given: GenerateSpec) -> None:
+    """Return that nothing has to be fetched."""
+
+
+def jobs(spec: JobBatchSpec, given: GenerateSpec, fetched: Fetched | None = None) -> Iterator[Job]:  # noqa: ARG001
     """Yield the jobs, one at a time: they may be any number.
 
     Raises:

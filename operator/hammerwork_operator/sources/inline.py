@@ -12,6 +12,7 @@ from hammerwork_operator.sources.source import InvalidSourceError
 if TYPE_CHECKING:
     from hammerwork_operator.api.jobbatch import JobBatchSpec
     from hammerwork_operator.api.sources import JobSpec
+    from hammerwork_operator.sources.source import Fetched
 
 FIELD = "jobs"
 
@@ -33,7 +34,11 @@ def count(given: object) -> int:
     return len(given) if isinstance(given, list) else 0
 
 
-def jobs(spec: JobBatchSpec, given: list[JobSpec]) -> list[Job]:
+def need(given: list[JobSpec]) -> None:
+    """Return that nothing has to be fetched."""
+
+
+def jobs(spec: JobBatchSpec, given: list[JobSpec], fetched: Fetched | None = None) -> list[Job]:  # noqa: ARG001
     """Return the jobs that the spec lists.
 
     Raises:

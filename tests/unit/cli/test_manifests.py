@@ -11,7 +11,7 @@ import pytest
 from hammerwork.handlers import KINDS
 from hammerwork_cli.running.decoding import ManifestError
 from hammerwork_cli.running.manifests import check_runnable, read_manifests
-from hammerwork_operator.api.sources import GenerateSpec
+from hammerwork_operator.api.sources import KEY_PATTERN, GenerateSpec
 from tests.harness.manifests import as_file, jobbatch, schedule, workerpool
 from tests.harness.spellings import HEAD
 
@@ -59,6 +59,52 @@ def test_a_schedule_is_skipped_and_told_what_to_do_instead(tmp_path: Path) -> No
     assert found.skipped == [f"{path}: JobBatchSchedule nightly {sentence}"]
 
 
+PART = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "part"}, "data": {"a.ndjson": "1\n"}}
+PACKED = {**PART, "metadata": {"name": "packed", "namespace": "shop"}, "binaryData": {"b.csv.gz": "H4sI"}}
+
+
+def refs(*pairs: tuple[str, str], namespace: str = "default") -> dict[str, Any]:
+    spec = {"queue": "q", "configMapRefs": [{"name": name, "key": key} for name, key in pairs]}
+    return {**BATCH, "metadata": {"name": "x", "namespace": namespace}, "spec": spec}
+
+
+def test_a_batch_finds_its_configmaps_in_the_files(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.yaml", refs(("part", "a.ndjson"), ("part", "a.ndjson")), PACKED)
+    other = write(tmp_path / "b.yaml", PART)
+    found = read_manifests([path, other])
+    assert found.batches[0].contents == (b"1\n", b"1\n")
+    assert found.skipped == [f"{path}: ConfigMap packed is for a cluster: skipped"]
+    there = read_manifests([write(tmp_path / "c.yaml", refs(("packed", "b.csv.gz"), namespace="shop"), PACKED)])
+    assert there.batches[0].contents == (b"\x1f\x8b\x08",)
+
+
+@pytest.mark.parametrize(
+    ("document", "told"),
+    [
+        (
+            refs(("part", "a.ndjson"), ("packed", "b.csv.gz")),
+            (
+                "spec.configMapRefs[1] (ConfigMap packed, key b.csv.gz): no such ConfigMap of namespace default in the "
+                "files; give the file that has it, too"
+            ),
+        ),
+        (
+            refs(("part", "b.json")),
+            "spec.configMapRefs[0] (ConfigMap part, key b.json): the ConfigMap in FILE has no such key",
+        ),
+        (
+            refs(("part", "a.txt")),
+            f"spec.configMapRefs[0].key: 'a.txt', must be a text of 1 to 253 characters that matches {KEY_PATTERN}",
+        ),
+    ],
+)
+def test_a_configmap_that_is_not_there_is_told(tmp_path: Path, document: object, told: str) -> None:
+    path = write(tmp_path / "a.yaml", document, PART, PACKED)
+    with pytest.raises(ManifestError) as caught:
+        read_manifests([path])
+    assert str(caught.value) == f"{path}: JobBatch default/x: {told}".replace("FILE", str(path))
+
+
 def test_other_kinds_are_skipped_with_a_note(tmp_path: Path) -> None:
     secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}}
     path = write(tmp_path / "a.yaml", secret, BATCH)
@@ -103,13 +149,16 @@ def test_what_yaml_spells_means_what_it_means_to_kubectl(tmp_path: Path) -> None
         (
             batch(jobs=[{"payload": 1}]),
             (
-                "JobBatch default/x: spec: spec.jobs and spec.generate given, must be exactly one of spec.jobs and "
-                "spec.generate"
+                "JobBatch default/x: spec: spec.jobs and spec.generate given, must be exactly one of "
+                "spec.jobs, spec.generate and spec.configMapRefs"
             ),
         ),
         (
             {**BATCH, "spec": {"queue": "q"}},
-            "JobBatch default/x: spec: none given, must be exactly one of spec.jobs and spec.generate",
+            (
+                "JobBatch default/x: spec: none given, must be exactly one of "
+                "spec.jobs, spec.generate and spec.configMapRefs"
+            ),
         ),
         (
             {**BATCH, "spec": {"queue": "q", "jobs": [{"payload": 1}, {"payload": 2, "priority": "Urgent"}]}},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -37,11 +38,13 @@ def test_a_generated_batch_has_the_manifests_settings_and_its_jobs_in_order() ->
     assert (batch.name, batch.queue, batch.batch_size, batch.max_attempts) == ("shop/mails", "q", 25, 3)
     assert batch.failure_mode is PartialFailureMode.COLLECT_ERRORS
     assert batch.metadata == {"source": "pipeline"}
+    assert not isinstance(jobs, AsyncIterator)
     assert [job.payload for job in jobs] == [{"file": "file_0"}, {"file": "file_1"}, {"file": "file_2"}]
 
 
 def test_listed_jobs_keep_their_own_priority() -> None:
     _, jobs = expand(manifest(priority="Low", jobs=[{"payload": 1}, {"payload": 2, "priority": "Critical"}]))
+    assert not isinstance(jobs, AsyncIterator)
     assert [(job.payload, job.priority) for job in jobs] == [(1, Priority.LOW), (2, Priority.CRITICAL)]
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 import math
 import tracemalloc
-from typing import Any
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
@@ -17,12 +18,23 @@ from hammerwork_operator.api.jobbatch import JobBatchSpec
 from hammerwork_operator.api.sources import MAX_GENERATED_JOBS
 from hammerwork_operator.sources.source import InvalidSourceError
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from hammerwork import Job
+
 DAYS = {"from": "2026-02-27", "to": "2026-03-01"}
+
+
+def jobs_of(raw: dict[str, Any]) -> Iterable[Job]:
+    made = sources.jobs(msgspec.convert(raw, JobBatchSpec))
+    assert not isinstance(made, AsyncIterator)
+    return made
 
 
 def payloads(**generate: Any) -> list[Any]:
     raw = {"queue": "q", "generate": generate}
-    made = [job.payload for job in sources.jobs(msgspec.convert(raw, JobBatchSpec))]
+    made = [job.payload for job in jobs_of(raw)]
     assert sources.count(raw) == len(made)
     return made
 
@@ -84,7 +96,7 @@ def test_a_matrix_of_a_hundred_million_is_not_built() -> None:
     assert sources.count(spec) == MAX_GENERATED_JOBS
     tracemalloc.start()
     try:
-        first = list(itertools.islice(sources.jobs(msgspec.convert(spec, JobBatchSpec)), 3))
+        first = list(itertools.islice(jobs_of(spec), 3))
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

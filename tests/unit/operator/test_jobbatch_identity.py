@@ -6,9 +6,17 @@ import msgspec
 import pytest
 
 from hammerwork.ids import batch_id_for
+from hammerwork_operator.api.reasons import Reason
+from hammerwork_operator.api.sources import ConfigMapRef
+from hammerwork_operator.jobbatch import status
+from hammerwork_operator.jobbatch.facts import Facts
 from hammerwork_operator.jobbatch.identity import spec_fingerprint
 from hammerwork_operator.jobbatch.observed import observe
-from tests.unit.operator.builders import batch, manifest
+from hammerwork_operator.kube.situation import Obstacle
+from hammerwork_operator.sources.source import Contents
+from tests.unit.operator.builders import NOW, batch, manifest, row
+
+NO_CONFIG_MAP = Obstacle(Reason.CONFIG_MAP_NOT_FOUND, "none")
 
 SPEC = {"queue": "q", "jobs": [{"payload": {"a": 1, "b": 2}}]}
 
@@ -97,3 +105,42 @@ def test_many_objects_cost_no_look_at_the_types(monkeypatch: pytest.MonkeyPatch)
     for number in range(100):
         spec_fingerprint({"queue": "q", "retryPolicy": {"maxSeconds": 5}, "jobs": [{"payload": number}]})
     assert len(looked) <= 4
+
+
+IN_CONFIG_MAPS = {"jobs": None, "configMapRefs": [{"name": "part", "key": "a.csv"}]}
+
+
+def test_the_content_of_configmaps_is_part_of_what_a_batch_is() -> None:
+    seen = batch(IN_CONFIG_MAPS)
+    assert (seen.awaits_content, seen.total_jobs, seen.contents) == (
+        True,
+        None,
+        Contents((ConfigMapRef("part", "a.csv"),)),
+    )
+    first, second = seen.with_content("one"), seen.with_content("two")
+    assert len({seen.batch_id, first.batch_id, second.batch_id}) == 3
+    assert len({seen.fingerprint, first.fingerprint, second.fingerprint}) == 3
+    assert first.spec_fingerprint == seen.spec_fingerprint
+    assert first.with_content(None) == seen
+    other = batch({"jobs": None, "configMapRefs": [{"name": "part", "key": "b.csv"}]}).with_content("one")
+    assert other.batch_id != first.batch_id
+
+
+def test_the_status_remembers_the_content() -> None:
+    found = batch(IN_CONFIG_MAPS).with_content("one")
+    written = status.compute(found, Facts(row=row(found, total_jobs=9)), NOW)
+    assert (written["contentDigest"], written["totalJobs"]) == ("one", 9)
+    again = batch(IN_CONFIG_MAPS, written)
+    assert (again.batch_id, again.content, again.stated.enqueued) == (found.batch_id, "one", True)
+    forgotten = status.compute(batch(IN_CONFIG_MAPS), Facts(obstacle=NO_CONFIG_MAP), NOW)
+    assert not {"contentDigest", "batchId", "totalJobs", "pendingJobs", "progress"} & set(forgotten)
+
+
+def test_what_is_in_a_status_means_nothing_for_a_batch_without_configmaps() -> None:
+    assert batch(status={"contentDigest": "one"}).batch_id == batch().batch_id
+
+
+def test_refs_that_cannot_be_read_are_a_problem() -> None:
+    assert batch({"jobs": None, "configMapRefs": [{"name": "part"}]}).problem == (
+        "spec: Object missing required field `key` - at `$[0]`"
+    )

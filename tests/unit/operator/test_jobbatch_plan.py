@@ -235,3 +235,19 @@ def test_a_running_batch_is_woken_by_its_progress_only() -> None:
     observed = batch()
     found: BatchStatus = row(observed)
     assert decide(observed, Facts(row=found), NOW) == Plan(Step.WAIT)
+
+
+def test_jobs_of_configmaps_are_loaded_once_the_status_has_the_batch() -> None:
+    spec = {"jobs": None, "configMapRefs": [{"name": "part", "key": "a.csv"}]}
+    found = batch(spec).with_content("one")
+    assert decide(found, Facts(), NOW) == Plan(Step.WAIT, 0.2)
+    assert decide(found.with_status({"contentDigest": "other"}, "8"), Facts(), NOW).step is Step.WAIT
+    assert decide(found.with_status({"contentDigest": "one"}, "8"), Facts(), NOW) == Plan(Step.LOAD)
+
+
+def test_a_batch_whose_content_was_never_known_is_released_at_once() -> None:
+    spec = {"jobs": None, "configMapRefs": [{"name": "part", "key": "a.csv"}]}
+    deleted = batch(spec, deletionTimestamp="2026-05-01T12:00:00Z")
+    assert not needs_database(deleted)
+    assert decide(deleted, Facts(), NOW) == Plan(Step.RELEASE)
+    assert needs_database(deleted.with_content("one"))

@@ -66,6 +66,9 @@ def table() -> dict[str, Row]:
 TABLE = table()
 
 
+IN_CONFIG_MAPS = batch({"jobs": None, "configMapRefs": [{"name": "part", "key": "a.csv"}]})
+
+
 def passing(reason: Reason) -> Facts:
     return Facts(obstacle=Obstacle(reason, "none", passing=True))
 
@@ -107,6 +110,10 @@ SITUATIONS: dict[str, list[tuple[ObservedBatch, Facts]]] = {
     "cancelled in the database": [
         (BATCH, Facts(row=row(BATCH, BatchState.CANCELLED, cancelled_jobs=2, finished_at=ENDED))),
         (LIMITED, Facts(row=row(LIMITED, BatchState.CANCELLED, cancelled_jobs=2, finished_at=ago(8)))),
+    ],
+    "ConfigMaps of the jobs missing or unusable": [
+        (IN_CONFIG_MAPS, lasting(reason))
+        for reason in (Reason.CONFIG_MAP_NOT_FOUND, Reason.CONFIG_MAP_KEY_NOT_FOUND, Reason.CONFIG_MAP_FORBIDDEN)
     ],
     "the jobs cannot be stored": [(BATCH, Facts(load=Load(failure="bad")))],
     "the object is too large or nested too deep": [(LARGE, Facts()), (DEEP, Facts())],

@@ -1,14 +1,15 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any
+from collections.abc import AsyncIterator
+from typing import Any, cast
 
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hammerwork import JobBatch, PartialFailureMode, Priority
+from hammerwork import Job, JobBatch, PartialFailureMode, Priority
 from hammerwork_operator import sources
 from hammerwork_operator.api.jobbatch import JobBatchSpec
 from hammerwork_operator.api.sources import MAX_GENERATED_JOBS, GenerateSpec, JobSpec
@@ -131,7 +132,9 @@ JOBS, GENERATE = {"jobs": [{"payload": 1}]}, {"generate": {"count": 3, "payload"
 @pytest.mark.parametrize(("given", "payloads"), [(JOBS, [1]), (GENERATE, [1, 1, 1])], ids=["jobs", "generate"])
 def test_the_source_that_is_given_makes_the_jobs(given: dict[str, Any], payloads: list[int]) -> None:
     spec = msgspec.convert({"queue": "q", **given}, JobBatchSpec)
-    assert [job.payload for job in sources.jobs(spec)] == payloads
+    made = sources.jobs(spec)
+    assert not isinstance(made, AsyncIterator)
+    assert [job.payload for job in made] == payloads
     assert sources.source_of(spec).FIELD in given
 
 
@@ -141,7 +144,10 @@ def test_the_source_that_is_given_makes_the_jobs(given: dict[str, Any], payloads
 def test_exactly_one_source_has_to_be_given(given: dict[str, Any], seen: str) -> None:
     with pytest.raises(InvalidSourceError) as caught:
         sources.jobs(msgspec.convert({"queue": "q", **given}, JobBatchSpec))
-    assert str(caught.value) == f"spec: {seen} given, must be exactly one of spec.jobs and spec.generate"
+    assert (
+        str(caught.value)
+        == f"spec: {seen} given, must be exactly one of spec.jobs, spec.generate and spec.configMapRefs"
+    )
 
 
 @pytest.mark.parametrize(
@@ -162,7 +168,37 @@ def test_jobs_are_counted_without_a_check(raw: dict[str, Any], jobs: int) -> Non
 
 
 def test_each_source_is_a_field_of_the_spec_with_its_own_rules() -> None:
-    fields = {field.name: field.encode_name for field in msgspec.structs.fields(JobBatchSpec)}
-    assert {name: fields.get(name) for name in sources.FIELDS} == {name: name for name in sources.FIELDS}
+    assert set(sources.FIELDS) < {field.encode_name for field in msgspec.structs.fields(JobBatchSpec)}
     assert all(rule["fieldPath"] == f".{source.FIELD}" for source in sources.SOURCES for rule in source.RULES)
-    assert sources.rules()[0]["rule"] == "(has(self.jobs) ? 1 : 0) + (has(self.generate) ? 1 : 0) == 1"
+    assert sources.rules()[0]["rule"] == " + ".join(f"(has(self.{name}) ? 1 : 0)" for name in sources.FIELDS) + " == 1"
+
+
+async def test_the_jobs_of_configmaps_come_shard_by_shard() -> None:
+    refs = [{"name": "a", "key": "a.csv"}, {"name": "b", "key": "b.ndjson"}]
+    raw = {"queue": "q", "priority": "Low", "configMapRefs": refs}
+    spec = msgspec.convert(raw, JobBatchSpec)
+    assert (sources.count(raw), sources.need(spec)) == (None, sources.raw_need(raw))
+
+    async def fetched() -> AsyncIterator[bytes]:
+        yield b"x\n1\n2\n"
+        yield b"1\n"
+        raise AssertionError("asked for more than there is")
+
+    jobs = sources.jobs(spec, fetched())
+    assert isinstance(jobs, AsyncIterator)
+    made = [await anext(jobs) for _ in range(3)]
+    assert [(job.payload, job.priority) for job in made] == [
+        ({"x": "1"}, Priority.LOW),
+        ({"x": "2"}, Priority.LOW),
+        (1, Priority.LOW),
+    ]
+
+    async def bad() -> AsyncIterator[bytes]:
+        yield b"x\n1\n"
+        yield b"1\nx\n"
+
+    with pytest.raises(InvalidSourceError) as caught:
+        [job async for job in cast("AsyncIterator[Job]", sources.jobs(spec, bad()))]
+    assert str(caught.value) == (
+        "spec.configMapRefs[1] (ConfigMap b, key b.ndjson): line 2: not JSON: invalid character (byte 0)"
+    )
