@@ -24,6 +24,7 @@ from hammerwork.errors import (
     InvalidSelectionError,
     JobFailedError,
     JobTimeoutError,
+    QueryError,
     UnsupportedDatabaseError,
 )
 from hammerwork.handlers import batch_handler
@@ -67,6 +68,7 @@ __all__ = [
     "JobTimeoutError",
     "PartialFailureMode",
     "Priority",
+    "QueryError",
     "QueueActivity",
     "QueueDepth",
     "QueueStatistics",

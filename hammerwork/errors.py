@@ -36,6 +36,10 @@ class InvalidSelectionError(HammerworkError, ValueError):
     """Which jobs are meant cannot be understood; nothing was done."""
 
 
+class QueryError(HammerworkError):
+    """A query of the user's cannot be made or read, or takes too long. What the server said is in the message."""
+
+
 class DatabaseError(HammerworkError):
     """The database, or the way to it, failed. What the driver said is in the message and is the `__cause__`.
 

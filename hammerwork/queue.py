@@ -13,10 +13,11 @@ from hammerwork.timing import HEARTBEATS_PER_LEASE, SILENT_HEARTBEATS, UPKEEP_SE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Awaitable, Callable, Collection, Iterable
+    from contextlib import AbstractAsyncContextManager
     from types import TracebackType
     from uuid import UUID
 
-    from hammerwork.backends.protocol import Backend
+    from hammerwork.backends.protocol import Backend, QueryRows
     from hammerwork.batch import BatchState, Job, JobBatch, JobStatus
     from hammerwork.reports import (
         BatchStatus,
@@ -117,6 +118,7 @@ class JobQueue:
         batch_id: UUID | None = None,
         fingerprint: str | None = None,
         progress: Callable[[int], Awaitable[None]] | None = None,
+        anew: bool = False,
     ) -> UUID:
         """Store a batch of any size from a stream of jobs, in slices, with bounded memory; return its id.
 
@@ -130,6 +132,8 @@ class JobQueue:
             batch_id: See `enqueue_batch`. A second stream with the same settings needs a `JobBatch` of its own.
             fingerprint: See `enqueue_batch`.
             progress: Awaited after each slice with the number of jobs stored so far.
+            anew: The stream is another one each time, as rows of a query are: what an earlier call has left half stored
+                is removed first, not continued.
 
         Raises:
             InvalidBatchError: The settings or a job break a rule.
@@ -145,11 +149,27 @@ class JobQueue:
         if batch_id is None:
             batch.note_enqueued()
         stored = await self.backend.enqueue_stream(
-            batch, jobs, batch_id=batch_id or batch.id, fingerprint=fingerprint, progress=progress
+            batch, jobs, batch_id=batch_id or batch.id, fingerprint=fingerprint, progress=progress, anew=anew
         )
         if batch_id is None:
             batch.note_streamed()
         return stored
+
+    def query(self, sql: str, *, timeout: float, alone: UUID) -> AbstractAsyncContextManager[QueryRows]:
+        """Make a query of the user's in the queue's database; its rows are what the block gets, one at a time.
+
+        Each row is an object of JSON, from column to value, and all are of one snapshot. They come as they are taken,
+        so there may be any number. The server lets the query only read, with the rights of the URL's user.
+
+        Args:
+            sql: One statement that returns rows.
+            timeout: Seconds until the server gives it up, until the last row is taken.
+            alone: The id of the batch that the rows are for: only one process at a time queries for it.
+
+        Raises:
+            QueryError: It cannot be made, or a row cannot be read; also while rows are taken.
+        """
+        return self.backend.query(sql, timeout=timeout, alone=alone)
 
     async def get_batch_status(self, batch_id: UUID) -> BatchStatus:
         """Return the exact counts of a batch; raises `BatchNotFoundError`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 from uuid import UUID
 
@@ -13,6 +14,7 @@ from hammerwork.errors import IncompatibleDatabaseError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Awaitable, Callable, Collection, Iterable, Sequence
+    from contextlib import AbstractAsyncContextManager
     from datetime import datetime
 
     from hammerwork.batch import BatchState, Job, JobBatch, JobStatus
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 
 Span = tuple[int, int]
 """A run of jobs by index: first and last, both included."""
+
+QueryRows = AsyncGenerator[dict[str, Any], None]
 
 MAX_CLAIMS = 100
 """In one exchange."""
@@ -216,6 +220,7 @@ class Backend(Protocol):
         batch_id: UUID,
         fingerprint: str | None,
         progress: Callable[[int], Awaitable[None]] | None,
+        anew: bool = False,
     ) -> UUID: ...
 
     async def batch_statuses(self, batch_ids: Collection[UUID]) -> dict[UUID, BatchStatus]: ...
@@ -272,6 +277,14 @@ class Backend(Protocol):
         """Recover the claims of the workers at these instances, processes included, and forget the workers.
 
         Those that were heard of within `share` of their lease stay; return where there are such.
+        """
+        ...
+
+    def query(self, sql: str, *, timeout: float, alone: UUID) -> AbstractAsyncContextManager[QueryRows]:
+        """Yield the rows of a query of the user's, as objects of JSON, from one snapshot; the server lets it only read.
+
+        It has a connection of its own, which ends with the block. `alone`: not while another process queries for the
+        same id.
         """
         ...
 

@@ -131,12 +131,18 @@ class Store:
         batch_id: UUID,
         fingerprint: str | None,
         progress: Callable[[int], Awaitable[None]] | None,
+        anew: bool = False,
     ) -> UUID:
-        """Store a batch slice by slice, then make it claimable."""
+        """Store a batch slice by slice, then make it claimable; `anew`: not behind what was stored of it before."""
         batch.validate_settings()
         if not batch.queue:
             raise InvalidBatchError(f"batch {batch.name!r}: queue: missing; name it with with_queue()")
         there = await self._open(batch, batch_id, fingerprint)
+        if anew and there.total and not there.sealed:
+            # Not so if somebody else has loaded the same batch to its end meanwhile.
+            if await self._tables.begin_deletion(batch_id, ABANDONED):
+                await self.finish_deletion(batch_id)
+            there = await self._open(batch, batch_id, fingerprint)
         if there.sealed:
             return batch_id
         sessions = self._tables.sessions()

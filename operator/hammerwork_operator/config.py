@@ -32,6 +32,8 @@ class Config:
     """HAMMERWORK_DATABASE_HOSTS: comma-separated names, which may hold *, addresses and networks; empty for any."""
     certificates: str = "/etc/ssl"
     """HAMMERWORK_CERTIFICATES: the folder whose files database URLs may name."""
+    allow_query_source: bool = False
+    """HAMMERWORK_ALLOW_QUERY_SOURCE: true or false; whether JobBatches may have spec.query."""
     log_level: str = "INFO"
     """HAMMERWORK_LOG_LEVEL: DEBUG, INFO, WARNING or ERROR."""
     log_format: str = "text"
@@ -51,6 +53,7 @@ class Config:
             worker_image=environment.text(environ, names.ENV_WORKER_IMAGE, default=cls.worker_image),
             database_hosts=_parts(environment.text(environ, names.ENV_DATABASE_HOSTS)),
             certificates=environment.text(environ, names.ENV_CERTIFICATES, default=cls.certificates),
+            allow_query_source=environment.truth(environ, names.ENV_ALLOW_QUERY_SOURCE, default=cls.allow_query_source),
             log_level=environment.log_level(environ, names.ENV_LOG_LEVEL, default=cls.log_level),
             log_format=environment.log_format(environ, names.ENV_LOG_FORMAT, default=cls.log_format),
         )

@@ -66,7 +66,9 @@ class OperatorProcess:
         if cluster is None:
             return
         databases = Databases(server, self._metrics, _access(self._config))
-        batches = JobBatchController(server, databases, self._metrics, cluster=cluster)
+        batches = JobBatchController(
+            server, databases, self._metrics, cluster=cluster, allows_queries=self._config.allow_query_source
+        )
         pools = WorkerPoolController(server, databases, self._metrics, default_image=self._config.worker_image)
         schedules = None
         if self._with_schedules:

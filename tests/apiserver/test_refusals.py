@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 ONE = [{"payload": 1}]
 
 ONE_SOURCE = (
-    'The JobBatch "bad" is invalid: spec: Invalid value: exactly one of jobs, generate and configMapRefs must be given'
+    'The JobBatch "bad" is invalid: spec: Invalid value: '
+    "exactly one of jobs, generate, configMapRefs and query must be given"
 )
 
 REFUSED: dict[str, tuple[Manifest, str]] = {
@@ -119,6 +120,10 @@ REFUSED: dict[str, tuple[Manifest, str]] = {
     "a shard without a key": (
         jobbatch("bad", configMapRefs=[{"name": "a"}]),
         "spec.configMapRefs[0].key: Required value",
+    ),
+    "a query without a statement": (
+        jobbatch("bad", query={"sql": ""}),
+        'spec.query.sql: Invalid value: "": spec.query.sql in body should be at least 1 chars long',
     ),
     "two targets to scale by": (
         workerpool("bad", autoscaling={"maxReplicas": 2, "targetJobsPerWorker": 1, "targetDrainSeconds": 1}),

@@ -145,3 +145,45 @@ async def test_a_content_that_changes_while_it_is_loaded_is_loaded_from_the_begi
         assert await connection.fetchval("SELECT count(DISTINCT batch_id) FROM hammerwork_pages") == 1
     finally:
         await connection.close()
+
+
+async def test_a_query_makes_a_job_of_each_row_where_it_is_allowed(
+    kubectl: Kubectl, stopped_operator: OperatorUnderTest, with_database: str
+) -> None:
+    many = "SELECT n AS id, 'user' || n AS name FROM generate_series(1, 25000) n"
+    kubectl.create(jobbatch("users", query={"sql": many}))
+    stopped_operator.start()
+    refused = await kubectl.wait("jobbatch", "users", reason("QueryNotAllowed"))
+    assert condition(refused, "Stalled").startswith("True")
+    assert "operator.allowQuerySource" in message(refused)
+    stopped_operator.stop()
+    stopped_operator.environment["HAMMERWORK_ALLOW_QUERY_SOURCE"] = "true"
+    async with loading_stops_at(with_database, 10_000):
+        stopped_operator.start()
+        await kubectl.wait(
+            "jobbatch", "users", lambda found: reason("Loading")(found) and message(found) == "10,000 jobs loaded"
+        )
+        stopped_operator.kill()
+    stopped_operator.start()
+    loaded = await kubectl.wait("jobbatch", "users", reason("Running"))
+    assert loaded["status"]["totalJobs"] == 25_000
+    assert await payloads(with_database, loaded, after=24_998) == [{"id": 25_000, "name": "user25000"}]
+
+    bad = {
+        "missing": ("SELECT * FROM invoices", 'relation "invoices" does not exist (at character 15)'),
+        "late": ("SELECT 1 / (20000 - n) AS n FROM generate_series(1, 30000) n", "division by zero"),
+        "endless": ("SELECT pg_sleep(600)", "canceling statement due to statement timeout"),
+        "writes": ("WITH a AS (DELETE FROM hammerwork_batches RETURNING id) SELECT id FROM a", "read-only transaction"),
+    }
+    for name, (sql, _) in bad.items():
+        kubectl.create(jobbatch(name, query={"sql": sql, "timeoutSeconds": 1 if name == "endless" else 60}))
+    for name, (_, told) in bad.items():
+        assert told in message(await kubectl.wait("jobbatch", name, reason("InvalidSource")))
+    # A batch that is loaded does not need the permission any more.
+    stopped_operator.stop()
+    del stopped_operator.environment["HAMMERWORK_ALLOW_QUERY_SOURCE"]
+    stopped_operator.start()
+    kubectl.patch("jobbatch", "users", {"spec": {"suspend": True}})
+    await kubectl.wait("jobbatch", "users", reason("Suspended"))
+    async with await JobQueue.connect(with_database) as queue:
+        assert [batch.name for batch in await queue.list_batches()] == [f"{kubectl.namespace}/users"]

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from hammerwork.errors import InvalidBatchError
+from hammerwork.errors import InvalidBatchError, QueryError
 from hammerwork_cli.running.decoding import ManifestError
 from hammerwork_operator import sources
 from hammerwork_operator.sources.settings import empty_batch
-from hammerwork_operator.sources.source import InvalidSourceError
+from hammerwork_operator.sources.source import InvalidSourceError, Query
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from hammerwork.batch import JobBatch
     from hammerwork.queue import JobQueue
     from hammerwork_cli.running.manifests import BatchManifest
-    from hammerwork_operator.sources.source import Jobs
+    from hammerwork_operator.sources.source import Fetched, Jobs
 
 
 def expand(manifest: BatchManifest) -> tuple[JobBatch, Jobs]:
@@ -38,16 +39,30 @@ def count(manifest: BatchManifest) -> int:
 
 
 async def enqueue(queue: JobQueue, manifest: BatchManifest, batch_id: UUID) -> None:
-    """Store the batch under `batch_id`; raises `ManifestError` when a job of it breaks a rule."""
-    batch, jobs = expand(manifest)
+    """Store the batch under `batch_id`; raises `ManifestError` when a job of it breaks a rule, or its query fails."""
+    batch, _ = expand(manifest)
     try:
-        if isinstance(jobs, list):
-            # Listed jobs may have several priorities: these are put in order, which a stream is not.
-            await queue.enqueue_batch(batch.with_jobs(jobs), batch_id=batch_id)
-        else:
-            await queue.enqueue_stream(batch, jobs, batch_id=batch_id)
+        async with _fetched(queue, manifest, batch_id) as fetched:
+            jobs = sources.jobs(manifest.spec, fetched)
+            if isinstance(jobs, list):
+                # Listed jobs may have several priorities: these are put in order, which a stream is not.
+                await queue.enqueue_batch(batch.with_jobs(jobs), batch_id=batch_id)
+            else:
+                await queue.enqueue_stream(batch, jobs, batch_id=batch_id)
+    except QueryError as error:
+        raise ManifestError(f"{manifest.label}: spec.query: {error}") from error
     except (InvalidSourceError, InvalidBatchError) as error:
         raise ManifestError(f"{manifest.label}: {error}") from error
+
+
+@asynccontextmanager
+async def _fetched(queue: JobQueue, manifest: BatchManifest, batch_id: UUID) -> AsyncIterator[Fetched]:
+    need = sources.need(manifest.spec)
+    if isinstance(need, Query):
+        async with queue.query(need.sql, timeout=float(need.timeout_seconds), alone=batch_id) as rows:
+            yield rows
+    else:
+        yield _each(manifest.contents)
 
 
 async def _each(contents: Iterable[bytes]) -> AsyncIterator[bytes]:

@@ -12,6 +12,7 @@ import msgspec
 
 from hammerwork.backends import listing, rows
 from hammerwork.backends.mysql import exchange as exchanging
+from hammerwork.backends.mysql import querying
 from hammerwork.backends.mysql.chores import Chores
 from hammerwork.backends.mysql.connection import Database
 from hammerwork.backends.mysql.lifeline import MysqlLifeline
@@ -37,9 +38,10 @@ from hammerwork.timing import EXCHANGE_SECONDS, STATEMENT_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
+    from contextlib import AbstractAsyncContextManager
 
     from hammerwork.backends.mysql.connection import Row
-    from hammerwork.backends.protocol import Claim, Exchange, Settlement, Span, Upkeep
+    from hammerwork.backends.protocol import Claim, Exchange, QueryRows, Settlement, Span, Upkeep
     from hammerwork.selection import Selection
 
 logger = logging.getLogger("hammerwork.worker")
@@ -310,6 +312,9 @@ class MysqlBackend:
 
     async def forget_workers(self, instances: Collection[str], share: float) -> set[str]:
         return await forget_workers(self._chores, list(instances), share)
+
+    def query(self, sql: str, *, timeout: float, alone: UUID) -> AbstractAsyncContextManager[QueryRows]:
+        return querying.query(self._database, sql, timeout=timeout, alone=alone)
 
     async def lifeline(self, queue: str, wake: Callable[[], None]) -> MysqlLifeline:
         del queue, wake  # the server has no notifications

@@ -9,6 +9,8 @@ import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+from pymysql.constants import FIELD_TYPE
+from pymysql.converters import conversions
 from pymysql.err import MySQLError
 
 from hammerwork.backends import migrating
@@ -58,7 +60,7 @@ class Database:
     def __init__(self, sessions: MysqlSessions, size: int, url: DatabaseURL, options: dict[str, Any]) -> None:
         self._sessions = sessions
         self._pool = Pool(size, sessions)
-        self._url = url
+        self.url = url
         self._options = options
         self.address = url.address("mysql", port=3306)
         self.max_packet_bytes = 0
@@ -116,7 +118,7 @@ class Database:
 
     @asynccontextmanager
     async def _lent(self, within: float) -> AsyncIterator[Connection]:
-        with translated(self.address, self._url):
+        with translated(self.address, self.url):
             async with self._pool.lend(within=within) as raw:
                 connection = Connection(raw, within)
                 port = local_port(raw)
@@ -168,7 +170,7 @@ class Database:
     @asynccontextmanager
     async def dedicated_connection(self) -> AsyncIterator[Connection]:
         """Open a connection outside of the pool, for statements that may take long."""
-        with translated(self.address, self._url):
+        with translated(self.address, self.url):
             session = _session(MIGRATION_TIMEOUT_SECONDS, lock=migrating.LOCK_SECONDS)
             raw = await open_connection(init_command=session, **self._options)
             try:
@@ -176,13 +178,28 @@ class Database:
             finally:
                 raw.close()
 
+    @asynccontextmanager
+    async def for_query(self, seconds: float) -> AsyncIterator[Connection]:
+        """Open a connection outside of the pool for one statement that may take so long; it ends with the block."""
+        with translated(self.address, self.url):
+            async with asyncio.timeout(EXCHANGE_SECONDS):
+                times = {**conversions, FIELD_TYPE.TIME: str}
+                raw = await open_connection(init_command=_session(seconds), conv=times, **self._options)
+        port = local_port(raw)
+        try:
+            yield Connection(raw, EXCHANGE_SECONDS)
+        finally:
+            number = raw.thread_id()
+            raw.close()
+            await self._sessions.kill(number, port)
+
     async def line(self) -> Line:
         """Open a connection outside of the pool, in the running event loop; the caller closes it."""
-        with translated(self.address, self._url):
+        with translated(self.address, self.url):
             session = _session(STATEMENT_SECONDS, idle=_LIFELINE_IDLE_SECONDS)
             async with asyncio.timeout(EXCHANGE_SECONDS):
                 raw = await open_connection(init_command=session, **self._options)
-        return Line(raw, self.address, self._url, has_blocks=self._has_blocks)
+        return Line(raw, self.address, self.url, has_blocks=self._has_blocks)
 
 
 class Line:
@@ -226,7 +243,7 @@ class Connection:
     """One connection, for one user at a time."""
 
     def __init__(self, raw: Any, timeout: float) -> None:
-        self._raw = raw
+        self.raw = raw
         self._timeout = timeout
         self._commits = False
         self.running = False
@@ -238,16 +255,16 @@ class Connection:
         self.running = True
         results = []
         async with asyncio.timeout(self._timeout):
-            await self._raw.query(text)
+            await self.raw.query(text)
             more = True
             while more:
-                result = self._raw._result  # noqa: SLF001 (a cursor would ask for the warnings after each text)
+                result = self.raw._result  # noqa: SLF001 (a cursor would ask for the warnings after each text)
                 if result.description is not None:
                     names = [column[0] for column in result.description]
                     results.append([dict(zip(names, row, strict=True)) for row in result.rows])
                 more = result.has_next
                 if more:
-                    await self._raw.next_result()
+                    await self.raw.next_result()
         self.running = False
         return results
 
@@ -260,7 +277,7 @@ class Connection:
         if not open_still:
             # The server has undone the statement only, so the transaction is open unless it had been committed.
             await self.run(b"DO 0")
-            open_still = self._raw.get_transaction_status()
+            open_still = self.raw.get_transaction_status()
         await self.run(b"ROLLBACK")
         return open_still
 

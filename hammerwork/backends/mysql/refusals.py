@@ -56,6 +56,11 @@ def is_read_only(error: BaseException) -> bool:
     return isinstance(error, Error) and _code(error) in _READ_ONLY
 
 
+def is_passing(error: Error) -> bool:
+    """Return whether the same operation may succeed later."""
+    return issubclass(_judge_code(error, "")[0], DatabaseUnavailableError) and _code(error) not in OUTDATED
+
+
 def _judge(error: Exception) -> tuple[type[DatabaseError] | None, str]:
     said = words(error)
     if error.__cause__ is not None:

@@ -9,6 +9,7 @@ from uuid import UUID
 import msgspec
 
 from hammerwork.backends import listing, rows
+from hammerwork.backends.postgres import querying
 from hammerwork.backends.postgres.connection import Database
 from hammerwork.backends.postgres.lifeline import PostgresLifeline
 from hammerwork.backends.postgres.migrate import migrate
@@ -34,8 +35,9 @@ from hammerwork.timing import EXCHANGE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
+    from contextlib import AbstractAsyncContextManager
 
-    from hammerwork.backends.protocol import Settlement, Span, Upkeep
+    from hammerwork.backends.protocol import QueryRows, Settlement, Span, Upkeep
     from hammerwork.selection import Selection
 
 _END_OF_TIME = (datetime.max.replace(tzinfo=UTC), UUID(int=0))
@@ -281,6 +283,9 @@ class PostgresBackend:
 
     async def forget_workers(self, instances: Collection[str], share: float) -> set[str]:
         return await forget_workers(self, list(instances), share)
+
+    def query(self, sql: str, *, timeout: float, alone: UUID) -> AbstractAsyncContextManager[QueryRows]:
+        return querying.query(self._database, sql, timeout=timeout, alone=alone)
 
     async def lifeline(self, queue: str, wake: Callable[[], None]) -> PostgresLifeline:
         lifeline = PostgresLifeline(self._database, await self._database.dedicated_connection())

@@ -130,6 +130,10 @@ class Database:
                 raise
             await transaction.commit()
 
+    async def leave(self, connection: Any) -> None:
+        """Close a connection that was opened outside of the pool, whatever it is doing."""
+        await self._sessions.leave(connection)
+
     async def dedicated_connection(self) -> Any:
         """Open a connection outside of the pool; the caller closes it."""
         with translated(self.address, self.url):

@@ -12,7 +12,6 @@ from hammerwork.batch import (
     DEFAULT_MAX_ATTEMPTS,
     MAX_ATTEMPTS,
     MAX_BATCH_SIZE,
-    MAX_JOBS_IN_MEMORY,
     MAX_METADATA_ENTRIES,
     MAX_METADATA_KEY_LENGTH,
     MAX_METADATA_VALUE_LENGTH,
@@ -24,15 +23,7 @@ from hammerwork.batch import (
 from hammerwork_operator.api.common import GROUP, MAX_INT32, Condition, DatabaseSecretRef
 from hammerwork_operator.api.dependencies import MAX_DEPENDENCIES, DependencySpec
 from hammerwork_operator.api.retry import RetrySpec
-from hammerwork_operator.api.sources import (
-    GENERATE_WAYS,
-    MAX_CONFIG_MAP_REFS,
-    ConfigMapRef,
-    GenerateSpec,
-    JobSpec,
-    PriorityLabel,
-    Queue,
-)
+from hammerwork_operator.api.sources import ConfigMapRefs, Generate, Jobs, PriorityLabel, Query, Queue
 
 KIND = "JobBatch"
 PLURAL = "jobbatches"
@@ -51,8 +42,6 @@ MUTABLE_FIELDS = frozenset(
     {"suspend", "active_deadline_seconds", "ttl_seconds_after_finished", "deletion_policy", "retry"}
 )
 """Everything else of the spec is fixed when the object is created."""
-
-_EXACTLY_ONE = "Exactly one of jobs, generate and configMapRefs has to be given."
 
 
 class DeletionPolicy(enum.Enum):
@@ -153,41 +142,10 @@ class JobBatchSpec(Struct, frozen=True, rename="camel"):
         DatabaseSecretRef,
         Meta(description="The Secret that holds the database URL, in the namespace of the batch."),
     ] = field(default_factory=DatabaseSecretRef)
-    jobs: (
-        Annotated[
-            list[JobSpec],
-            Meta(
-                min_length=1,
-                max_length=MAX_JOBS_IN_MEMORY,
-                description=f"The jobs, at most {MAX_JOBS_IN_MEMORY:,}. {_EXACTLY_ONE}",
-                extra_json_schema={"x-kubernetes-list-type": "atomic"},
-            ),
-        ]
-        | UnsetType
-    ) = UNSET
-    generate: (
-        Annotated[
-            GenerateSpec,
-            Meta(
-                description=f"Makes jobs from a template. {_EXACTLY_ONE}",
-                extra_json_schema={"oneOf": [{"required": [way]} for way in GENERATE_WAYS]},
-            ),
-        ]
-        | UnsetType
-    ) = UNSET
-    config_map_refs: (
-        Annotated[
-            list[ConfigMapRef],
-            Meta(
-                min_length=1,
-                max_length=MAX_CONFIG_MAP_REFS,
-                description="ConfigMaps that hold the jobs, in order. They are read when the jobs are loaded; their "
-                f"content is part of what defines the jobs. {_EXACTLY_ONE}",
-                extra_json_schema={"x-kubernetes-list-type": "atomic"},
-            ),
-        ]
-        | UnsetType
-    ) = UNSET
+    jobs: Jobs | UnsetType = UNSET
+    generate: Generate | UnsetType = UNSET
+    config_map_refs: ConfigMapRefs | UnsetType = UNSET
+    query: Query | UnsetType = UNSET
     depends_on: (
         Annotated[
             list[DependencySpec],

@@ -43,6 +43,7 @@ class Reason(enum.StrEnum):
     INVALID_SOURCE = "InvalidSource"
     CONFIG_MAP_NOT_FOUND = "ConfigMapNotFound"
     CONFIG_MAP_KEY_NOT_FOUND = "ConfigMapKeyNotFound"
+    QUERY_NOT_ALLOWED = "QueryNotAllowed"
     ROWS_MISSING = "RowsMissing"
     BATCH_CONFLICT = "BatchConflict"
     ROWS_ORPHANED = "RowsOrphaned"

@@ -12,6 +12,9 @@ MAX_GENERATED_JOBS = 100_000_000
 MAX_ITEMS = MAX_JOBS_IN_MEMORY
 MAX_MATRIX_FIELDS = 16
 MAX_CONFIG_MAP_REFS = 100
+MAX_SQL_LENGTH = 65_536
+MAX_QUERY_SECONDS = 86_400
+DEFAULT_QUERY_SECONDS = 600
 GENERATE_WAYS = ("count", "items", "matrix")
 """Exactly one of these is given. The CRD's rules cannot say so: they do not see lists and mappings of any values."""
 
@@ -123,3 +126,66 @@ class ConfigMapRef(Struct, frozen=True, rename="camel"):
             "line, .json an array of JSON values, .csv a header and rows; with .gz behind it, packed by gzip.",
         ),
     ]
+
+
+class QuerySpec(Struct, frozen=True, rename="camel"):
+    """A query on the database that the queue is in; each row is a job."""
+
+    sql: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            max_length=MAX_SQL_LENGTH,
+            description="One statement that returns rows, such as SELECT. The payload of a job is an object, from "
+            "column to value. It is made in a read-only transaction, with the rights of the user of the database URL.",
+        ),
+    ]
+    timeout_seconds: (
+        Annotated[
+            int,
+            Meta(
+                ge=1,
+                le=MAX_QUERY_SECONDS,
+                description="How long the query may take, in seconds, until its last row is stored. "
+                f"Default: {DEFAULT_QUERY_SECONDS}.",
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
+
+
+_EXACTLY_ONE = "Exactly one of jobs, generate, configMapRefs and query has to be given."
+
+Jobs = Annotated[
+    list[JobSpec],
+    Meta(
+        min_length=1,
+        max_length=MAX_JOBS_IN_MEMORY,
+        description=f"The jobs, at most {MAX_JOBS_IN_MEMORY:,}. {_EXACTLY_ONE}",
+        extra_json_schema={"x-kubernetes-list-type": "atomic"},
+    ),
+]
+
+Generate = Annotated[
+    GenerateSpec,
+    Meta(
+        description=f"Makes jobs from a template. {_EXACTLY_ONE}",
+        extra_json_schema={"oneOf": [{"required": [way]} for way in GENERATE_WAYS]},
+    ),
+]
+
+ConfigMapRefs = Annotated[
+    list[ConfigMapRef],
+    Meta(
+        min_length=1,
+        max_length=MAX_CONFIG_MAP_REFS,
+        description="ConfigMaps that hold the jobs, in order. They are read when the jobs are loaded; their "
+        f"content is part of what defines the jobs. {_EXACTLY_ONE}",
+        extra_json_schema={"x-kubernetes-list-type": "atomic"},
+    ),
+]
+
+Query = Annotated[
+    QuerySpec,
+    Meta(description="Makes a job of each row of a query. Only where the operator allows it. " + _EXACTLY_ONE),
+]

@@ -47,10 +47,19 @@ _LOGGER = logging.getLogger(__name__)
 class JobBatchController:
     """Brings JobBatches to their end. The watch calls `seen` for every change of an object."""
 
-    def __init__(self, server: ApiServer, databases: Databases, metrics: Metrics, *, cluster: str = "") -> None:
+    def __init__(
+        self,
+        server: ApiServer,
+        databases: Databases,
+        metrics: Metrics,
+        *,
+        cluster: str = "",
+        allows_queries: bool = False,
+    ) -> None:
         self._server = server
         self._cluster = cluster
         self._databases = databases
+        self._allows_queries = allows_queries
         self._metrics = metrics
         self._queue = Workqueue(KIND, self._reconcile, metrics)
         self._memory: dict[Key, Memory] = {}
@@ -105,7 +114,9 @@ class JobBatchController:
         await asyncio.gather(*(loading.stop() for loading in loadings))
 
     def _remember(self, key: Key, observed: ObservedBatch) -> Memory:
-        gatherer = Gatherer(self._databases, self._contents, lambda: self._queue.add(key))
+        gatherer = Gatherer(
+            self._databases, self._contents, lambda: self._queue.add(key), allows_queries=self._allows_queries
+        )
 
         def load_ended(error: Exception | None) -> None:
             if isinstance(error, ContentChangedError):
@@ -149,11 +160,8 @@ class JobBatchController:
         if memory is None or memory.observed.managed_elsewhere:
             return None
         facts = await self._facts(memory)
-        if facts.of_former:
-            memory.observed = memory.observed.as_former()
-            return 0.0
-        if facts.content is not None:
-            memory.observed = memory.observed.with_content(facts.content)
+        if facts.of_former or facts.content is not None:
+            memory.observed = _identified(memory.observed, facts)
             return 0.0
         observed = memory.observed
         plan = decide(observed, facts, datetime.now(UTC))
@@ -276,6 +284,11 @@ class JobBatchController:
             await events.record(self._server, observed.subject, [note])
         await self._set_finalizers(memory, tuple(name for name in observed.finalizers if name != FINALIZER))
         self._forget((observed.namespace, observed.name))
+
+
+def _identified(observed: ObservedBatch, facts: Facts) -> ObservedBatch:
+    """Return the object with what was found out of which batch it is."""
+    return observed.as_former() if facts.of_former else observed.with_content(facts.content)
 
 
 async def _steer(database: FollowedQueue, observed: ObservedBatch, step: Step) -> None:

@@ -13,7 +13,13 @@ from hammerwork_operator.databases.registry import LONGEST_RETRY_SECONDS
 from hammerwork_operator.databases.secrets import SecretProblemError
 from hammerwork_operator.jobbatch.contents import ContentProblemError
 from hammerwork_operator.jobbatch.facts import Facts
-from hammerwork_operator.jobbatch.plan import LOOK_AGAIN_SECONDS, is_kept, needs_database
+from hammerwork_operator.jobbatch.plan import (
+    LOOK_AGAIN_SECONDS,
+    QUERY_NOT_ALLOWED,
+    is_kept,
+    is_loaded,
+    needs_database,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -35,9 +41,12 @@ ERRORS_SECONDS = 5.0
 class Gatherer:
     """Asks the database of one JobBatch, and follows the batch there."""
 
-    def __init__(self, databases: Databases, contents: ContentReader, wake: Callable[[], None]) -> None:
+    def __init__(
+        self, databases: Databases, contents: ContentReader, wake: Callable[[], None], *, allows_queries: bool
+    ) -> None:
         """Take the databases, the reader of ConfigMaps, and what to call whenever the batch in the database changes."""
         self._databases = databases
+        self._allows_queries = allows_queries
         self._contents = contents
         self._wake = wake
         self._followed: tuple[FollowedQueue, UUID] | None = None
@@ -149,6 +158,8 @@ class Gatherer:
         row = database.statuses.get(observed.batch_id) or await database.look(observed.batch_id)
         if row is None and load is None and await self._has_former(database, observed):
             return Facts(of_former=True)
+        if observed.queries and not self._allows_queries and not is_loaded(observed, row):
+            return Facts(obstacle=QUERY_NOT_ALLOWED, load=load)
         errors = await self._error_groups(database, row)
         return Facts(row=row, load=load, errors=errors, met=self._met)
 

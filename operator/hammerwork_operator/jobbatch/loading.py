@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from hammerwork.errors import HammerworkError, InvalidBatchError
+from hammerwork.errors import HammerworkError, InvalidBatchError, QueryError
 from hammerwork_operator import sources
 from hammerwork_operator.api.jobbatch import PLURAL, JobBatchSpec
 from hammerwork_operator.jobbatch.contents import ContentChangedError
@@ -18,7 +18,7 @@ from hammerwork_operator.jobbatch.facts import Load
 from hammerwork_operator.jobbatch.identity import spec_fingerprint
 from hammerwork_operator.kube.client import ApiError
 from hammerwork_operator.sources.settings import empty_batch
-from hammerwork_operator.sources.source import Contents, InvalidSourceError
+from hammerwork_operator.sources.source import Contents, InvalidSourceError, Query
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -85,18 +85,26 @@ class Loader:
     ) -> None:
         batch = empty_batch(observed.namespace, observed.name, spec)
         identity: dict[str, Any] = {"batch_id": observed.batch_id, "fingerprint": observed.fingerprint}
-        async with self._fetched(observed, sources.need(spec)) as fetched:
+        need = sources.need(spec)
+        async with self._fetched(observed, need, queue) as fetched:
             jobs = sources.jobs(spec, fetched)
             if isinstance(jobs, list):
                 await queue.enqueue_batch(batch.with_jobs(jobs), **identity)
             else:
-                await queue.enqueue_stream(batch, jobs, **identity, progress=progress)
+                anew = isinstance(need, Query)
+                await queue.enqueue_stream(batch, jobs, **identity, progress=progress, anew=anew)
 
     @asynccontextmanager
-    async def _fetched(self, observed: ObservedBatch, need: Need | None) -> AsyncIterator[Fetched | None]:
+    async def _fetched(
+        self, observed: ObservedBatch, need: Need | None, queue: JobQueue
+    ) -> AsyncIterator[Fetched | None]:
         if isinstance(need, Contents):
             async with aclosing(self._contents.read(observed.namespace, need, observed.content)) as contents:
                 yield contents
+        elif isinstance(need, Query):
+            timeout = float(need.timeout_seconds)
+            async with queue.query(need.sql, timeout=timeout, alone=observed.batch_id) as rows:
+                yield rows
         else:
             yield None
 
@@ -147,6 +155,8 @@ class Loading:
             await self._loader.load(observed, database, self._progress)
         except (InvalidSourceError, InvalidBatchError, msgspec.ValidationError) as error:
             failure = str(error)
+        except QueryError as error:
+            failure = f"spec.query: {error}"
         except ContentChangedError as error:
             _LOGGER.info("JobBatch %s/%s: to be loaded anew: %s", observed.namespace, observed.name, error)
             failed = error

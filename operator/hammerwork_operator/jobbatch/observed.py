@@ -20,7 +20,7 @@ from hammerwork_operator.kube import conditions
 from hammerwork_operator.kube.conditions import moment
 from hammerwork_operator.kube.decoding import is_deeper_than
 from hammerwork_operator.kube.notes import Subject
-from hammerwork_operator.sources.source import Contents
+from hammerwork_operator.sources.source import Contents, Query
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -66,6 +66,8 @@ class ObservedBatch(msgspec.Struct, frozen=True, kw_only=True):
     """Of the part of the spec that defines the jobs."""
     contents: Contents | None
     """What defines the jobs beside the spec: keys of ConfigMaps."""
+    queries: bool
+    """The jobs come from a query."""
     content: str | None
     """The digest of what is there, once it is known."""
     fingerprint: str
@@ -155,14 +157,15 @@ def observe(manifest: Mapping[str, Any], *, fingerprint: str | None = None, clus
     except msgspec.ValidationError as error:
         problem = f"spec: {error}"
     reason = Reason.INVALID_SPEC
-    contents, content = None, None
+    need, content = None, None
     try:
-        contents = sources.raw_need(raw)
+        need = sources.raw_need(raw)
     except msgspec.ValidationError as error:
         problem = problem or f"spec: {error}"
     if FINALIZER not in (metadata.get("finalizers") or ()) and (size := _size(manifest)) > MAX_OBJECT_BYTES:
         problem, reason = _too_large(size), Reason.TOO_LARGE
     status = dict(manifest.get("status") or {})
+    contents = need if isinstance(need, Contents) else None
     if contents is not None:
         content = status.get("contentDigest")
     of_spec = fingerprint or spec_fingerprint(raw)
@@ -183,6 +186,7 @@ def observe(manifest: Mapping[str, Any], *, fingerprint: str | None = None, clus
         cluster=cluster,
         spec_fingerprint=of_spec,
         contents=contents,
+        queries=isinstance(need, Query),
         content=content,
         fingerprint=fingerprint,
         batch_id=batch_id,

@@ -12,13 +12,13 @@ from hammerwork_operator.api.jobbatch import DeletionPolicy
 from hammerwork_operator.api.reasons import Reason
 from hammerwork_operator.jobbatch.deadline import deadline_left
 from hammerwork_operator.jobbatch.retrying import is_asked, is_due
+from hammerwork_operator.kube.situation import Obstacle
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from hammerwork_operator.jobbatch.facts import Facts
     from hammerwork_operator.jobbatch.observed import ObservedBatch
-    from hammerwork_operator.kube.situation import Obstacle
 
 LOOK_AGAIN_SECONDS = 2.0
 """How soon a database that does not answer or refuses is tried again."""
@@ -30,6 +30,12 @@ NO_DATABASE_DELETION_SECONDS = 120.0
 
 CONTENT_REASONS = frozenset({Reason.CONFIG_MAP_NOT_FOUND, Reason.CONFIG_MAP_KEY_NOT_FOUND, Reason.CONFIG_MAP_FORBIDDEN})
 """What is in the way of a batch whose jobs are in ConfigMaps."""
+
+QUERY_NOT_ALLOWED = Obstacle(
+    Reason.QUERY_NOT_ALLOWED,
+    "this operator does not allow spec.query, which reads whatever the user of the database URL can read; whoever runs "
+    "the operator allows it with the chart's value operator.allowQuerySource",
+)
 
 
 class Step(enum.Enum):
@@ -81,6 +87,12 @@ def needs_database(observed: ObservedBatch) -> bool:
 def is_kept(observed: ObservedBatch) -> bool:
     """Return whether the operator looks after the object: it can read it, holds it, and is not to let it go."""
     return observed.problem is None and observed.deleted_at is None and observed.has_finalizer
+
+
+def is_loaded(observed: ObservedBatch, row: BatchStatus | None) -> bool:
+    """Return whether the jobs are stored, or were; or nobody wants them any more."""
+    stored = row is not None and row.state is not BatchState.LOADING
+    return stored or observed.stated.enqueued or observed.deleted_at is not None
 
 
 def decide(observed: ObservedBatch, facts: Facts, now: datetime) -> Plan:

@@ -12,7 +12,7 @@ import msgspec
 from msgspec import UNSET
 
 from hammerwork_operator.api.jobbatch import JobBatchSpec
-from hammerwork_operator.sources import configmaps, generate, inline
+from hammerwork_operator.sources import configmaps, generate, inline, query
 from hammerwork_operator.sources.source import InvalidSourceError
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from hammerwork_operator.sources.source import Fetched, Jobs, Need, Source
 
-SOURCES: tuple[Source, ...] = (inline, generate, configmaps)
+SOURCES: tuple[Source, ...] = (inline, generate, configmaps, query)
 
 FIELDS = tuple(source.FIELD for source in SOURCES)
 

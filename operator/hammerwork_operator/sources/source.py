@@ -23,11 +23,18 @@ class Contents(msgspec.Struct, frozen=True):
     refs: tuple[ConfigMapRef, ...]
 
 
-Need = Contents
+class Query(msgspec.Struct, frozen=True):
+    """A need: the rows of a query on the queue's database, as objects of JSON. They may be others the next time."""
+
+    sql: str
+    timeout_seconds: int
+
+
+Need = Contents | Query
 """What has to be fetched before there are jobs. Whoever loads does it, since modules of this folder do nothing."""
 
-Fetched = AsyncIterator[bytes]
-"""What was fetched: of `Contents`, each content in the order of the refs."""
+Fetched = AsyncIterator[Any]
+"""What was fetched: of `Contents`, each content (bytes) in the order of the refs; of `Query`, each row (a dict)."""
 
 
 class InvalidSourceError(ValueError):

@@ -150,14 +150,14 @@ def test_what_yaml_spells_means_what_it_means_to_kubectl(tmp_path: Path) -> None
             batch(jobs=[{"payload": 1}]),
             (
                 "JobBatch default/x: spec: spec.jobs and spec.generate given, must be exactly one of "
-                "spec.jobs, spec.generate and spec.configMapRefs"
+                "spec.jobs, spec.generate, spec.configMapRefs and spec.query"
             ),
         ),
         (
             {**BATCH, "spec": {"queue": "q"}},
             (
                 "JobBatch default/x: spec: none given, must be exactly one of "
-                "spec.jobs, spec.generate and spec.configMapRefs"
+                "spec.jobs, spec.generate, spec.configMapRefs and spec.query"
             ),
         ),
         (

@@ -8,8 +8,8 @@ NAMES = """
     AttemptFailedError BatchConflictError BatchNotFoundError BatchState BatchStatus DatabaseError DatabaseRefusedError
     DatabaseUnavailableError ErrorGroup HammerworkError HandlerError IncompatibleDatabaseError InvalidBatchError
     InvalidSelectionError Job JobBatch JobError JobFailedError JobQueue JobRecord JobStatus JobTimeoutError
-    PartialFailureMode Priority QueueActivity QueueDepth QueueStatistics RetryPolicy RetryStrategy
-    UnsupportedDatabaseError Worker WorkerInfo WorkerPool WorkerStats batch_handler
+    PartialFailureMode Priority QueryError QueueActivity QueueDepth QueueStatistics RetryPolicy
+    RetryStrategy UnsupportedDatabaseError Worker WorkerInfo WorkerPool WorkerStats batch_handler
 """
 
 

@@ -56,7 +56,7 @@ def test_the_reference_has_every_field_with_its_limits() -> None:
     assert "| `batchSize` | integer | `100` | ≥ 1, ≤ 1,000 |" in page
     assert "| **`jobs[].payload`** | any |" in page
     assert "| `retryPolicy.maxSeconds` | integer | `300` |" in page
-    assert "Rule: exactly one of jobs, generate and configMapRefs must be given." in page
+    assert "Rule: exactly one of jobs, generate, configMapRefs and query must be given." in page
     assert "`runId`" in page.partition("Fixed once the object is there: ")[2]
     for definition in crd.definitions().values():
         spec = definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]

@@ -18,6 +18,7 @@ from hammerwork_operator.jobbatch import status
 from hammerwork_operator.jobbatch.dependencies import Dependencies
 from hammerwork_operator.jobbatch.facts import Facts, Load
 from hammerwork_operator.jobbatch.observed import observe
+from hammerwork_operator.jobbatch.plan import QUERY_NOT_ALLOWED
 from hammerwork_operator.kube.situation import Obstacle
 from tests.unit.operator.builders import NOW, ago, batch, condition, kstatus, manifest, row
 
@@ -66,6 +67,7 @@ def table() -> dict[str, Row]:
 TABLE = table()
 
 
+QUERY = {"jobs": None, "query": {"sql": "SELECT 1"}}
 IN_CONFIG_MAPS = batch({"jobs": None, "configMapRefs": [{"name": "part", "key": "a.csv"}]})
 
 
@@ -115,6 +117,7 @@ SITUATIONS: dict[str, list[tuple[ObservedBatch, Facts]]] = {
         (IN_CONFIG_MAPS, lasting(reason))
         for reason in (Reason.CONFIG_MAP_NOT_FOUND, Reason.CONFIG_MAP_KEY_NOT_FOUND, Reason.CONFIG_MAP_FORBIDDEN)
     ],
+    "a query where the operator allows none": [(batch(QUERY), Facts(obstacle=QUERY_NOT_ALLOWED))],
     "the jobs cannot be stored": [(BATCH, Facts(load=Load(failure="bad")))],
     "the object is too large or nested too deep": [(LARGE, Facts()), (DEEP, Facts())],
     "its rows are no longer in the database": [(LOADED, Facts())],

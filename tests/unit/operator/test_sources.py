@@ -15,7 +15,7 @@ from hammerwork_operator.api.jobbatch import JobBatchSpec
 from hammerwork_operator.api.sources import MAX_GENERATED_JOBS, GenerateSpec, JobSpec
 from hammerwork_operator.sources import generate, inline
 from hammerwork_operator.sources.settings import empty_batch
-from hammerwork_operator.sources.source import InvalidSourceError
+from hammerwork_operator.sources.source import InvalidSourceError, Query
 from hammerwork_operator.sources.template import compile_template
 
 _TEXT = st.text(st.characters(exclude_characters="{}\0"))
@@ -146,7 +146,7 @@ def test_exactly_one_source_has_to_be_given(given: dict[str, Any], seen: str) ->
         sources.jobs(msgspec.convert({"queue": "q", **given}, JobBatchSpec))
     assert (
         str(caught.value)
-        == f"spec: {seen} given, must be exactly one of spec.jobs, spec.generate and spec.configMapRefs"
+        == f"spec: {seen} given, must be exactly one of spec.jobs, spec.generate, spec.configMapRefs and spec.query"
     )
 
 
@@ -202,3 +202,21 @@ async def test_the_jobs_of_configmaps_come_shard_by_shard() -> None:
     assert str(caught.value) == (
         "spec.configMapRefs[1] (ConfigMap b, key b.ndjson): line 2: not JSON: invalid character (byte 0)"
     )
+
+
+async def test_each_row_of_a_query_is_a_job() -> None:
+    raw = {"queue": "q", "query": {"sql": "SELECT 1"}}
+    spec = msgspec.convert(raw, JobBatchSpec)
+    assert (sources.count(raw), sources.need(spec)) == (None, Query("SELECT 1", 600))
+
+    async def rows(count: int) -> AsyncIterator[dict[str, int]]:
+        for n in range(count):
+            yield {"n": n}
+
+    async def made(count: int) -> list[Any]:
+        jobs = cast("AsyncIterator[Job]", sources.jobs(spec, rows(count)))
+        return [job.payload async for job in jobs]
+
+    assert await made(2) == [{"n": 0}, {"n": 1}]
+    with pytest.raises(InvalidSourceError, match=r"spec\.query: it returned no row; a batch needs at least one job"):
+        await made(0)

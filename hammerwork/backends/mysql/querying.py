@@ -1,0 +1,122 @@
+"""A query of the user's: in a read-only transaction of a connection of its own, row by row."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import re
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, Any
+
+import aiomysql
+import msgspec
+from pymysql.constants import COMMAND, FIELD_TYPE
+from pymysql.err import MySQLError
+
+from hammerwork.backends.drivers import words
+from hammerwork.backends.mysql.refusals import is_passing, translated
+from hammerwork.backends.querying import GRACE_SECONDS, Rows
+from hammerwork.errors import DatabaseUnavailableError, QueryError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+    from uuid import UUID
+
+    from hammerwork.backends.mysql.connection import Database
+
+_OF_THE_QUERY = {1792, 1969, 3024}
+"""Codes that pass elsewhere: it wants to write, or takes too long."""
+_GEOMETRY = 255
+
+_SETUP = """
+SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY;
+SET SESSION net_write_timeout = 600;
+START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY;
+SELECT GET_LOCK(SHA2(CONCAT(DATABASE(), ' hammerwork {alone}'), 256), 0) AS alone
+"""
+_ONE_STATEMENT = b"\x01\x00"
+
+_BEFORE = re.compile(r"(?:\s|\(|--[ \t][^\n]*(?:\n|\Z)|#[^\n]*(?:\n|\Z)|/\*(?![!M]).*?\*/)*", re.DOTALL)
+_QUERY = re.compile(r"(?:SELECT|WITH|VALUES|TABLE)\b", re.IGNORECASE)
+"""What a procedure does, which CALL would run, is not held by the transaction: it may commit."""
+
+
+@asynccontextmanager
+async def query(
+    database: Database, sql: str, *, timeout: float, alone: UUID
+) -> AsyncIterator[AsyncGenerator[dict[str, Any], None]]:
+    """See `hammerwork.backends.protocol.Backend.query`."""
+    start = _BEFORE.match(sql)
+    if not _QUERY.match(sql, start.end() if start else 0):
+        raise QueryError("the statement must be a query that begins with SELECT, WITH, VALUES or TABLE")
+    async with database.for_query(math.ceil(timeout)) as connection:
+        with translated(database.address, database.url):
+            (taken,) = (await connection.run(_SETUP.format(alone=alone).encode()))[-1]
+            if not taken["alone"]:
+                raise DatabaseUnavailableError(
+                    f"database {database.address}: another process makes the same query for batch {alone}"
+                )
+            raw = connection.raw
+            await raw._execute_command(COMMAND.COM_SET_OPTION, _ONE_STATEMENT)  # noqa: SLF001 (the driver has no call)
+            await raw._read_packet()  # noqa: SLF001
+        yield _rows(database, raw, sql, timeout)
+
+
+async def _rows(database: Database, raw: Any, sql: str, timeout: float) -> AsyncGenerator[dict[str, Any], None]:
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + timeout
+    with translated(database.address, database.url), _told(timeout):
+        async with asyncio.timeout(timeout + GRACE_SECONDS):
+            # Never closed: that would read all rows to the end.
+            cursor = await raw.cursor(aiomysql.SSCursor)
+            await cursor.execute(sql)
+        description = cursor.description or ()
+        found = Rows([column[0] for column in description])
+        kinds = _kinds(description)
+    while True:
+        if (left := deadline - loop.time()) < 0:
+            raise QueryError(_late(timeout))
+        with translated(database.address, database.url), _told(timeout):
+            async with asyncio.timeout(left + GRACE_SECONDS):
+                rows = await cursor.fetchmany(found.block)
+            read = [_read(row, kinds) for row in rows] if kinds else rows
+        for each in found.objects(read):
+            yield each
+        if not rows:
+            return
+
+
+def _kinds(description: Sequence[Sequence[Any]]) -> list[tuple[int, int]]:
+    """Return position and type of the columns whose values the driver leaves as they are."""
+    kinds = [(position, column[1]) for position, column in enumerate(description)]
+    for position, kind in kinds:
+        if kind == _GEOMETRY:
+            name = description[position][0]
+            raise QueryError(f"column {name!r}: a geometry has no form in JSON; use ST_AsGeoJSON or ST_AsText")
+    return [(position, kind) for position, kind in kinds if kind in {FIELD_TYPE.JSON, FIELD_TYPE.BIT}]
+
+
+def _read(row: Sequence[Any], kinds: list[tuple[int, int]]) -> list[Any]:
+    values = list(row)
+    for position, kind in kinds:
+        if (value := values[position]) is not None:
+            values[position] = msgspec.json.decode(value) if kind == FIELD_TYPE.JSON else int.from_bytes(value, "big")
+    return values
+
+
+def _late(timeout: float) -> str:
+    return f"it has not ended within {timeout:g} seconds, its rows' storing included"
+
+
+@contextmanager
+def _told(timeout: float) -> Iterator[None]:
+    """Raise `QueryError` for what the server says of the query itself."""
+    try:
+        yield
+    except TimeoutError:
+        raise QueryError(_late(timeout)) from None
+    except MySQLError as error:
+        code = error.args[0] if error.args else None
+        if code not in _OF_THE_QUERY and is_passing(error):
+            raise
+        raise QueryError(words(error)) from error

@@ -1,0 +1,202 @@
+"""Queries of the user's: read-only, of one snapshot, as a stream; what the server says of a bad one."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from hammerwork import BatchState, DatabaseUnavailableError, Job, JobBatch, QueryError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from hammerwork import JobQueue
+    from tests.harness.observing import Sql
+
+# A number of rows that no block and no slice ends at; in the words of both families.
+MANY = """
+WITH RECURSIVE ten(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM ten WHERE n < 9)
+SELECT a.n + 10 * b.n + 100 * c.n + 1000 * d.n + 10000 * e.n AS id FROM ten a, ten b, ten c, ten d, ten e WHERE e.n < 2
+"""
+TYPES = {
+    "postgresql": """
+        SELECT 1.50::numeric(5,2) AS price, 'NaN' AS text, 2::int8 AS big, 0.5::float8 AS half, NULL AS nothing,
+            true AS yes,
+            '2026-01-31'::date AS day, '2026-01-31 12:00:00.5'::timestamp AS moment,
+            '2026-01-31 12:00:00+02'::timestamptz AS instant, '12:30'::time AS clock, '\\x00ff'::bytea AS bytes,
+            '{"a": [1, null]}'::jsonb AS json, ARRAY['a', NULL]::text[] AS list,
+            '6195d0cf-cb13-8c43-b641-9f5504675122'::uuid AS id, '10.0.0.1'::inet AS address
+    """,
+    "mysql": """
+        SELECT CAST(1.5 AS DECIMAL(5,2)) AS price, 'NaN' AS text, 2 AS big, 5e-1 AS half, NULL AS nothing, TRUE AS yes,
+            CAST('2026-01-31' AS DATE) AS day, CAST('2026-01-31 12:00:00.5' AS DATETIME(1)) AS moment,
+            CAST('12:30' AS TIME) AS clock, CAST(x'00ff' AS BINARY(2)) AS bytes, b'101' + 0 AS bits
+    """,
+}
+READ: dict[str, dict[str, Any]] = {
+    "postgresql": {
+        "price": "1.50",
+        "text": "NaN",
+        "big": 2,
+        "half": 0.5,
+        "nothing": None,
+        "yes": True,
+        "day": "2026-01-31",
+        "moment": "2026-01-31T12:00:00.500000",
+        "instant": "2026-01-31T10:00:00Z",
+        "clock": "12:30:00",
+        "bytes": "AP8=",
+        "json": {"a": [1, None]},
+        "list": ["a", None],
+        "id": "6195d0cf-cb13-8c43-b641-9f5504675122",
+        "address": "10.0.0.1",
+    },
+    "mysql": {
+        "price": "1.50",
+        "text": "NaN",
+        "big": 2,
+        "half": 0.5,
+        "nothing": None,
+        "yes": 1,
+        "day": "2026-01-31",
+        "moment": "2026-01-31T12:00:00.500000",
+        "clock": "12:30:00",
+        "bytes": "AP8=",
+        "bits": 5,
+    },
+}
+
+
+def family(url: str) -> str:
+    return "postgresql" if url.startswith("postgresql") else "mysql"
+
+
+async def rows(
+    queue: JobQueue, sql: str, *, timeout: float = 30, alone: uuid.UUID | None = None
+) -> list[dict[str, Any]]:
+    async with queue.query(sql, timeout=timeout, alone=alone or uuid.uuid4()) as found:
+        return [row async for row in found]
+
+
+async def refused(queue: JobQueue, sql: str, *, timeout: float = 30) -> str:
+    with pytest.raises(QueryError) as caught:
+        await rows(queue, sql, timeout=timeout)
+    return str(caught.value)
+
+
+async def test_each_row_is_an_object_of_json(queue: JobQueue, database_url: str) -> None:
+    kind = family(database_url)
+    assert await rows(queue, TYPES[kind]) == [READ[kind]]
+    found = await rows(queue, MANY)
+    assert sorted(row["id"] for row in found) == list(range(20_000))
+    assert await rows(queue, "-- none\n  (SELECT 1 AS one WHERE 1 = 0)") == []
+
+
+WRITES = {
+    "postgresql": """
+        CREATE FUNCTION writes() RETURNS int LANGUAGE plpgsql AS $$
+        BEGIN PERFORM set_config('transaction_read_only', 'off', true); DELETE FROM hammerwork_batches; RETURN 1; END $$
+    """,
+    "mysql": "CREATE FUNCTION writes() RETURNS INT BEGIN DELETE FROM hammerwork_batches; RETURN 1; END",
+}
+NO_QUERY = "must be a query"
+REFUSED: list[tuple[str, str, str]] = [
+    # What PostgreSQL, and what MySQL and MariaDB say.
+    (
+        "SELECT 1 AS id, 2 AS id",
+        "the column 'id' is there twice; give one of",
+        "the column 'id' is there twice; give one",
+    ),
+    ("SELECT * FROM nowhere", 'relation "nowhere" does not exist (at character 15)', "nowhere"),
+    ("SELECT 1; SELECT 2", "multiple commands", "SQL syntax"),
+    ("DELETE FROM hammerwork_batches", NO_QUERY, NO_QUERY),
+    ("WITH a AS (DELETE FROM hammerwork_batches RETURNING 1) SELECT 1 AS n", "read-only transaction", "SQL syntax"),
+    ("/*!50000 DELETE FROM hammerwork_batches */", NO_QUERY, NO_QUERY),
+    ("COMMIT", NO_QUERY, NO_QUERY),
+    ("SELECT writes()", "transaction read-write mode must be set before", "READ ONLY transaction"),
+    ("SELECT", NO_QUERY, "SQL syntax"),
+    ("", NO_QUERY, NO_QUERY),
+]
+HALF_BAD = {
+    "postgresql": "SELECT CASE WHEN n = 1500 THEN 'NaN'::float8 ELSE n END AS n FROM generate_series(1, 2000) n",
+    "mysql": f"SELECT IF(id = 1499, ST_GeomFromText('POINT(1 1)'), NULL) AS n FROM ({MANY}) m",
+}
+
+
+async def test_what_cannot_be_queried_is_told_in_the_servers_words(
+    queue: JobQueue, sql: Sql, database_url: str
+) -> None:
+    kind = family(database_url)
+    await queue.enqueue_batch(JobBatch("stays").with_jobs([Job("q", 1)]))
+    await sql.run(WRITES[kind])
+    for query, of_postgres, of_mysql in REFUSED:
+        assert (of_postgres if kind == "postgresql" else of_mysql) in await refused(queue, query), query
+    told = await refused(queue, HALF_BAD[kind])
+    if kind == "postgresql":
+        assert told == "row 1,500, column 'n': nan is not JSON; leave the row out, or cast it to text"
+        told = await refused(queue, "SELECT '1 month'::interval AS i")
+        assert told == "row 1, column 'i': a value of the type timedelta has no form in JSON; cast it to text"
+    else:
+        assert told == "column 'n': a geometry has no form in JSON; use ST_AsGeoJSON or ST_AsText"
+    assert len(await queue.list_batches()) == 1
+
+
+SLEEP = {"postgresql": "SELECT pg_sleep(60)", "mysql": "SELECT n FROM (SELECT 1 AS n UNION SELECT 2) t WHERE SLEEP(60)"}
+
+
+async def test_a_query_that_does_not_end_is_ended_by_the_server(queue: JobQueue, database_url: str) -> None:
+    told = await refused(queue, SLEEP[family(database_url)], timeout=1)
+    assert any(
+        words in told for words in ("statement timeout", "max_statement_time", "maximum statement execution time")
+    )
+
+
+async def test_the_rows_of_a_batch_are_of_one_snapshot_and_one_process(queue: JobQueue, sql: Sql) -> None:
+    """What another process has left half stored is of another snapshot, and goes."""
+    batch_id = uuid.uuid4()
+
+    async def jobs(limit: int | None) -> AsyncIterator[Job]:
+        async with queue.query(MANY, timeout=30, alone=batch_id) as found:
+            count = 0
+            async for row in found:
+                if count == limit:
+                    raise asyncio.CancelledError
+                count += 1
+                yield Job("q", row)
+
+    with pytest.raises(asyncio.CancelledError):
+        await queue.enqueue_stream(JobBatch("rows", queue="q"), jobs(15_000), batch_id=batch_id)
+    half = await queue.get_batch_status(batch_id)
+    assert (half.state, half.total_jobs) == (BatchState.LOADING, 10_000)
+    async with queue.query("SELECT 1 AS one", timeout=30, alone=batch_id):
+        with pytest.raises(
+            DatabaseUnavailableError, match=f"another process makes the same query for batch {batch_id}"
+        ):
+            await rows(queue, "SELECT 1 AS one", alone=batch_id)
+    one = await rows(queue, "SELECT 1 AS one", alone=batch_id)
+    await queue.enqueue_stream(
+        JobBatch("rows", queue="q"), [Job("q", row) for row in one], batch_id=batch_id, anew=True
+    )
+    whole = await queue.get_batch_status(batch_id)
+    assert (whole.state, whole.total_jobs) == (BatchState.PENDING, 1)
+    assert (await sql.stored_rows())["pages"] == 1
+    # Once it is there, it is what it is.
+    await queue.enqueue_stream(JobBatch("rows", queue="q"), [Job("q", 1), Job("q", 2)], batch_id=batch_id, anew=True)
+    assert (await queue.get_batch_status(batch_id)).total_jobs == 1
+
+
+async def test_a_query_that_fails_late_leaves_nothing(queue: JobQueue, sql: Sql, database_url: str) -> None:
+    late = {
+        "postgresql": "SELECT 1 / (15000 - n) AS n FROM generate_series(0, 20000) n",
+        "mysql": f"SELECT id, IF(id = 15000, (SELECT 1 UNION SELECT 2), 0) AS n FROM ({MANY}) m ORDER BY id",
+    }[family(database_url)]
+    batch_id = uuid.uuid4()
+    async with queue.query(late, timeout=30, alone=batch_id) as found:
+        with pytest.raises(QueryError, match=r"division by zero|more than 1 row"):
+            await queue.enqueue_stream(
+                JobBatch("rows", queue="q"), (Job("q", row) async for row in found), batch_id=batch_id
+            )
+    assert await sql.stored_rows() == {}
