@@ -147,3 +147,34 @@ async def test_a_database_that_cannot_be_reached_ends_the_run(place: Place) -> N
     assert done.returncode == 1
     assert "127.0.0.1" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_jobs_come_from_configmaps_and_queries(place: Place) -> None:
+    folder = place.add("def run(job):\n    assert set(job.payload) in ({'n'}, {'name'}), job.payload\n", count=1)
+    text = """
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: part}
+data: {"jobs.csv": "n\\n1\\n2\\n"}
+---
+apiVersion: hammerwork.io/v1alpha1
+kind: JobBatch
+metadata: {name: mails}
+spec: {queue: q, configMapRefs: [{name: part, key: jobs.csv}]}
+---
+apiVersion: hammerwork.io/v1alpha1
+kind: JobBatch
+metadata: {name: rows}
+spec: {queue: q, query: {sql: SELECT name FROM hammerwork_batches}}
+"""
+    (folder / "more.yaml").write_text(text)
+    done = place.run("run", folder, "-o", "json")
+    assert done.returncode == 0, done.stderr
+    counts = {batch["name"]: batch["completedJobs"] for batch in json.loads(done.stdout)["batches"]}
+    assert counts["default/mails"] == 2
+    assert counts["default/rows"] >= 1
+    (folder / "more.yaml").write_text(text.replace("SELECT name", "SELECT nothing"))
+    failed = place.run("run", folder)
+    assert failed.returncode == 2
+    assert 'spec.query: column "nothing" does not exist (at character 8)' in " ".join(failed.stderr.split())
+    place.assert_nothing_is_left()

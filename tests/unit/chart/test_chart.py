@@ -108,12 +108,14 @@ def test_there_is_one_operator_also_while_upgrading(chart: Chart) -> None:
 
 def test_the_operator_is_told_what_the_values_say(chart: Chart) -> None:
     values = ("watchNamespaces={one,two}", "operator.logLevel=debug", "operator.port=9000", "worker.image.tag=next")
-    deployment = only(chart.render(*values, "operator.databaseHosts={*.example.com,10.0.0.0/8}"), "Deployment")
+    values += ("operator.databaseHosts={*.example.com,10.0.0.0/8}", "operator.allowQuerySource=true")
+    deployment = only(chart.render(*values), "Deployment")
     assert variables(deployment) == {
         "HAMMERWORK_OPERATOR_PORT": "9000",
         "HAMMERWORK_WATCH_NAMESPACES": "one,two",
         "HAMMERWORK_WORKER_IMAGE": "localhost/hammerwork/worker:next",
         "HAMMERWORK_DATABASE_HOSTS": "*.example.com,10.0.0.0/8",
+        "HAMMERWORK_ALLOW_QUERY_SOURCE": "true",
         "HAMMERWORK_LOG_LEVEL": "debug",
         "HAMMERWORK_LOG_FORMAT": "json",
     }
