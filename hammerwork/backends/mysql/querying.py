@@ -64,9 +64,9 @@ async def query(
 
 async def _rows(database: Database, raw: Any, sql: str, timeout: float) -> AsyncGenerator[dict[str, Any], None]:
     loop = asyncio.get_running_loop()
-    deadline = loop.time() + timeout
+    deadline = loop.time() + timeout + GRACE_SECONDS
     with translated(database.address, database.url), _told(timeout):
-        async with asyncio.timeout(timeout + GRACE_SECONDS):
+        async with asyncio.timeout_at(deadline):
             # Never closed: that would read all rows to the end.
             cursor = await raw.cursor(aiomysql.SSCursor)
             await cursor.execute(sql)
@@ -77,7 +77,7 @@ async def _rows(database: Database, raw: Any, sql: str, timeout: float) -> Async
         if (left := deadline - loop.time()) < 0:
             raise QueryError(_late(timeout))
         with translated(database.address, database.url), _told(timeout):
-            async with asyncio.timeout(left + GRACE_SECONDS):
+            async with asyncio.timeout(left):
                 rows = await cursor.fetchmany(found.block)
             read = [_read(row, kinds) for row in rows] if kinds else rows
         for each in found.objects(read):

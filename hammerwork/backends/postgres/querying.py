@@ -59,9 +59,9 @@ async def query(
 
 async def _rows(database: Database, connection: Any, sql: str, timeout: float) -> AsyncGenerator[dict[str, Any], None]:
     loop = asyncio.get_running_loop()
-    deadline = loop.time() + timeout
+    deadline = loop.time() + timeout + GRACE_SECONDS
     with translated(database.address, database.url), _told(timeout):
-        async with asyncio.timeout(timeout + GRACE_SECONDS):
+        async with asyncio.timeout_at(deadline):
             statement = await connection.prepare(sql)
             found = Rows([attribute.name for attribute in statement.get_attributes()])
             cursor = await statement.cursor()
@@ -69,7 +69,7 @@ async def _rows(database: Database, connection: Any, sql: str, timeout: float) -
         if (left := deadline - loop.time()) < 0:
             raise QueryError(_late(timeout))
         with translated(database.address, database.url), _told(timeout):
-            async with asyncio.timeout(left + GRACE_SECONDS):
+            async with asyncio.timeout(left):
                 rows = await cursor.fetch(found.block)
         for each in found.objects(rows):
             yield each

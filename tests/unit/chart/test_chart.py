@@ -108,8 +108,8 @@ def test_there_is_one_operator_also_while_upgrading(chart: Chart) -> None:
 
 def test_the_operator_is_told_what_the_values_say(chart: Chart) -> None:
     values = ("watchNamespaces={one,two}", "operator.logLevel=debug", "operator.port=9000", "worker.image.tag=next")
-    values += ("operator.databaseHosts={*.example.com,10.0.0.0/8}", "operator.allowQuerySource=true")
-    deployment = only(chart.render(*values), "Deployment")
+    access = ("operator.databaseHosts={*.example.com,10.0.0.0/8}", "operator.allowQuerySource=true")
+    deployment = only(chart.render(*values, *access), "Deployment")
     assert variables(deployment) == {
         "HAMMERWORK_OPERATOR_PORT": "9000",
         "HAMMERWORK_WATCH_NAMESPACES": "one,two",
