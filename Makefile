@@ -120,6 +120,10 @@ bench-operator: packages $(VENV)/installed cluster-build ## Measure the operator
 	$(BIN)/python -m benchmarks operator
 	$(BIN)/python -m benchmarks report
 
+.PHONY: measure-million
+measure-million: $(VENV)/installed cluster-build ## A million jobs on a real cluster, and an Indexed Job beside a JobBatch: prints tables
+	$(BIN)/pytest tests/e2e/million.py --capture=no
+
 .PHONY: bench-peers
 bench-peers: packages $(VENV)/installed ## Measure other queues and this one in turn (npm, pip and cargo install them once)
 	$(BIN)/python -m benchmarks peers

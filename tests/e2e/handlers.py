@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 
+from hammerwork import batch_handler
+
 if TYPE_CHECKING:
     from hammerwork import Job
 
@@ -68,3 +70,8 @@ async def fail_some(job: Job) -> None:
         raise ValueError(f"no such address: user{job.payload['index']}")
     if job.payload["index"] == 50:
         raise LookupError("nobody has the number 50")
+
+
+@batch_handler
+async def nothing(jobs: list[Job]) -> None:
+    """Do nothing, for all jobs of a claim at a time; what takes time is all else."""
