@@ -45,7 +45,7 @@ def test_kubectl_explains_every_field(kubectl: Kubectl) -> None:
 def test_a_batch_without_source_is_refused_with_a_clear_message(kubectl: Kubectl) -> None:
     batch = manifests.batch("sourceless", 1)
     del batch["spec"]["generate"]
-    with pytest.raises(CommandError, match="jobs and generate"):
+    with pytest.raises(CommandError, match="exactly one of jobs, generate, configMapRefs and query"):
         kubectl.apply(batch)
 
 
