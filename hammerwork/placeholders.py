@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 _OPEN = "{{"
-_PLACEHOLDER = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
+_CLOSE = "}}"
 _SHOWN_CHARACTERS = 60
 
 
@@ -47,27 +47,41 @@ def parse(text: str, names: Mapping[str, bool]) -> tuple[list[str], list[Placeho
     Raises:
         PlaceholderError: A placeholder has another name, or is not closed.
     """
-    parts = _PLACEHOLDER.split(text)
-    texts, found = [_plain(parts[0])], []
+    parts = _split(text)
+    texts, found, pieces = [], [], [parts[0]]
     for inner, after in zip(parts[1::2], parts[2::2], strict=True):
         if inner.strip() == _OPEN:
-            texts[-1] += _OPEN + _plain(after)
+            pieces += (_OPEN, after)
         else:
             found.append(_named(inner, names))
-            texts.append(_plain(after))
-    return texts, found
+            texts.append("".join(pieces))
+            pieces = [after]
+    _check_is_closed(parts[-1])
+    return [*texts, "".join(pieces)], found
 
 
 def is_in(text: str) -> bool:
     """Return whether there is a placeholder in a text, of whatever name."""
-    return _PLACEHOLDER.search(text) is not None
+    return len(_split(text)) > 1
 
 
-def _plain(text: str) -> str:
-    if _OPEN in text:
-        rest = _shown(text[text.index(_OPEN) :])
+def _split(text: str) -> list[str]:
+    """Return the texts around what stands in braces, and between two of them that, as it is.
+
+    It takes a time in proportion to the text: what opens and is never closed is not looked at again from each brace.
+    """
+    parts: list[str] = []
+    start = 0
+    while (opens := text.find(_OPEN, start)) >= 0 and (closes := text.find(_CLOSE, opens + len(_OPEN))) >= 0:
+        parts += (text[start:opens], text[opens + len(_OPEN) : closes])
+        start = closes + len(_CLOSE)
+    return [*parts, text[start:]]
+
+
+def _check_is_closed(last: str) -> None:
+    if _OPEN in last:
+        rest = _shown(last[last.index(_OPEN) :])
         raise PlaceholderError(f"the placeholder {rest!r} is not closed; a literal '{{{{' is written '{{{{ {{{{ }}}}'")
-    return text
 
 
 def _named(inner: str, names: Mapping[str, bool]) -> Placeholder:
@@ -98,12 +112,18 @@ def _shown(text: str) -> str:
 
 def with_value(text: str, name: str, value: str) -> str:
     """Return the text with a value for the placeholders of one name; all else stays as it is, right or wrong."""
-    return _PLACEHOLDER.sub(lambda found: value if found[1].strip() == name else found[0], text)
+    return _replaced(text, lambda inner: value if inner.strip() == name else _OPEN + inner + _CLOSE)
 
 
 def tightened(text: str) -> str:
     """Return the text without spaces in placeholders, so that a shell's rules for words leave each of them whole."""
-    return _PLACEHOLDER.sub(lambda found: f"{{{{{found[1].strip()}}}}}", text)
+    return _replaced(text, lambda inner: _OPEN + inner.strip() + _CLOSE)
+
+
+def _replaced(text: str, replacement: Callable[[str], str]) -> str:
+    parts = _split(text)
+    parts[1::2] = map(replacement, parts[1::2])
+    return "".join(parts)
 
 
 def look_up(value: Any, path: list[str]) -> Any:

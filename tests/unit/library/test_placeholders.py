@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -76,6 +77,40 @@ def test_a_placeholder_without_spaces_is_one_word() -> None:
 )
 def test_one_name_gets_its_value_and_all_else_stays(text: str, result: str) -> None:
     assert with_value(text, "a", "1") == result
+
+
+BRACES = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
+
+
+@given(st.text("{} a\n"))
+def test_braces_pair_as_the_shortest_match_from_the_left_does(text: str) -> None:
+    assert is_in(text) == (BRACES.search(text) is not None)
+    assert tightened(text) == BRACES.sub(lambda found: f"{{{{{found[1].strip()}}}}}", text)
+    assert with_value(text, "a", "1") == BRACES.sub(lambda found: "1" if found[1].strip() == "a" else found[0], text)
+    names = {inner.strip(): False for inner in BRACES.findall(text)}
+    try:
+        texts, found = parse(text, names)
+    except PlaceholderError:
+        assert "{{" in BRACES.split(text)[-1]
+    else:
+        inners = iter([inner for inner in BRACES.findall(text) if inner.strip() != "{{"])
+        assert [placeholder.name for placeholder in found] == [inner.strip() for inner in inners]
+        assert texts == BRACES.sub(lambda found: "{{" if found[1].strip() == "{{" else "\0", text).split("\0")
+
+
+@pytest.mark.timeout(60)  # a time in proportion to the square of the text is an hour
+@pytest.mark.parametrize("repeated", ["{", "{{ ", "{{}", "{{ {{ }}", "{{ index }}"])
+def test_a_long_text_is_cut_as_fast_as_it_is_read(repeated: str) -> None:
+    text = repeated * (1_000_000 // len(repeated))
+    closed = "}}" in text
+    assert is_in(text) == closed
+    assert with_value(text, "a", "1") == text
+    assert len(tightened(text)) <= len(text)
+    if closed:
+        assert "".join(parse(text, NAMES)[0]) == text.replace("{{ {{ }}", "{{").replace("{{ index }}", "")
+    else:
+        with pytest.raises(PlaceholderError, match="is not closed"):
+            parse(text, NAMES)
 
 
 @pytest.mark.parametrize(
