@@ -155,10 +155,22 @@ class Interval(msgspec.Struct, frozen=True):
     """``@every``: so long after the time before."""
 
     interval: timedelta
+    start: datetime | None = None
+    """The times are whole intervals after this one; None: after whatever time is asked for."""
+
+    def counted_from(self, start: datetime) -> Interval:
+        """Return the times that are whole intervals after `start`, which counts in whole seconds."""
+        return Interval(self.interval, start.astimezone(UTC).replace(microsecond=0))
 
     def next(self, after: datetime) -> datetime | None:
-        """Return `after` and the interval, in whole seconds."""
-        return after.astimezone(UTC).replace(microsecond=0) + self.interval
+        """Return the first time after `after`, in whole seconds."""
+        if self.start is None:
+            return self.counted_from(after).next(after)
+        return self.start + (self.until(after) + 1) * self.interval
+
+    def until(self, moment: datetime) -> int:
+        """Return how many times there are up to this moment, and at it."""
+        return 0 if self.start is None else max(0, (moment - self.start) // self.interval)
 
 
 class Calendar(msgspec.Struct, frozen=True):

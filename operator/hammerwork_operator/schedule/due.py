@@ -48,6 +48,8 @@ def look(times: Times, since: datetime, deadline: timedelta | None, now: datetim
 
     `since` is the last scheduled time that was made, or from when they count; `deadline` how long ago one may be.
     """
+    if isinstance(times, Interval):
+        times = times.counted_from(since)
     following = times.next(now)
     start = since if deadline is None else max(since, now - deadline)
     found, many = _latest(times, start, now)
@@ -88,8 +90,8 @@ def last_scheduled(observed: ObservedSchedule, facts: Facts) -> datetime | None:
 def _latest(times: Times, after: datetime, until: datetime) -> tuple[datetime | None, bool]:
     """Return the last time after `after` and not after `until`, and whether there are many of them."""
     if isinstance(times, Interval):
-        count = (until - after.replace(microsecond=0)) // times.interval
-        return (after.replace(microsecond=0) + count * times.interval if count > 0 else None), count > MANY
+        count = times.until(until) - times.until(after)
+        return (times.next(until - times.interval) if count > 0 else None), count > MANY
     found, at = None, times.next(after)
     for _ in range(MANY):
         if at is None or at > until:

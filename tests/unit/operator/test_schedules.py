@@ -107,6 +107,26 @@ def test_an_interval_goes_on_from_the_last_time(elapsed: int) -> None:
     count = elapsed // 90
     assert found.scheduled == (CREATED + count * timedelta(minutes=90) if count else None)
     assert found.many == (count > 100)
+    assert found.next == CREATED + (count + 1) * timedelta(minutes=90)
+
+
+@pytest.mark.parametrize(
+    ("elapsed", "deadline", "scheduled", "missed", "following"),
+    [
+        (75, 10 * MINUTE, None, HOUR, 2 * HOUR),
+        (65, 10 * MINUTE, HOUR, None, 2 * HOUR),
+        (65, timedelta(seconds=5), None, HOUR, 2 * HOUR),
+        (59, 10 * MINUTE, None, None, HOUR),
+        (120, 10 * MINUTE, 2 * HOUR, None, 3 * HOUR),
+        (150, 100 * HOUR, 2 * HOUR, None, 3 * HOUR),
+    ],
+)
+def test_a_deadline_and_when_it_is_looked_at_move_no_time_of_an_interval(
+    elapsed: int, deadline: timedelta, scheduled: timedelta | None, missed: timedelta | None, following: timedelta
+) -> None:
+    found = due.look(parse("@every 1h"), CREATED, deadline, CREATED + elapsed * MINUTE)
+    after = [None if each is None else each - CREATED for each in (found.scheduled, found.missed, found.next)]
+    assert after == [scheduled, missed, following]
 
 
 # What is made and deleted
