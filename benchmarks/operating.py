@@ -143,6 +143,8 @@ class Watched:
         self.enqueued: dict[str, float] = {}
         """When each batch was first seen as Enqueued, by its name."""
         self.complete: set[str] = set()
+        self.unserved: set[str] = set()
+        """The batches of which it was said that nobody works on their queue."""
         self.changed = asyncio.Event()
 
     async def watch(self, server: Client, namespace: str) -> None:
@@ -164,6 +166,8 @@ class Watched:
             self.enqueued.setdefault(name, time.perf_counter())
         if "Complete" in holding:
             self.complete.add(name)
+        if any(each["type"] == "Served" for each in found.status.conditions):
+            self.unserved.add(name)
         self.changed.set()
 
     async def until(self, names: Iterable[str], among: Iterable[str], *, seconds: float = LOAD_SECONDS) -> None:
@@ -301,6 +305,7 @@ async def measure_operator(where: Place, scale: Scale) -> dict[str, float]:
     start = await where.start_seconds()
     held = await where.create_all("running", scale.running - 1, "held")
     await where.watched.until(held, where.watched.enqueued)
+    await where.watched.until(held, where.watched.unserved)
     await where.settle()
     idle = await where.idle(scale.idle_seconds)
     for text, calls in sorted(idle.statements.items(), key=lambda entry: -entry[1]):

@@ -67,7 +67,7 @@ def test_explain_tells_what_the_fields_mean(kubectl: Kubectl) -> None:
         "batchSize <integer> How many jobs a worker takes at most at a time.",
         "queue <string> -required- Name of the queue; the workers of this queue run the jobs.",
         "enum: CollectErrors, ContinueOnError, FailFast What the failure of a job means for the others.",
-        "jobs <[]Object> The jobs, at most 10,000. Exactly one of jobs, generate, configMapRefs and query has to be given.",
+        "jobs <[]Object> The jobs, at most 10,000. Exactly one of jobs, generate, configMapRefs and query has to be",
     ):
         assert words in text
     assert "{{ index }} is replaced by the job's index" in " ".join(

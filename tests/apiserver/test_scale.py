@@ -38,6 +38,7 @@ async def test_the_number_of_batches_costs_neither_queries_nor_writes(admin: Kub
             assert await where.writes() - before <= WRITES_OF_A_BATCH
             held = await where.create_all("held", SCALE.running, "held")
             await where.watched.until(held, where.watched.enqueued)
+            await where.watched.until([*held, "waiting"], where.watched.unserved)
             await where.settle()
             assert await where.writes() - before <= (SCALE.running + 1) * WRITES_OF_A_BATCH
             idle = await where.idle(SCALE.idle_seconds)

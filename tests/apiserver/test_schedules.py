@@ -172,11 +172,11 @@ async def test_each_policy_of_concurrency(kubectl: Kubectl, clock: Clock, with_d
     clock.set(first + 2 * HOUR + timedelta(minutes=1))
     await made(kubectl, "allow", first, first + HOUR, first + 2 * HOUR)
     await made(kubectl, "forbid", first)
+    told = ["Normal SuccessfulCreate", "Normal BatchAlreadyActive", "Normal BatchAlreadyActive"]
+    await eventually(lambda: asyncio.to_thread(kubectl.events, "forbid"), lambda seen: seen == told, within=30)
     async with worker(with_database):
         # The latest time that waited, and only that.
         await made(kubectl, "forbid", first, first + 2 * HOUR)
-    told = ["Normal SuccessfulCreate", "Normal BatchAlreadyActive", "Normal BatchAlreadyActive"]
-    assert kubectl.events("forbid")[:3] == told
     assert "Normal SuccessfulDelete" in kubectl.events("replace")
     assert "Normal MissingBatch" not in kubectl.events("replace")
 

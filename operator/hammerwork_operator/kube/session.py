@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 WATCH_PAUSE_SECONDS = 1.0
 """A watch of the same objects is begun at most this often, however soon the one before it ended."""
 _CHECK = aiohttp.ClientTimeout(total=10.0)
-_UNDERSTOOD = {401, 403, 429}
+_UNAUTHORIZED = 401
+_UNDERSTOOD = {_UNAUTHORIZED, 403, 429}
 """Refusals after which kopf logs in again or waits; as it does after what is wrong with the server (5xx)."""
 _GONE = 410
 _BEGIN_ANEW = b'{"type":"ERROR","object":{"kind":"Status","code":410}}'
@@ -83,17 +84,24 @@ def _paced(set_back: set[str]) -> aiohttp.TraceConfig:
 
 
 async def _is_ahead(session: aiohttp.ClientSession, url: URL) -> bool:
-    """Return whether the watch begins at a version that the API server has not reached."""
+    """Return whether the watch begins at a version that the API server has not reached.
+
+    Raises:
+        aiohttp.ClientConnectionError: It does not say: such a watch would wait in silence, so it is not begun yet.
+    """
     version = url.query.get("resourceVersion", "")
     selector = {key: value for key, value in url.query.items() if key == "labelSelector"}
     if not version.isdigit():
         return False
     try:
         async with session.get(url.with_query({"limit": "1", **selector}), timeout=_CHECK) as answer:
+            if answer.status == _UNAUTHORIZED:
+                return False  # kopf logs in again when the watch meets that
+            answer.raise_for_status()
             content = await answer.read()
             newest = msgspec.json.decode(shallow(content), type=_List).metadata.resource_version
-    except (aiohttp.ClientError, TimeoutError, msgspec.MsgspecError):
-        return False  # the watch itself will meet that
+    except (aiohttp.ClientError, TimeoutError, msgspec.MsgspecError) as error:
+        raise aiohttp.ClientConnectionError(f"{url.path}: {error!r}") from error
     return newest.isdigit() and int(newest) < int(version)
 
 

@@ -118,6 +118,16 @@ async def test_a_list_that_is_no_json_is_tried_again() -> None:
             await client.get(url)
 
 
+@pytest.mark.parametrize(("status", "body"), [(403, b"{}"), (500, b"{}"), (200, b"[]")])
+async def test_a_watch_is_not_begun_where_it_is_not_known_whether_the_server_was_set_back(
+    status: int, body: bytes
+) -> None:
+    """One that begins at a version that the API server does not have would wait in silence."""
+    async with served(status, body) as (client, url):
+        with pytest.raises(aiohttp.ClientConnectionError):
+            await client.get(url, params={"watch": "true", "resourceVersion": "5"})
+
+
 async def test_a_watch_that_ends_at_once_is_not_begun_again_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     waited = []
 
