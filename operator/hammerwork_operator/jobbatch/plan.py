@@ -99,17 +99,21 @@ def decide(observed: ObservedBatch, facts: Facts, now: datetime) -> Plan:
     """Return the next step. Taking it and deciding again ends in WAIT or REST."""
     if observed.deleted_at is not None:
         return _deletion(observed, facts.obstacle, observed.deleted_at, now)
-    if observed.stated.finished and not _lives_again(observed, facts):
+    if observed.stated.finished and not _lives_again(observed, facts, now):
         return _after_the_end(observed, now)
     if observed.problem is not None or facts.dependencies.reason is not None:
         return Plan(Step.REST)
     return _alive(observed, facts, now)
 
 
-def _lives_again(observed: ObservedBatch, facts: Facts) -> bool:
-    """Return whether there is more to do for a finished object than to wait for its time to live."""
+def _lives_again(observed: ObservedBatch, facts: Facts, now: datetime) -> bool:
+    """Return whether there is more to do for a finished object than to wait for its time to live.
+
+    A retry whose rows are gone or cannot be seen does not hold up the end of that time.
+    """
     if facts.row is None:
-        return is_asked(observed)
+        ends = observed.time_to_live_ends
+        return is_asked(observed) and (ends is None or now < ends)
     return not facts.row.finished or is_due(observed, facts.row)
 
 

@@ -26,8 +26,8 @@ def wanted_attempt(observed: ObservedBatch) -> int:
 
 
 def is_asked(observed: ObservedBatch) -> bool:
-    """Return whether the spec asks for a retry that the status does not tell of."""
-    return wanted_attempt(observed) > observed.stated.retry_attempt
+    """Return whether the spec asks for a retry that the status does not tell of. What was never loaded has none."""
+    return observed.stated.enqueued and wanted_attempt(observed) > observed.stated.retry_attempt
 
 
 def is_due(observed: ObservedBatch, row: BatchStatus) -> bool:

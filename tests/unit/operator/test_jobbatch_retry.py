@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -9,7 +10,8 @@ import pytest
 from hammerwork import BatchState, BatchStatus
 from hammerwork_operator.api.reasons import Reason
 from hammerwork_operator.jobbatch import status
-from hammerwork_operator.jobbatch.facts import Facts
+from hammerwork_operator.jobbatch.dependencies import Dependencies
+from hammerwork_operator.jobbatch.facts import Facts, Load
 from hammerwork_operator.jobbatch.observed import ObservedBatch, observe
 from hammerwork_operator.jobbatch.plan import STALLED_SECONDS, Plan, Step, decide, needs_database
 from hammerwork_operator.jobbatch.retrying import differs, retry_arguments
@@ -19,6 +21,7 @@ from tests.unit.operator.builders import NOW, ago, batch, condition, row
 
 BATCH = batch()
 AWAY = Obstacle(Reason.DATABASE_UNAVAILABLE, "refused", passing=True)
+DEPENDENCY_FAILED = Facts(dependencies=Dependencies(reason=Reason.DEPENDENCY_FAILED, message="JobBatch a has failed"))
 
 
 def with_errors(**fields: Any) -> BatchStatus:
@@ -47,6 +50,10 @@ def finished(of: BatchStatus, attempt: int | None = None, **spec: Any) -> Observ
 
 def after(observed: ObservedBatch, facts: Facts) -> dict[str, Any]:
     return status.compute(observed, facts, NOW)
+
+
+def step(observed: ObservedBatch, facts: Facts, *, late: float = 0.0) -> Step:
+    return decide(observed, facts, NOW + timedelta(seconds=late)).step
 
 
 def events(before: ObservedBatch, then: dict[str, Any], *, edited: bool = False) -> list[str]:
@@ -251,3 +258,23 @@ def test_conditions_written_by_hand_end_no_batch() -> None:
     assert differs(also_the_time, row(BATCH))
     assert decide(also_the_time, Facts(row=row(BATCH)), NOW).step is Step.WAIT
     assert condition(after(also_the_time, Facts()), "Complete") == "True Mine", "nothing is known of its rows"
+
+
+@pytest.mark.parametrize("facts", [Facts(load=Load(failure="no such key")), DEPENDENCY_FAILED])
+def test_a_batch_that_failed_before_it_was_loaded_is_not_retried(facts: Facts) -> None:
+    for before, then in ((1, 1), (0, 1)):
+        told = status.compute(batch({"retry": {"attempt": before}}), facts, ago(10))
+        observed = batch({"retry": {"attempt": then}, "ttlSecondsAfterFinished": 60}, told)
+        assert observed.stated.finished
+        assert not needs_database(observed)
+        assert decide(observed, Facts(), NOW) == Plan(Step.WAIT, 50.0)
+        assert step(observed, Facts(), late=60) is Step.DELETE_OBJECT
+        assert condition(after(observed, Facts()), "Ready") == condition(told, "Ready")
+
+
+@pytest.mark.parametrize("facts", [Facts(), Facts(obstacle=AWAY)])
+def test_a_retry_without_rows_does_not_hold_up_the_time_to_live(facts: Facts) -> None:
+    observed = finished(failed(), 2, ttlSecondsAfterFinished=60)
+    assert step(observed, facts) is Step.WAIT
+    assert step(observed, facts, late=60) is Step.DELETE_OBJECT
+    assert step(observed, Facts(row=failed()), late=60) is Step.RETRY
