@@ -208,11 +208,7 @@ def _conditions(observed: ObservedBatch, facts: Facts, situation: _Situation) ->
             f"{_total(observed, facts):,} jobs in queue {observed.spec.queue}" if enqueued else message,
         )
     )
-    suspended = facts.row.suspended if facts.row is not None else observed.spec.suspend
-    if suspended:
-        found.append(condition(Type.SUSPENDED, True, Reason.SUSPENDED, "spec.suspend is true"))
-    elif conditions.find(previous, Type.SUSPENDED):
-        found.append(condition(Type.SUSPENDED, False, Reason.RESUMED, "spec.suspend is false"))
+    found += _suspended(observed, facts)
     if reason is Reason.RUNNING:
         found += _served(observed, facts)
     for kind, holds in ((Type.COMPLETE, situation.complete), (Type.FAILED, situation.failed)):
@@ -224,6 +220,18 @@ def _conditions(observed: ObservedBatch, facts: Facts, situation: _Situation) ->
         succeeded = situation.complete and reason is Reason.COMPLETED
         found.append(condition(Type.SUCCEEDED, succeeded, reason, message))
     return found
+
+
+def _suspended(observed: ObservedBatch, facts: Facts) -> list[conditions.ConditionDict]:
+    """Return the condition Suspended. A batch that was loaded is as it was for as long as its rows are not seen."""
+    before = conditions.find(observed.status.get("conditions") or (), Type.SUSPENDED)
+    if facts.row is None and observed.stated.enqueued:
+        return [] if before is None else [dict(before)]
+    if facts.row.suspended if facts.row is not None else observed.spec.suspend:
+        return [condition(Type.SUSPENDED, True, Reason.SUSPENDED, "spec.suspend is true")]
+    if before is None:
+        return []
+    return [condition(Type.SUSPENDED, False, Reason.RESUMED, "spec.suspend is false")]
 
 
 def _served(observed: ObservedBatch, facts: Facts) -> list[conditions.ConditionDict]:

@@ -80,6 +80,20 @@ def test_a_cancellation_while_suspended_is_none_by_the_deadline() -> None:
         assert condition(status.compute(observed, Facts(row=cancelled), NOW), "Failed") == "True Cancelled"
 
 
+@pytest.mark.parametrize("without", [AWAY, Facts()], ids=["database away", "rows gone"])
+def test_what_the_spec_says_while_the_rows_cannot_be_seen_suspends_nothing(without: Facts) -> None:
+    """The batch runs all the time: its deadline does not begin anew, and no event tells that it was resumed."""
+    for first in ({}, told(True, seconds_ago=900)):
+        before = told(False, first, seconds_ago=50)
+        for suspend, seconds_ago in ((True, 40), (False, 30)):
+            observed = batch({"suspend": suspend, "activeDeadlineSeconds": LIMIT}, before)
+            then = status.compute(observed, without, ago(seconds_ago))
+            assert condition(then, "Suspended") == condition(before, "Suspended")
+            assert not {note.reason for note in status.notes(before, then)} & {Reason.SUSPENDED, Reason.RESUMED}
+            assert observed.with_status(then, "8").stated.resumed_at == observed.stated.resumed_at
+            before = then
+
+
 @settings(deadline=None, max_examples=40)
 @given(
     story=st.lists(
