@@ -159,7 +159,16 @@ class JobBatchController:
             return 0.0
         if memory is None or memory.observed.managed_elsewhere:
             return None
+        try:
+            return await self._bring_on(key, memory)
+        finally:
+            if self._memory.get(key) is not memory:
+                memory.rest()  # the object vanished meanwhile: what was begun for it since then is left
+
+    async def _bring_on(self, key: Key, memory: Memory) -> float | None:
         facts = await self._facts(memory)
+        if self._memory.get(key) is not memory:
+            return None
         if facts.of_former or facts.content is not None:
             memory.observed = _identified(memory.observed, facts)
             return 0.0
@@ -195,6 +204,7 @@ class JobBatchController:
             self._forget((before.namespace, before.name))
         elif manifest["metadata"]["uid"] == before.uid:
             memory.observed = observe(manifest, cluster=self._cluster)
+            self._wake(self._dependencies.seen(memory.observed))
 
     async def _facts(self, memory: Memory) -> Facts:
         dependencies = self._dependencies.of(memory.observed)
