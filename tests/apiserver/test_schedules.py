@@ -12,18 +12,21 @@ import pytest
 from hammerwork import JobQueue
 from hammerwork.errors import BatchNotFoundError
 from hammerwork_operator.kube.conditions import timestamp
+from hammerwork_operator.metrics import Metrics
+from hammerwork_operator.schedule.controller import TICK_SECONDS, JobBatchScheduleController
 from tests.apiserver.clocked_operator import Clock
+from tests.apiserver.lives import Steps, api_server
 from tests.apiserver.operator_process import OperatorUnderTest
 from tests.apiserver.workers import worker
 from tests.harness.kubectl import condition, conditions
 from tests.harness.manifests import jobbatch, schedule
-from tests.harness.waiting import eventually
+from tests.harness.waiting import eventually, happens
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from hammerwork import Job
-    from tests.harness.kubectl import Kubectl
+    from tests.apiserver.kubectl import Kubectl
     from tests.harness.manifests import Manifest
 
 HOUR = timedelta(hours=1)
@@ -301,3 +304,28 @@ async def test_what_keeps_batches_from_being_made_is_told(kubectl: Kubectl, cloc
         await kubectl.wait_gone("jobbatch", batch["metadata"]["name"])
         with pytest.raises(BatchNotFoundError):
             await queue.get_batch_status(UUID(row["status"]["batchId"]))
+
+
+@pytest.mark.parametrize("due", [True, False], ids=["when a batch is made", "when the status is written"])
+async def test_a_schedule_that_went_unseen_is_forgotten(kubectl: Kubectl, clock: Clock, due: bool) -> None:
+    """A watch that was broken off does not tell what was deleted meanwhile."""
+    kubectl.create(schedule("gone", "* * * * *"))
+    manifest = kubectl.get("jbs", "gone")
+    kubectl.delete("jbs", "gone")
+    clock.set(datetime.fromisoformat(manifest["metadata"]["creationTimestamp"]) + due * HOUR)
+    steps = Steps()
+    server = await api_server(kubectl.kubeconfig, steps)
+    controller = JobBatchScheduleController(server, Metrics(), clock.now)
+    try:
+        controller.seen(manifest)
+        await happens(lambda: steps.count >= 2)
+        clock.set(clock.now() + HOUR)
+        before = steps.count
+        await asyncio.sleep(4 * TICK_SECONDS)
+        assert steps.count == before, f"{steps.count - before} more requests for a schedule that is gone"
+        kubectl.create(schedule("gone", "* * * * *"))
+        controller.seen(kubectl.get("jbs", "gone"))
+        await kubectl.wait("jbs", "gone", lambda found: condition(found, "Ready") == "True Scheduled")
+    finally:
+        await controller.stop()
+        await server.close()

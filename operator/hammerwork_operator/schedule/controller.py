@@ -37,7 +37,6 @@ TICK_SECONDS = 0.5
 """How often the clock is looked at. Nothing sleeps until a scheduled time: clocks are set, and machines sleep too."""
 _PARALLEL = 10
 """A list of JobBatches may have some MiB."""
-_LOOK_AGAIN_SECONDS = 1.0
 
 
 def utc_now() -> datetime:
@@ -132,7 +131,8 @@ class JobBatchScheduleController:
             await self._delete(memory, child)
         if plan.create is not None:
             again = await self._create(memory, plan.create, children)
-            await self._tell(memory, plan.due)
+            if again is not None:
+                await self._tell(memory, plan.due)
             return again
         if plan.delete:
             return 0.0
@@ -145,9 +145,18 @@ class JobBatchScheduleController:
         before = memory.observed
         manifest = await self._server.get(PLURAL, before.namespace, before.name)
         memory.doubted = False
-        if manifest is None or manifest["metadata"]["uid"] != before.uid or memory.observed is not before:
-            return  # the watch tells of it
-        memory.observed = observe(manifest, self._clock(), before)
+        if memory.observed is not before:
+            return  # the watch has brought a newer one meanwhile
+        if manifest is None or manifest["metadata"]["uid"] != before.uid:
+            self._forget(memory)
+        else:
+            memory.observed = observe(manifest, self._clock(), before)
+
+    def _forget(self, memory: Memory) -> None:
+        """Forget a schedule that is gone: a watch that was broken off does not tell, but of another of its name."""
+        key = (memory.observed.namespace, memory.observed.name)
+        if self._memory.get(key) is memory:
+            del self._memory[key]
 
     def _facts(self, memory: Memory, children: tuple[Child, ...]) -> Facts:
         return Facts(children=children, made=memory.made, failure=memory.failure)
@@ -163,16 +172,18 @@ class JobBatchScheduleController:
         memory.deleted.add(child.uid)
         await self._record(memory, Note(reason=Reason.SUCCESSFUL_DELETE, message=f"deleted batch {child.name}"))
 
-    async def _create(self, memory: Memory, scheduled: datetime, children: tuple[Child, ...]) -> float:
-        """Make the JobBatch of a scheduled time; return the seconds after which to look again."""
+    async def _create(self, memory: Memory, scheduled: datetime, children: tuple[Child, ...]) -> float | None:
+        """Make the JobBatch of a scheduled time; return the seconds after which to look again, None if all is gone."""
         observed = memory.observed
         manifest = await self._server.get(PLURAL, observed.namespace, observed.name)
-        zone = zone_of(observed.spec)
-        if manifest is None or zone is None or manifest["metadata"]["uid"] != observed.uid:
-            return _LOOK_AGAIN_SECONDS  # the watch is about to tell
+        if manifest is None or manifest["metadata"]["uid"] != observed.uid:
+            self._forget(memory)
+            return None
         if manifest["metadata"]["generation"] != observed.generation:
             self.seen(manifest)
             return 0.0
+        zone = zone_of(observed.spec)
+        assert zone is not None
         batch = build_batch(observed.subject, manifest["spec"]["template"], scheduled, zone)
         try:
             await self._server.create(jobbatch.PLURAL, batch)
@@ -229,7 +240,8 @@ class JobBatchScheduleController:
             version = await statuses.write(self._server, self._metrics, PLURAL, observed.subject, change)
         except ApiError as error:
             if error.not_found:
-                return  # the watch is about to tell
+                self._forget(memory)
+                return
             raise
         memory.observed = memory.observed.with_status(wanted, version)
         for note in status.notes(observed.status, wanted, facts, memory.deleted):
