@@ -156,7 +156,7 @@ async def _cluster(server: ApiServer) -> str:
     try:
         found = await server.get_namespace("kube-system")
     except ApiError as error:
-        if error.status == 403:
+        if error.forbidden:
             return ""
         raise
     return found["metadata"]["uid"] if found is not None else ""

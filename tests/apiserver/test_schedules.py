@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -304,6 +305,26 @@ async def test_what_keeps_batches_from_being_made_is_told(kubectl: Kubectl, cloc
         await kubectl.wait_gone("jobbatch", batch["metadata"]["name"])
         with pytest.raises(BatchNotFoundError):
             await queue.get_batch_status(UUID(row["status"]["batchId"]))
+
+
+@pytest.mark.usefixtures("operator")
+async def test_what_a_quota_forbids_is_made_once_it_does_not(kubectl: Kubectl, clock: Clock) -> None:
+    first = next_hour(clock)
+    # Nobody counts for a quota here, so the status is written by hand.
+    hard = {"count/jobbatches.hammerwork.io": "0"}
+    kubectl.create({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "none"}, "spec": {"hard": hard}})
+    used = json.dumps({"status": {"hard": hard, "used": hard}})
+    kubectl("patch", "resourcequota", "none", "--subresource=status", "--type=merge", "-p", used)
+    kubectl.create(schedule("limited", "0 * * * *"))
+    await kubectl.wait("jbs", "limited", lambda found: condition(found, "Ready") == "True Scheduled")
+    clock.set(first)
+    stalled = await kubectl.wait("jbs", "limited", lambda found: condition(found, "Stalled") == "True FailedCreate")
+    assert "exceeded quota: none" in conditions(stalled)["Stalled"]["message"]
+    kubectl.delete("resourcequota", "none")
+    clock.set(first + timedelta(minutes=1))
+    await made(kubectl, "limited", first)
+    await at_rest(kubectl, "limited", first)
+    assert condition(kubectl.get("jbs", "limited"), "Ready") == "True Scheduled"
 
 
 @pytest.mark.parametrize("due", [True, False], ids=["when a batch is made", "when the status is written"])

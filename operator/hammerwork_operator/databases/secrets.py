@@ -166,7 +166,7 @@ class Secrets:
             try:
                 entry.found = await self._server.get_secret(*name)
             except ApiError as error:
-                if error.status != 403:
+                if not error.forbidden:
                     raise
                 entry.found = error
             entry.read_at = self._clock()

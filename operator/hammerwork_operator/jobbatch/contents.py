@@ -105,7 +105,7 @@ class ContentReader:
         try:
             found = await self._server.get_configmap(namespace, ref.name)
         except ApiError as error:
-            if error.status == 403:
+            if error.forbidden:
                 raise ContentProblemError(Obstacle(Reason.CONFIG_MAP_FORBIDDEN, f"{place}: {error.message}")) from error
             raise
         if found is None:

@@ -59,6 +59,11 @@ class ApiError(Exception):
         return self.status == 413 or (self.status == 500 and _TOO_LARGE in self.message)
 
     @property
+    def forbidden(self) -> bool:
+        """403: by rights, a quota or a webhook, which may change without the object."""
+        return self.status == 403
+
+    @property
     def refused(self) -> bool:
         """Whether trying again without a change elsewhere is pointless: forbidden, invalid or too large."""
         untyped = self.status == 500 and self.message.startswith(_UNTYPED)

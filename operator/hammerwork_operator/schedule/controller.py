@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from hammerwork_operator.api import jobbatch
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from hammerwork_operator.schedule.due import Due
     from hammerwork_operator.schedule.facts import Child
 
+_FORBIDDEN_PAUSE = timedelta(seconds=60)
+"""A batch that a quota, a webhook or missing rights forbid is tried again so much later."""
 TICK_SECONDS = 0.5
 """How often the clock is looked at. Nothing sleeps until a scheduled time: clocks are set, and machines sleep too."""
 _PARALLEL = 10
@@ -217,7 +219,9 @@ class JobBatchScheduleController:
         message = f"creating JobBatch {batch_name(memory.observed.name, scheduled)} failed: {error.message}"
         known = memory.failure
         again = known is not None and known.scheduled == scheduled
-        self._note_failure(memory, scheduled, Obstacle(Reason.FAILED_CREATE, message, passing=not error.refused))
+        obstacle = Obstacle(Reason.FAILED_CREATE, message, passing=not error.refused)
+        retry_at = self._clock() + _FORBIDDEN_PAUSE if error.forbidden else None
+        self._note_failure(memory, scheduled, obstacle, retry_at)
         if error.refused:
             return
         if again:  # most such failures are over at the next try
@@ -226,9 +230,9 @@ class JobBatchScheduleController:
         raise error
 
     @staticmethod
-    def _note_failure(memory: Memory, scheduled: datetime, obstacle: Obstacle) -> None:
+    def _note_failure(memory: Memory, scheduled: datetime, obstacle: Obstacle, again: datetime | None = None) -> None:
         generation = memory.observed.generation
-        memory.failure = Failure(generation=generation, scheduled=scheduled, obstacle=obstacle)
+        memory.failure = Failure(generation=generation, scheduled=scheduled, obstacle=obstacle, again=again)
 
     async def _write_status(self, memory: Memory, facts: Facts, due: Due) -> None:
         observed = memory.observed

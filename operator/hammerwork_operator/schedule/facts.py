@@ -48,6 +48,8 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
     generation: int
     scheduled: datetime
     obstacle: Obstacle
+    again: datetime | None = None
+    """When to try again what was refused; None: at the next scheduled time, or when the schedule has changed."""
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):

@@ -50,7 +50,7 @@ def decide(observed: ObservedSchedule, facts: Facts, now: datetime) -> Plan:
         message = f"spec.schedule: {observed.spec.schedule!r} never comes: no such day within five years"
         return Plan(delete=superfluous, due=Due(obstacle=Obstacle(Reason.INVALID_SCHEDULE, message)))
     plan = Plan(delete=superfluous, due=found, wake=found.next)
-    return plan if found.scheduled is None else _start(plan, observed, facts, found.scheduled)
+    return plan if found.scheduled is None else _start(plan, observed, facts, found.scheduled, now)
 
 
 def _counted_from(observed: ObservedSchedule, facts: Facts) -> datetime:
@@ -63,12 +63,12 @@ def _deadline(spec: ScheduleSpec) -> timedelta | None:
     return None if seconds is UNSET else timedelta(seconds=seconds)
 
 
-def _start(plan: Plan, observed: ObservedSchedule, facts: Facts, scheduled: datetime) -> Plan:
+def _start(plan: Plan, observed: ObservedSchedule, facts: Facts, scheduled: datetime, now: datetime) -> Plan:
     failure = facts.failure
     if failure is not None and (failure.generation, failure.scheduled) == (observed.generation, scheduled):
         plan = replace(plan, due=replace(plan.due, obstacle=failure.obstacle))
-        if not failure.obstacle.passing:
-            return plan
+        if not failure.obstacle.passing and (failure.again is None or now < failure.again):
+            return replace(plan, wake=min(filter(None, (plan.wake, failure.again)), default=None))
     running = facts.active
     if running and observed.spec.concurrency_policy is ConcurrencyPolicy.FORBID:
         wake = plan.wake

@@ -211,6 +211,23 @@ def test_what_was_refused_waits_for_a_change_or_the_next_time(passing: bool, aga
     assert decide(schedule(generation=2), known, NOON + MINUTE).create == NOON
 
 
+def test_what_was_forbidden_is_tried_again_within_its_deadline() -> None:
+    known = facts(
+        failure=Failure(
+            generation=1, scheduled=NOON, obstacle=Obstacle(Reason.FAILED_CREATE, "quota"), again=NOON + 2 * MINUTE
+        )
+    )
+    early = decide(schedule(), known, NOON + MINUTE)
+    assert (early.create, early.wake) == (None, NOON + 2 * MINUTE)
+    assert decide(schedule(), known, NOON + 2 * MINUTE).create == NOON
+    minutely = decide(
+        schedule({"schedule": "* * * * *"}, status={"lastScheduleTime": timestamp(NOON - MINUTE)}), known, NOON
+    )
+    assert (minutely.create, minutely.wake) == (None, NOON + MINUTE)
+    strict = decide(schedule({"startingDeadlineSeconds": 90}), known, NOON + 2 * MINUTE)
+    assert (strict.create, strict.due.missed) == (None, NOON)
+
+
 # From when times count
 
 
