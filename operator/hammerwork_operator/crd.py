@@ -100,6 +100,7 @@ def _jobbatch_schema() -> Schema:
     spec = schema["properties"]["spec"]
     _add_batch_rules(spec)
     spec["x-kubernetes-validations"] += [_immutable(field) for field in immutable_fields()]
+    spec["properties"]["retry"]["x-kubernetes-validations"] += retry.CHANGE_RULES
     return _with_defaults(schema)
 
 
@@ -114,7 +115,7 @@ def _add_batch_rules(spec: Schema) -> None:
             f"which is {RetryPolicySpec().max_seconds} where it is left out",
         }
     ]
-    spec["properties"]["retry"]["x-kubernetes-validations"] = retry.RULES
+    spec["properties"]["retry"]["x-kubernetes-validations"] = [*retry.RULES]
     spec["properties"]["metadata"]["x-kubernetes-validations"] = [
         {
             "rule": f"self.all(key, key.size() >= 1 && key.size() <= {MAX_METADATA_KEY_LENGTH})",

@@ -79,6 +79,8 @@ def test_all_of_a_schedule_can_be_changed_and_is_shown(kubectl: Kubectl) -> None
     kubectl.create(schedule("nightly", "30 2 * * *", timeZone="Europe/Berlin"))
     for text in when:
         kubectl.patch("jbs", "nightly", {"spec": {"schedule": text, "template": {"spec": {"queue": "other"}}}})
+    for attempt in (2, 1):  # a JobBatch's may only grow
+        kubectl.patch("jbs", "nightly", {"spec": {"template": {"spec": {"retry": {"attempt": attempt}}}}})
     status = {"observedGeneration": 1, "activeBatches": 2, "lastScheduleTime": "2026-05-01T02:30:00Z"}
     kubectl("patch", "jbs", "nightly", "--subresource=status", "--type=merge", "-p", json.dumps({"status": status}))
     header, line = kubectl("get", "jobbatchschedules", "-o", "wide").splitlines()

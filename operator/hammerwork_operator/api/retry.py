@@ -52,12 +52,15 @@ class RetrySpec(Struct, frozen=True, rename="camel"):
     ) = UNSET
 
 
-RULES = [
+CHANGE_RULES = [
     {
         "rule": "self.attempt >= oldSelf.attempt",
         "message": "attempt may only grow: each raise runs failed jobs again once",
         "fieldPath": ".attempt",
     },
+]
+"""Of a JobBatch that is there; a template may be changed to anything."""
+RULES = [
     {
         "rule": "!has(self.indexes) || self.indexes.split(',').all(part, part.split('-').size() < 2 || "
         "int(part.split('-')[0]) <= int(part.split('-')[1]))",
@@ -65,4 +68,4 @@ RULES = [
         "fieldPath": ".indexes",
     },
 ]
-"""Of the CRD, as x-kubernetes-validations."""
+"""Rules of the CRD, as x-kubernetes-validations."""
