@@ -159,7 +159,9 @@ def _is_url(text: str) -> bool:
 
 def _shown(url: str) -> str:
     """Return the URL without user, password and query, also where a / in the password was not encoded."""
-    return re.sub(r"//.*@", "//", url.partition("?")[0])
+    shown = url.partition("?")[0]
+    scheme, slashes, rest = shown.partition("//")
+    return scheme + slashes + rest.rpartition("@")[2]
 
 
 def retry_after(header: str, now: float) -> float | None:
@@ -212,7 +214,7 @@ URL = Field(
     variable="HAMMERWORK_HTTP_URL",
     purpose="where to post each job",
     allowed="a URL such as http://localhost:8080/jobs",
-    pattern=r"^https?://[^\s{}/]+[^\s{}]*$",
+    pattern=r"^https?://[^\s{}/][^\s{}]*$",
 )
 
 KIND = Kind(

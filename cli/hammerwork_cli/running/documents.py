@@ -25,6 +25,7 @@ MAX_DEPTH = 600
 
 _SEPARATOR = "---"
 _PEEKED_CHARACTERS = 4096
+_BLANK = re.compile(r"\s*")
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 _UTF16 = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 
@@ -57,12 +58,11 @@ def _decoded(content: bytes) -> str:
 def _read_json(text: str, found: list[Any]) -> int:
     """Add the JSON objects that stand at the beginning of a text; return where the text goes on as YAML."""
     decoder = json.JSONDecoder(parse_constant=_refuse, parse_int=_json_number, parse_float=_json_number)
-    position = 0
-    while rest := text[position:].lstrip():
-        begin = len(text) - len(rest)
-        line = 1 + text.count("\n", 0, begin)
+    position, line = 0, 1
+    while (begin := _after_blanks(text, position)) < len(text):
+        line += text.count("\n", position, begin)
         try:
-            document, position = decoder.raw_decode(text, begin)
+            document, end = decoder.raw_decode(text, begin)
         except RecursionError:
             raise _too_deep() from None
         except OverflowError as error:
@@ -73,8 +73,15 @@ def _read_json(text: str, found: list[Any]) -> int:
             # Up to the end of a line there may be blanks, which a YAML document must not begin with.
             end = text.find("\n", position, begin)
             return begin if end < 0 else end + 1
+        line += text.count("\n", begin, end)
+        position = end
         found.append(document)
     return len(text)
+
+
+def _after_blanks(text: str, position: int) -> int:
+    found = _BLANK.match(text, position)
+    return found.end() if found else position
 
 
 def _refuse(constant: str) -> NoReturn:

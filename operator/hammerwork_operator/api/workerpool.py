@@ -83,7 +83,7 @@ class HTTPHandler(Struct, frozen=True, rename="camel"):
         str,
         Meta(
             max_length=2048,
-            pattern=r"^https?://[^\s{}/]+[^\s{}]*$",
+            pattern=r"^https?://[^\s{}/][^\s{}]*$",
             description="Where each job is posted, e.g. http://localhost:8080/jobs. The payload is the body, as JSON.",
         ),
     ]

@@ -16,7 +16,8 @@ MAX_LEVELS = 550
 _MARGIN_LEVELS = 50
 """Decoders differ by some levels, and by how deep in the program they are called."""
 
-_TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]')
+_TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)
+"""A text, to the end where it has none, or what structures JSON."""
 
 
 def decode(content: bytes) -> Any:

@@ -40,7 +40,7 @@ _UNITS = {
     "m": Fraction(60),
     "h": Fraction(3_600),
 }
-_PART = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|µs|ms|s|m|h)")
+_PART = re.compile(r"([0-9]++(?:\.[0-9]*+)?|\.[0-9]++)(ns|us|µs|ms|s|m|h)")
 
 
 class InvalidCronError(ValueError):

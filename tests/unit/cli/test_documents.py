@@ -96,3 +96,8 @@ def test_the_real_kubectl_finds_the_same_in_files() -> None:
 def test_what_is_refused_names_the_line(text: str, message: str) -> None:
     with pytest.raises(ManifestError, match=f"^{message}"):
         read_documents(text.encode())
+
+
+@pytest.mark.timeout(60)  # a time in proportion to the square of the text is much longer
+def test_many_objects_of_json_are_read_as_fast_as_one() -> None:
+    assert len(read_documents(b"{}\n" * 300_000)) == 300_000

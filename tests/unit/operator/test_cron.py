@@ -96,6 +96,14 @@ def test_a_wrong_expression_is_told_with_its_place(expression: str, message: str
     assert message in str(refused.value)
 
 
+@pytest.mark.timeout(60)  # a time in proportion to the square of the text is an hour
+def test_a_long_duration_is_refused_as_fast_as_it_is_read() -> None:
+    with pytest.raises(InvalidCronError, match="must be a duration"):
+        parse("@every " + "1" * 1_000 + "x")
+    with pytest.raises(InvalidCronError, match="must be a duration"):
+        parse("@every " + "1" * 20_000)
+
+
 def test_a_day_that_a_zone_leaves_out_is_passed() -> None:
     """robfig/cron never comes back from this one."""
     friday = parse("0 12 30 12 *", ZoneInfo("Pacific/Apia"))

@@ -35,6 +35,13 @@ def test_what_is_no_json_is_said_to_be_none() -> None:
         decode(b"<html>")
 
 
+@pytest.mark.timeout(60)  # a time in proportion to the square of the text is an hour
+def test_a_text_that_does_not_end_is_read_once() -> None:
+    content = b"[" * 2_000 + b"]" * 2_000 + b'"' + b'\\"' * 500_000
+    with pytest.raises(msgspec.DecodeError):
+        decode(content)
+
+
 values = st.recursive(
     st.none() | st.integers(-9, 9) | st.text('[]{}"\\,:é', max_size=4),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text('[]{}"\\', max_size=2), inner, max_size=3),

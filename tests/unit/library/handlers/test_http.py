@@ -228,3 +228,10 @@ def test_where_the_client_is_missing_it_is_told(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setitem(sys.modules, "aiohttp", None)
     with pytest.raises(HandlerError, match=r"package 'aiohttp' is missing; install hammerwork-operator\[http\]$"):
         HandlerReference.from_text("http://localhost/").load()
+
+
+@pytest.mark.timeout(60)  # a time in proportion to the square of the text is an hour
+@pytest.mark.parametrize("url", ["//" * 500_000, "http://" + "a" * 1_000_000 + " "], ids=["slashes", "letters"])
+def test_a_long_text_that_is_no_url_is_refused_as_fast_as_it_is_read(url: str) -> None:
+    with pytest.raises(HandlerError, match="must be a URL"):
+        HTTPHandler(url)
