@@ -10,6 +10,8 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+import msgspec
+
 from hammerwork.errors import QueryError
 
 if TYPE_CHECKING:
@@ -17,8 +19,8 @@ if TYPE_CHECKING:
 
 BLOCK_BYTES = 512 * 1024
 MOST_ROWS = 1_000
-"""Fetched at a time, at most; fewer where rows are large."""
-FIRST_ROWS = 10
+"""Fetched at a time, at most; fewer where rows are large, and at most twice as many as the last time."""
+FIRST_ROWS = 1
 GRACE_SECONDS = 5.0
 """The server gives up a query before the client does."""
 
@@ -50,16 +52,23 @@ class Rows:
         for row in rows:
             self._count += 1
             values = [value if type(value) in _PLAIN else self._json(value, i) for i, value in enumerate(row)]
-            size += sum(len(value) if isinstance(value, str) else 16 for value in values)
+            size += sum(map(_size, values))
             yield dict(zip(self._names, values, strict=True))
         if rows:
-            self.block = max(1, min(MOST_ROWS, BLOCK_BYTES * len(rows) // max(1, size)))
+            self.block = max(1, min(MOST_ROWS, 2 * self.block, BLOCK_BYTES * len(rows) // max(1, size)))
 
     def _json(self, value: Any, column: int) -> Any:
         try:
             return as_json(value)
         except ValueError as error:
             raise QueryError(f"row {self._count:,}, column {self._names[column]!r}: {error}") from None
+
+
+def _size(value: Any) -> int:
+    """Return about how many bytes a value takes."""
+    if isinstance(value, str):
+        return len(value)
+    return len(msgspec.json.encode(value)) if isinstance(value, dict | list) else 16
 
 
 def as_json(value: Any) -> Any:
