@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
 MAX_RANGES = 1_000
-MAX_INDEX = 2**31 - 1
+MAX_INDEX = 2**31 - 2
+"""PostgreSQL keeps the end of a range as the integer after it."""
 
 _RANGE = re.compile(r"(\d+)(?:-(\d+))?", re.ASCII)
 
