@@ -7,6 +7,7 @@ import logging
 import time
 from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 import msgspec
 
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
     from hammerwork_operator.sources.source import Fetched, Need
 
 PARALLEL_LOADS = 4
+PARALLEL_QUERIES = 8
+QUERIES_PER_NAMESPACE = 2
+"""Loads of queries have slots of their own, since a query may take a day."""
 UNTOLD_SECONDS = 0.5
 """The status does not speak of a load that is younger."""
 
@@ -46,6 +50,9 @@ class Loader:
         self._server = server
         self._contents = contents
         self._limit = asyncio.Semaphore(PARALLEL_LOADS)
+        self._queries = asyncio.Semaphore(PARALLEL_QUERIES)
+        self._namespaces: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
+        """Of queries; those that nobody holds or waits for go."""
 
     async def load(
         self, observed: ObservedBatch, database: FollowedQueue, progress: Callable[[int], Awaitable[None]]
@@ -57,7 +64,7 @@ class Loader:
             HammerworkError, ApiError: They cannot be loaded now.
             ContentChangedError: The ConfigMaps are not as they were; nothing of the batch is left.
         """
-        async with self._limit:
+        async with self._slot(observed):
             started = time.monotonic()
             manifest = await self._server.get(PLURAL, observed.namespace, observed.name)
             if manifest is None or manifest["metadata"]["uid"] != observed.uid:
@@ -75,6 +82,16 @@ class Loader:
                 total,
                 time.monotonic() - started,
             )
+
+    @asynccontextmanager
+    async def _slot(self, observed: ObservedBatch) -> AsyncIterator[None]:
+        if not observed.queries:
+            async with self._limit:
+                yield
+            return
+        own = self._namespaces.setdefault(observed.namespace, asyncio.Semaphore(QUERIES_PER_NAMESPACE))
+        async with own, self._queries:
+            yield
 
     async def _store(
         self,

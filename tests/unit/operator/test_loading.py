@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from hammerwork_operator.jobbatch.loading import UNTOLD_SECONDS, Loading
+from hammerwork_operator.jobbatch.loading import PARALLEL_LOADS, PARALLEL_QUERIES, UNTOLD_SECONDS, Loader, Loading
+from hammerwork_operator.metrics import Metrics
 from tests.unit.operator.builders import batch
 
 
@@ -35,3 +36,38 @@ async def test_a_load_is_young_until_a_moment_has_gone_by_or_it_ends() -> None:
     await asyncio.wait_for(over.wait(), 10)
     young.append(found.is_young)
     assert young == [False, True, False, False]
+
+
+class Reader:
+    """An API server that answers when the gate is open; every load begins with it."""
+
+    def __init__(self) -> None:
+        self.gate = asyncio.Event()
+        self.began: list[str] = []
+
+    async def get(self, _plural: str, namespace: str, name: str) -> None:
+        self.began.append(f"{namespace}/{name}")
+        await self.gate.wait()
+
+
+async def test_slow_queries_hold_up_no_other_loads_nor_all_queries_of_other_namespaces() -> None:
+    server: Any = Reader()
+    none: Any = None
+    loader = Loader(server, none, Metrics())
+    query = {"jobs": None, "query": {"sql": "SELECT pg_sleep(86400) AS n"}}
+    loads = [batch(query, namespace="a", name=f"query-{n}") for n in range(5)]
+    loads += [batch(query, namespace=f"b{n}", name="query") for n in range(PARALLEL_QUERIES)]
+    loads += [batch(namespace="a", name=f"plain-{n}") for n in range(PARALLEL_LOADS + 1)]
+    tasks = [asyncio.create_task(loader.load(each, none, none)) for each in loads]
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert server.began == [
+        *("a/query-0", "a/query-1"),
+        *(f"b{n}/query" for n in range(PARALLEL_QUERIES - 2)),
+        *(f"a/plain-{n}" for n in range(PARALLEL_LOADS)),
+    ]
+    tasks[3].cancel()
+    server.gate.set()
+    ends = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 10)
+    assert [type(end) for end in ends] == [type(None)] * 3 + [asyncio.CancelledError] + [type(None)] * (len(loads) - 4)
+    assert len(server.began) == len(loads) - 1
