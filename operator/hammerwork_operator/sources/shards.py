@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 MAX_UNPACKED_BYTES = 256 * 1024 * 1024
 """Of one shard. A ConfigMap has 1 MiB, of which gzip can make a thousand times as much."""
 MAX_JOB_BYTES = 2 * MAX_PAYLOAD_BYTES
-"""Of the text of one job: escapes and spaces may make it longer than the payload."""
+"""Of the text of one job, a row of CSV as a whole: escapes and spaces may make it longer than the payload."""
 MAX_EMPTY_LINES = 1_000
-"""Of one shard. They make no job, and a packed one may have very many."""
+"""Of one shard, not within a field of CSV. They make no job, and a packed one may have very many."""
 
 _PIECE_BYTES = 64 * 1024
 _PACKED_PIECE_BYTES = 4 * 1024
@@ -52,7 +52,7 @@ def payloads(key: str, content: bytes, where: str) -> Iterator[Any]:
         InvalidSourceError: It holds none, or a bad one, or too much; with `where`, the line or element, and the reason.
     """
     name = key.removesuffix(_PACKED)
-    pieces = _unpacked(content, where) if name != key else _cut(content)
+    pieces = _joined(_unpacked(content, where)) if name != key else _cut(content)
     read = _READERS[name.rpartition(".")[2]]
     count = 0
     for payload in read(pieces, where):
@@ -93,34 +93,48 @@ def _unpacked(content: bytes, where: str) -> Iterator[bytes]:
         raise InvalidSourceError(f"{where}: not gzip: the end is missing")
 
 
-def _lines(pieces: Iterable[bytes], where: str) -> Iterator[tuple[int, str]]:
+def _joined(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield the pieces put together to large ones: what a job has so far is read again with each that it goes on in."""
+    held, size = [], 0
+    for piece in pieces:
+        if piece:
+            held.append(piece)
+            size += len(piece)
+        if size >= _PIECE_BYTES:
+            yield b"".join(held)
+            held, size = [], 0
+    if held:
+        yield b"".join(held)
+
+
+def _lines(pieces: Iterable[bytes], where: str) -> Iterator[tuple[int, bytes]]:
     """Yield the number of each line, from 1, and the line with its end."""
-    number, begun, empty = 1, b"", 0
+    number, begun = 1, b""
     for piece in pieces:
         *ended, begun_next = piece.split(b"\n")
         for end in ended:
-            line = _text(begun + end + b"\n", f"{where}: line {number}")
-            if line.isspace() and (empty := empty + 1) > MAX_EMPTY_LINES:
-                raise InvalidSourceError(
-                    f"{where}: line {number}: more than {MAX_EMPTY_LINES:,} empty lines, the limit"
-                )
+            line = begun + end + b"\n"
+            _check_length(len(line), f"{where}: line {number}")
             yield number, line
             number, begun = number + 1, b""
         begun += begun_next
-        if len(begun) > MAX_JOB_BYTES:
-            break
+        _check_length(len(begun), f"{where}: line {number}")
     if begun:
-        yield number, _text(begun, f"{where}: line {number}")
+        yield number, begun
 
 
 def _text(line: bytes, where: str) -> str:
-    _check_length(len(line), where)
     if line.startswith(codecs.BOM_UTF8) and where.endswith(": line 1"):
         line = line[len(codecs.BOM_UTF8) :]
     try:
         return line.decode()
     except UnicodeDecodeError as error:
         raise InvalidSourceError(f"{where}: not UTF-8: {error.reason} at byte {error.start + 1}") from None
+
+
+def _check_empty(count: int, where: str) -> None:
+    if count > MAX_EMPTY_LINES:
+        raise InvalidSourceError(f"{where}: more than {MAX_EMPTY_LINES:,} empty lines, the limit")
 
 
 def _check_length(size: int, where: str) -> None:
@@ -138,16 +152,29 @@ def _decoded(text: str | bytes, where: str) -> Any:
 
 
 def _json_lines(pieces: Iterable[bytes], where: str) -> Iterator[Any]:
+    empty = 0
     for number, line in _lines(pieces, where):
-        if not line.isspace():
-            yield _decoded(line, f"{where}: line {number}")
+        place = f"{where}: line {number}"
+        text = _text(line, place)
+        if text.isspace():
+            _check_empty(empty := empty + 1, place)
+        else:
+            yield _decoded(text, place)
 
 
 def _csv(pieces: Iterable[bytes], where: str) -> Iterator[dict[str, str]]:
-    rows = csv.reader((line for _, line in _lines(pieces, where)), strict=True)
+    begin, size, empty = 1, 0, 0
+
+    def texts() -> Iterator[str]:
+        nonlocal size
+        for number, line in _lines(pieces, where):
+            _check_length(size := size + len(line), f"{where}: line {begin}")
+            yield _text(line, f"{where}: line {number}")
+
+    rows = csv.reader(texts(), strict=True)
     header: list[str] = []
     while True:
-        begin = rows.line_num + 1
+        begin, size = rows.line_num + 1, 0
         try:
             row = next(rows, None)
         except csv.Error as error:
@@ -155,8 +182,8 @@ def _csv(pieces: Iterable[bytes], where: str) -> Iterator[dict[str, str]]:
         if row is None:
             return
         if not row:
-            continue
-        if not header:
+            _check_empty(empty := empty + 1, f"{where}: line {begin}")
+        elif not header:
             header = _header(row, f"{where}: line {begin}")
         elif len(row) != len(header):
             raise InvalidSourceError(f"{where}: line {begin}: {len(row):,} columns, but the header has {len(header):,}")
@@ -215,7 +242,9 @@ def _scanned(text: bytes, start: int, coming: Iterator[bytes], element: str, whe
             depth += 1
         elif depth and token in b"]}":
             depth -= 1
-        elif not depth and token in b",]}":
+        elif token == b"}":
+            raise InvalidSourceError(f"{element}: not JSON: a '}}' that closes nothing")
+        elif not depth and token in b",]":
             _check_length(found.start() - start, element)
             return text, start, found.start()
 

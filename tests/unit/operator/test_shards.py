@@ -85,6 +85,46 @@ def test_csv_has_texts_with_commas_quotes_and_line_ends() -> None:
     assert read("a.csv", text.encode()) == read("a.csv.gz", gzip.compress(text.encode())) == expected
 
 
+def test_empty_lines_within_a_field_of_csv_are_part_of_it() -> None:
+    rows = shards.MAX_EMPTY_LINES + 1
+    found = read("a.csv", b"id,text\n" + b'1,"para\n\n\npara"\n' * rows)
+    assert found == [{"id": "1", "text": "para\n\n\npara"}] * rows
+
+
+_PARTS = ["[", "]", "{", "}", ",", ":", " ", '"', "\\", '"a":', "1", "-", "null", '"}]"', '{"a": [1]}', "[[], {}]"]
+
+
+def _check_is_read_as_json_says(text: str) -> None:
+    try:
+        expected = json.loads(text)
+        json.dumps(expected, ensure_ascii=False, allow_nan=False).encode()
+    except ValueError:  # it is not JSON, or has half a character or a number that no database stores
+        refused("a.json", text.encode())
+    else:
+        assert (read("a.json", text.encode()) if expected else []) == expected
+
+
+@given(st.lists(st.sampled_from(_PARTS), max_size=8).map("".join), st.sampled_from(["]", "}"]), st.integers(1, 9))
+def test_an_array_is_read_if_it_is_json_and_as_that(inside: str, end: str, piece_bytes: int) -> None:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(shards, "_PIECE_BYTES", piece_bytes)
+        _check_is_read_as_json_says(f"[{inside}{end}")
+
+
+@given(st.lists(_JSON, min_size=1).map(json.dumps), st.data())
+def test_an_array_with_a_fault_is_read_only_if_it_is_json_all_the_same(text: str, data: st.DataObject) -> None:
+    start = data.draw(st.integers(1, len(text)))
+    stop = start + data.draw(st.integers(0, 1))
+    _check_is_read_as_json_says(text[:start] + data.draw(st.sampled_from(["", *_PARTS])) + text[stop:])
+
+
+@pytest.mark.timeout(60)  # reading it again with each byte takes many minutes
+@pytest.mark.parametrize(("key", "begin"), [("a.json.gz", b'["'), ("a.ndjson.gz", b'"'), ("a.csv.gz", b'a\n"')])
+def test_a_job_in_very_many_members_of_gzip_is_refused_as_fast_as_it_is_read(key: str, begin: bytes) -> None:
+    content = gzip.compress(begin + b"x" * 100_000 + b"\n" * 1_900_000) + gzip.compress(b"x") * 40_000
+    assert refused(key, content).startswith("here: ")
+
+
 def test_gzip_of_several_members_is_one_text() -> None:
     assert read("a.ndjson.gz", gzip.compress(b"1\n2") + gzip.compress(b"3\n")) == [1, 23]
 
@@ -124,7 +164,10 @@ LONG = b'"' + b"x" * shards.MAX_JOB_BYTES + b'"'
         ("a.json", b" [ ] ", "here: no job in it"),
         ("a.json", b"[1, 2,]", "here: element 3: not JSON: Input data was truncated"),
         ("a.json", b"[1, {]", "here: not JSON: the array does not end"),
-        ("a.json", b"[1, }", "here: element 2: not JSON: Input data was truncated"),
+        ("a.json", b"[1, }", "here: element 2: not JSON: a '}' that closes nothing"),
+        ("a.json", b"[1}", "here: element 1: not JSON: a '}' that closes nothing"),
+        ("a.json", b'[{"a":1}}', "here: element 1: not JSON: a '}' that closes nothing"),
+        ("a.csv", b'a\n1\n"' + b'aa\n","' * 500_000, "here: line 3: longer than 2,097,152 bytes, the limit"),
         ("a.json", b'[1, "]', "here: not JSON: the array does not end"),
         ("a.json", b"[1] [2]", "here: not JSON: something follows the array"),
         ("a.json", b'[1, {"a": x}]', "here: element 2: not JSON: invalid character (byte 6)"),
