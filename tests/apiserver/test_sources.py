@@ -77,9 +77,14 @@ async def test_jobs_come_from_configmaps_which_are_waited_for_and_not_needed_any
     )
     missing = await kubectl.wait("jobbatch", "mails", reason("ConfigMapNotFound"))
     place = "spec.configMapRefs[0] (ConfigMap a, key jobs.csv)"
-    assert message(missing) == (
-        f"{place}: there is no such ConfigMap in namespace {kubectl.namespace}; create it with the jobs"
-    )
+    told = f"there is no such ConfigMap in namespace {kubectl.namespace}; create it with the jobs"
+    assert message(missing) == f"{place}: {told}"
+    # Another batch that wants the same has it elsewhere.
+    kubectl.create(configmap("d", jobs_json="[1]"))
+    kubectl.create(jobbatch("other", configMapRefs=refs(("d", "jobs.json"), ("a", "jobs.csv"))))
+    other = await kubectl.wait("jobbatch", "other", reason("ConfigMapNotFound"))
+    assert message(other) == f"spec.configMapRefs[1] (ConfigMap a, key jobs.csv): {told}"
+    kubectl("delete", "jobbatch", "other")
     assert condition(missing, "Stalled").startswith("True")
     assert not {"totalJobs", "pendingJobs", "batchId", "progress"} & set(missing["status"])
     kubectl.create(configmap("a", jobs_json="[null, [1]]"))

@@ -40,7 +40,8 @@ class ContentChangedError(Exception):
 
 
 class _Missing(msgspec.Struct):
-    problem: ContentProblemError
+    obstacle: Obstacle
+    """Without the place where it is wanted: that is another one in each batch."""
     again_at: float
     pause: float = FIRST_PAUSE_SECONDS
 
@@ -84,37 +85,35 @@ class ContentReader:
         ref = need.refs[position]
         key = (namespace, ref.name, ref.key)
         known = self._missing.get(key)
-        if known is not None and time.monotonic() < known.again_at:
-            raise known.problem
-        try:
-            content = await self._fetch(namespace, ref, configmaps.place(need.refs, position))
-        except ContentProblemError as problem:
+        if known is None or time.monotonic() >= known.again_at:
+            found = await self._fetch(namespace, ref)
+            if isinstance(found, bytes):
+                self._missing.pop(key, None)
+                return found
             pause = FIRST_PAUSE_SECONDS if known is None else min(2 * known.pause, LONGEST_PAUSE_SECONDS)
             self._forget_old()
-            self._missing[key] = _Missing(problem, time.monotonic() + pause, pause)
-            raise
-        self._missing.pop(key, None)
-        return content
+            known = self._missing[key] = _Missing(found, time.monotonic() + pause, pause)
+        message = f"{configmaps.place(need.refs, position)}: {known.obstacle.message}"
+        raise ContentProblemError(Obstacle(known.obstacle.reason, message))
 
     def _forget_old(self) -> None:
         """Forget what nobody has asked for lately, as when its batch is gone."""
         limit = time.monotonic() - _FORGET_SECONDS
         self._missing = {key: known for key, known in self._missing.items() if known.again_at > limit}
 
-    async def _fetch(self, namespace: str, ref: ConfigMapRef, place: str) -> bytes:
+    async def _fetch(self, namespace: str, ref: ConfigMapRef) -> bytes | Obstacle:
         try:
             found = await self._server.get_configmap(namespace, ref.name)
         except ApiError as error:
             if error.forbidden:
-                raise ContentProblemError(Obstacle(Reason.CONFIG_MAP_FORBIDDEN, f"{place}: {error.message}")) from error
+                return Obstacle(Reason.CONFIG_MAP_FORBIDDEN, error.message)
             raise
         if found is None:
-            message = f"{place}: there is no such ConfigMap in namespace {namespace}; create it with the jobs"
-            raise ContentProblemError(Obstacle(Reason.CONFIG_MAP_NOT_FOUND, message))
+            message = f"there is no such ConfigMap in namespace {namespace}; create it with the jobs"
+            return Obstacle(Reason.CONFIG_MAP_NOT_FOUND, message)
         content = configmaps.content_of(found, ref.key)
         if content is None:
-            message = f"{place}: the ConfigMap has no such key; put the jobs there"
-            raise ContentProblemError(Obstacle(Reason.CONFIG_MAP_KEY_NOT_FOUND, message))
+            return Obstacle(Reason.CONFIG_MAP_KEY_NOT_FOUND, "the ConfigMap has no such key; put the jobs there")
         return content
 
 
