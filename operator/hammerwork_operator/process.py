@@ -6,6 +6,8 @@ import asyncio
 import logging
 import signal
 import socket
+from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import kopf
@@ -16,13 +18,14 @@ from hammerwork_operator.databases.access import Access
 from hammerwork_operator.databases.registry import Databases
 from hammerwork_operator.jobbatch.controller import JobBatchController
 from hammerwork_operator.kube.client import ApiError, ApiServer
+from hammerwork_operator.kube.session import Pauses
 from hammerwork_operator.metrics import Metrics
 from hammerwork_operator.schedule.controller import JobBatchScheduleController, utc_now
 from hammerwork_operator.watching import build_registry, build_settings
 from hammerwork_operator.workerpool.controller import WorkerPoolController
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
+    from collections.abc import Awaitable, Callable, Coroutine, Sequence
     from datetime import datetime
 
     from hammerwork_operator.config import Config
@@ -31,6 +34,12 @@ _LOGGER = logging.getLogger(__name__)
 _PAUSE_SECONDS = 5.0
 LISTED_SECONDS = 5.0
 """So long after its start the operator says of nothing that it is not there: it may not be listed yet."""
+
+_PASSING_REFUSALS = 5
+"""So often a refusal at the start may pass, within 31 seconds: rights that were granted a moment ago need not hold yet.
+
+Not so with Roles only: there some refusals are the rule.
+"""
 
 T = TypeVar("T")
 
@@ -45,6 +54,7 @@ class OperatorProcess:
         self._metrics = Metrics()
         self._watching = asyncio.Event()
         self._with_schedules = True
+        self._pauses = () if config.namespaces else tuple(islice(Pauses(), _PASSING_REFUSALS))
 
     async def run(self) -> None:
         """Serve probes at once, wait for the CRDs, then watch."""
@@ -107,13 +117,13 @@ class OperatorProcess:
             _LOGGER.error("the API server does not serve %s; apply the CRDs", ", ".join(sorted(missing)))
             await asyncio.sleep(_PAUSE_SECONDS)
         self._with_schedules = await _answered(lambda: self._may_list_schedules(server))
-        return self._config.cluster_id or await _answered(lambda: _cluster(server))
+        return self._config.cluster_id or await _answered(lambda: _cluster(server, self._pauses))
 
     async def _may_list_schedules(self, server: ApiServer) -> bool:
         """Return whether this can be watched too, which definitions and rights of an older version do not have."""
         try:
             for namespace in self._config.namespaces or (None,):
-                await server.peek(jobbatchschedule.PLURAL, namespace)
+                await _allowed(partial(server.peek, jobbatchschedule.PLURAL, namespace), self._pauses)
         except ApiError as error:
             if not error.not_found and not error.refused:
                 raise
@@ -151,14 +161,32 @@ async def _answered(ask: Callable[[], Awaitable[T]]) -> T:
         await asyncio.sleep(_PAUSE_SECONDS)
 
 
-async def _cluster(server: ApiServer) -> str:
+async def _allowed(ask: Callable[[], Awaitable[T]], pauses: Sequence[float]) -> T:
+    """Return the answer of the API server, asked again after each of the pauses while it forbids that."""
+    for pause in pauses:
+        try:
+            return await ask()
+        except ApiError as error:
+            if not error.forbidden:
+                raise
+        await asyncio.sleep(pause)
+    return await ask()
+
+
+async def _cluster(server: ApiServer, pauses: Sequence[float]) -> str:
     """Return what tells this cluster from others on the same database; empty where the operator may not know it."""
     try:
-        found = await server.get_namespace("kube-system")
+        found = await _allowed(lambda: server.get_namespace("kube-system"), pauses)
     except ApiError as error:
-        if error.forbidden:
-            return ""
-        raise
+        if not error.forbidden:
+            raise
+        _LOGGER.warning(
+            "the cluster is not known: %s; JobBatches that are created from now on are not told from those of other "
+            "clusters on the same database, and one that is created again runs again once the cluster is known; grant "
+            "that, or set HAMMERWORK_CLUSTER_ID",
+            error,
+        )
+        return ""
     return found["metadata"]["uid"] if found is not None else ""
 
 
