@@ -38,6 +38,8 @@ class Due(msgspec.Struct, frozen=True, kw_only=True):
     """Whether more than `MANY` have passed."""
     next: datetime | None = None
     """The next one; None where none is made, as by a schedule that is suspended."""
+    ahead: datetime | None = None
+    """From when times count, if that lies ahead and leaves out some."""
     blocked_by: Child | None = None
     """With concurrencyPolicy Forbid: the batch that `scheduled` waits for."""
     obstacle: Obstacle | None = None
@@ -48,13 +50,15 @@ def look(times: Times, since: datetime, deadline: timedelta | None, now: datetim
 
     `since` is the last scheduled time that was made, or from when they count; `deadline` how long ago one may be.
     """
+    nearest = times.next(now)
+    ahead = since if nearest is not None and nearest <= since else None
     if isinstance(times, Interval):
         times = times.counted_from(since)
-    following = times.next(now)
+    following = times.next(max(since, now))
     start = since if deadline is None else max(since, now - deadline)
     found, many = _latest(times, start, now)
     missed = _latest(times, since, start)[0] if found is None else None
-    return Due(scheduled=found, missed=missed, many=many, next=following)
+    return Due(scheduled=found, missed=missed, many=many, next=following, ahead=ahead)
 
 
 def zone_of(spec: ScheduleSpec) -> tzinfo | None:

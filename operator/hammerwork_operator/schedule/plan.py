@@ -49,7 +49,7 @@ def decide(observed: ObservedSchedule, facts: Facts, now: datetime) -> Plan:
     if found.next is None:
         message = f"spec.schedule: {observed.spec.schedule!r} never comes: no such day within five years"
         return Plan(delete=superfluous, due=Due(obstacle=Obstacle(Reason.INVALID_SCHEDULE, message)))
-    plan = Plan(delete=superfluous, due=found, wake=found.next)
+    plan = Plan(delete=superfluous, due=found, wake=found.ahead or found.next)
     return plan if found.scheduled is None else _start(plan, observed, facts, found.scheduled, now)
 
 

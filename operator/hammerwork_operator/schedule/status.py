@@ -81,6 +81,11 @@ def _outlook(observed: ObservedSchedule, due: Due) -> list[str]:
     found = []
     if due.blocked_by is not None and due.scheduled is not None:
         found.append(f"the batch of {written(due.scheduled, zone)} waits for {due.blocked_by.name} to finish")
+    if due.ahead is not None:
+        found.append(
+            f"times count from {written(due.ahead, zone)}, which is ahead of the operator's clock, so no batch is made "
+            "before"
+        )
     found.append(f"next batch at {written(due.next, zone)}")
     seconds = observed.spec.starting_deadline_seconds
     if seconds is not UNSET and seconds < SHORT_DEADLINE_SECONDS:

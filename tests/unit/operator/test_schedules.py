@@ -277,6 +277,33 @@ def test_each_situation_says_what_it_is() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("when", "last", "following"),
+    [
+        ("0 * * * *", NOON + 72 * HOUR, "2026-05-04T13:00:00Z"),
+        ("@every 90m", NOON + 72 * HOUR, "2026-05-04T13:30:00Z"),
+        ("0 * * * *", NOON + 30 * MINUTE, None),
+    ],
+)
+def test_a_last_time_that_lies_ahead_is_told_if_it_keeps_batches_from_being_made(
+    when: str, last: datetime, following: str | None
+) -> None:
+    """As after the clock ran ahead once."""
+    observed, now = schedule({"schedule": when}, {"lastScheduleTime": timestamp(last)}), NOON + MINUTE
+    plan = decide(observed, facts(), now)
+    assert plan.create is None
+    said = ready(observed, facts(), plan, now)
+    if following is None:
+        assert (said, plan.wake) == ("True Scheduled: next batch at 2026-05-01T13:00:00Z", NOON + HOUR)
+        return
+    assert said == (
+        "True Scheduled: times count from 2026-05-04T12:00:00Z, which is ahead of the operator's clock, so no batch "
+        f"is made before; next batch at {following}"
+    )
+    assert plan.wake == last
+    assert "ahead" not in ready(observed, facts(), decide(observed, facts(), last), last)
+
+
 def test_the_status_tells_of_the_batches() -> None:
     observed = schedule(status={"lastSuccessfulTime": timestamp(CREATED - HOUR)})
     known = facts(child(NOON), child(NOON - HOUR, State.COMPLETE), child(NOON - 2 * HOUR, State.FAILED))
