@@ -136,7 +136,9 @@ def _schedule_schema() -> Schema:
     spec["x-kubernetes-validations"] = jobbatchschedule.SPEC_RULES
     spec["properties"]["schedule"]["x-kubernetes-validations"] = jobbatchschedule.SCHEDULE_RULES
     spec["properties"]["timeZone"]["x-kubernetes-validations"] = jobbatchschedule.TIME_ZONE_RULES
-    _add_batch_rules(spec["properties"]["template"]["properties"]["spec"])
+    template = spec["properties"]["template"]["properties"]
+    template["metadata"]["properties"]["labels"]["x-kubernetes-validations"] = jobbatchschedule.LABEL_RULES
+    _add_batch_rules(template["spec"])
     return _with_status_default(schema)
 
 

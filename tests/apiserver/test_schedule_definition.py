@@ -25,6 +25,12 @@ def batches(**spec: Any) -> Manifest:
     return schedule("bad", "@daily", template={"queue": "work", **spec})
 
 
+def labelled(**labels: str) -> Manifest:
+    manifest = schedule("bad", "@daily")
+    manifest["spec"]["template"]["metadata"] = {"labels": labels}
+    return manifest
+
+
 REFUSED: dict[str, tuple[Manifest, str]] = {
     "four fields": (schedule("bad", "* * * *"), f'spec.schedule: Invalid value: "* * * *": {FIELDS}'),
     "six fields": (schedule("bad", "0 * * * * *"), FIELDS),
@@ -49,6 +55,12 @@ REFUSED: dict[str, tuple[Manifest, str]] = {
         schedule("b" * 64, "@daily"),
         "metadata.name must be at most 63 characters, because it is a label of each JobBatch",
     ),
+    "a time in a label": (
+        labelled(team="a", at="{{ scheduledTime }}"),
+        "spec.template.metadata.labels: Invalid value: a label must not have a placeholder: the ':' of a time is for no "
+        "label; use an annotation",
+    ),
+    "a long label": (labelled(team="a" * 64), "spec.template.metadata.labels.team: Too long: may not be more than 63"),
     "no jobs": (batches(), "spec.template.spec: Invalid value: exactly one of"),
     "a job of another queue": (batches(jobs=[{"payload": 1, "queue": "other"}]), "all jobs of a batch go to one queue"),
     "a pause that shrinks": (

@@ -61,9 +61,16 @@ TIME_ZONE_RULES = [
         "message": "must be an IANA time zone",
     }
 ]
+LABEL_RULES = [
+    {
+        "rule": "!self.exists(key, self[key].contains('{{'))",
+        "message": "a label must not have a placeholder: the ':' of a time is for no label; use an annotation",
+    }
+]
 """Rules of the CRD, as x-kubernetes-validations. The API server has a time zone database too."""
 
-Labels = Annotated[dict[str, Annotated[str, Meta(max_length=262_144)]], Meta(max_length=256)]
+_Labels = Annotated[dict[str, Annotated[str, Meta(max_length=63)]], Meta(max_length=256)]
+_Annotations = Annotated[dict[str, Annotated[str, Meta(max_length=262_144)]], Meta(max_length=256)]
 Moment = {"format": "date-time"}
 
 
@@ -78,11 +85,11 @@ class ConcurrencyPolicy(enum.Enum):
 class BatchMetadata(Struct, frozen=True, rename="camel"):
     """Metadata of the JobBatches."""
 
-    labels: Annotated[Labels, Meta(description="Labels of each JobBatch; hammerwork.io/schedule is added.")] = field(
+    labels: Annotated[_Labels, Meta(description="Labels of each JobBatch; hammerwork.io/schedule is added.")] = field(
         default_factory=dict
     )
     annotations: Annotated[
-        Labels,
+        _Annotations,
         Meta(description="Annotations of each JobBatch; the operator adds hammerwork.io/scheduled-time."),
     ] = field(default_factory=dict)
 
@@ -98,7 +105,8 @@ class BatchTemplate(Struct, frozen=True, rename="camel"):
         ),
     ]
     metadata: Annotated[
-        BatchMetadata, Meta(description="Labels and annotations; {{ scheduledTime }} is replaced in their values.")
+        BatchMetadata,
+        Meta(description="Labels and annotations; {{ scheduledTime }} is replaced in the values of annotations."),
     ] = field(default_factory=BatchMetadata)
 
 
