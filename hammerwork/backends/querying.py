@@ -12,7 +12,7 @@ from uuid import UUID
 
 import msgspec
 
-from hammerwork.errors import QueryError
+from hammerwork.errors import DatabaseUnavailableError, QueryError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -34,6 +34,16 @@ def check_names(names: Sequence[str]) -> None:
     for position, name in enumerate(names):
         if name in names[:position]:
             raise QueryError(f"the column {name!r} is there twice; give one of them another name with AS")
+
+
+def late(timeout: float) -> QueryError:
+    """Return the error for a query whose time is over."""
+    return QueryError(f"it has not ended within {timeout:g} seconds, its rows' storing included")
+
+
+def silent(address: str) -> DatabaseUnavailableError:
+    """Return the error for a server that has neither answered a query nor ended it."""
+    return DatabaseUnavailableError(f"database {address}: no answer to a query, and none that it has taken too long")
 
 
 class Rows:

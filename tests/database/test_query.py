@@ -8,12 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from hammerwork import BatchState, DatabaseUnavailableError, Job, JobBatch, QueryError
+from hammerwork import BatchState, DatabaseUnavailableError, Job, JobBatch, JobQueue, QueryError
+from hammerwork.backends.mysql import connection as mysql_connection
+from hammerwork.backends.mysql import querying as mysql_querying
+from hammerwork.backends.mysql import sessions as mysql_sessions
+from hammerwork.backends.postgres import querying as postgres_querying
+from hammerwork.backends.postgres import sessions as postgres_sessions
+from tests.harness.proxy import proxy
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from hammerwork import JobQueue
     from tests.harness.observing import Sql
 
 # A number of rows that no block and no slice ends at; in the words of both families.
@@ -152,6 +157,41 @@ async def test_a_query_that_does_not_end_is_ended_by_the_server(queue: JobQueue,
     assert any(
         words in told for words in ("statement timeout", "max_statement_time", "maximum statement execution time")
     )
+
+
+async def test_a_connection_that_hangs_is_the_databases_fault_and_not_the_querys(
+    queue: JobQueue, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (postgres_querying, mysql_querying, mysql_connection):
+        monkeypatch.setattr(module, "EXCHANGE_SECONDS", 1.0)
+    for module in (postgres_querying, postgres_sessions, mysql_sessions):
+        monkeypatch.setattr(module, "CANCEL_SECONDS", 1.0)
+    for module in (postgres_querying, mysql_querying):
+        monkeypatch.setattr(module, "GRACE_SECONDS", 0.5)
+    async with proxy(database_url) as (relay, url), await JobQueue.connect(url) as own, asyncio.timeout(40):
+        counts = [relay.bursts]
+        async with own.query("SELECT 1 AS one", timeout=0.5, alone=uuid.uuid4()) as found:
+            counts.append(relay.bursts)
+            relay.strand()
+            with pytest.raises(DatabaseUnavailableError, match="no answer to a query"):
+                await anext(found)
+        setup = counts[1] - counts[0]
+        for burst in (setup, setup - 1):
+            limit = relay.bursts + burst
+
+            async def strand(limit: int = limit) -> None:
+                if relay.bursts == limit:
+                    relay.strand()
+
+            relay.before_burst = strand
+            with pytest.raises(DatabaseUnavailableError):
+                await rows(own, "SELECT 1 AS one")
+            assert relay.bursts >= limit, "it never came so far"
+            relay.before_burst = None
+        # A server that answers, but does not end the query in time, leaves it to the client.
+        for module in (postgres_querying, mysql_querying):
+            monkeypatch.setattr(module, "GRACE_SECONDS", -29.5)
+        assert "has not ended within 30 seconds" in await refused(queue, SLEEP[family(database_url)])
 
 
 async def test_the_rows_of_a_batch_are_of_one_snapshot_and_one_process(queue: JobQueue, sql: Sql) -> None:

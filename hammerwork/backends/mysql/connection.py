@@ -193,6 +193,10 @@ class Database:
             raw.close()
             await self._sessions.kill(number, port)
 
+    async def at_work(self, number: int, port: int | None) -> bool:
+        """Return whether the server is at a statement of the session; False if it does not say."""
+        return await self._sessions.at_work(number, port)
+
     async def line(self) -> Line:
         """Open a connection outside of the pool, in the running event loop; the caller closes it."""
         with translated(self.address, self.url):

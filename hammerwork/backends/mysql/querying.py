@@ -15,8 +15,10 @@ from pymysql.err import MySQLError
 
 from hammerwork.backends.drivers import words
 from hammerwork.backends.mysql.refusals import is_passing, translated
-from hammerwork.backends.querying import GRACE_SECONDS, Rows
+from hammerwork.backends.mysql.sessions import local_port
+from hammerwork.backends.querying import GRACE_SECONDS, Rows, late, silent
 from hammerwork.errors import DatabaseUnavailableError, QueryError
+from hammerwork.timing import EXCHANGE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
@@ -57,28 +59,39 @@ async def query(
                     f"database {database.address}: another process makes the same query for batch {alone}"
                 )
             raw = connection.raw
-            await raw._execute_command(COMMAND.COM_SET_OPTION, _ONE_STATEMENT)  # noqa: SLF001 (the driver has no call)
-            await raw._read_packet()  # noqa: SLF001
+            async with asyncio.timeout(EXCHANGE_SECONDS):
+                await raw._execute_command(COMMAND.COM_SET_OPTION, _ONE_STATEMENT)  # noqa: SLF001 (the driver has no call)
+                await raw._read_packet()  # noqa: SLF001
         yield _rows(database, raw, sql, timeout)
 
 
 async def _rows(database: Database, raw: Any, sql: str, timeout: float) -> AsyncGenerator[dict[str, Any], None]:
     loop = asyncio.get_running_loop()
     deadline = loop.time() + timeout + GRACE_SECONDS
-    with translated(database.address, database.url), _told(timeout):
-        async with asyncio.timeout_at(deadline):
-            # Never closed: that would read all rows to the end.
-            cursor = await raw.cursor(aiomysql.SSCursor)
-            await cursor.execute(sql)
-        description = cursor.description or ()
-        found = Rows([column[0] for column in description])
-        kinds = _kinds(description)
+    number, port = raw.thread_id(), local_port(raw)
+
+    @asynccontextmanager
+    async def answer() -> AsyncIterator[None]:
+        with translated(database.address, database.url), _told():
+            try:
+                async with asyncio.timeout_at(deadline):
+                    yield
+            except TimeoutError:
+                at_work = await database.at_work(number, port)
+                raise (late(timeout) if at_work else silent(database.address)) from None
+
+    async with answer():
+        # Never closed: that would read all rows to the end.
+        cursor = await raw.cursor(aiomysql.SSCursor)
+        await cursor.execute(sql)
+    description = cursor.description or ()
+    found = Rows([column[0] for column in description])
+    kinds = _kinds(description)
     while True:
-        if (left := deadline - loop.time()) < 0:
-            raise QueryError(_late(timeout))
-        with translated(database.address, database.url), _told(timeout):
-            async with asyncio.timeout(left):
-                rows = await cursor.fetchmany(found.block)
+        if loop.time() > deadline:
+            raise late(timeout)
+        async with answer():
+            rows = await cursor.fetchmany(found.block)
             read = [_read(row, kinds) for row in rows] if kinds else rows
         for each in found.objects(read):
             yield each
@@ -104,17 +117,11 @@ def _read(row: Sequence[Any], kinds: list[tuple[int, int]]) -> list[Any]:
     return values
 
 
-def _late(timeout: float) -> str:
-    return f"it has not ended within {timeout:g} seconds, its rows' storing included"
-
-
 @contextmanager
-def _told(timeout: float) -> Iterator[None]:
+def _told() -> Iterator[None]:
     """Raise `QueryError` for what the server says of the query itself."""
     try:
         yield
-    except TimeoutError:
-        raise QueryError(_late(timeout)) from None
     except MySQLError as error:
         code = error.args[0] if error.args else None
         if code not in _OF_THE_QUERY and is_passing(error):

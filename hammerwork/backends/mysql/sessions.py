@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hammerwork.backends.mysql.options import open_connection
 from hammerwork.timing import CANCEL_SECONDS
 
-_WHOSE = "SELECT host FROM information_schema.processlist WHERE id = %d"
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+_WHOSE = "SELECT host, command FROM information_schema.processlist WHERE id = %d"
 
 
 class MysqlSessions:
@@ -43,17 +46,35 @@ class MysqlSessions:
             number: The server's number of the session.
             port: What `local_port` returned for it. The driver may have closed it since, on its own.
         """
-        options = {**self._options, "init_command": None, "connect_timeout": CANCEL_SECONDS}
         with contextlib.suppress(Exception):  # it is a favour to the server, whose own limits end the statement later
-            async with asyncio.timeout(CANCEL_SECONDS):
-                connection = await open_connection(**options)
-                try:
-                    # Through a balancer this may be another server, where somebody else has the number.
-                    await connection.query(_WHOSE % number)
-                    if any(port is None or host.endswith(f":{port}") for (host,) in connection._result.rows):  # noqa: SLF001
-                        await connection.query(f"KILL {number}")
-                finally:
-                    await say_good_bye(connection)
+            async with self._beside() as connection:
+                if await _command(connection, number, port) is not None:
+                    await connection.query(f"KILL {number}")
+
+    async def at_work(self, number: int, port: int | None) -> bool:
+        """Return whether the server is at a statement of a session; False if it does not say. See `kill`."""
+        with contextlib.suppress(Exception):
+            async with self._beside() as connection:
+                return await _command(connection, number, port) == "Query"
+        return False
+
+    @contextlib.asynccontextmanager
+    async def _beside(self) -> AsyncIterator[Any]:
+        options = {**self._options, "init_command": None, "connect_timeout": CANCEL_SECONDS}
+        async with asyncio.timeout(CANCEL_SECONDS):
+            connection = await open_connection(**options)
+            try:
+                yield connection
+            finally:
+                await say_good_bye(connection)
+
+
+async def _command(connection: Any, number: int, port: int | None) -> str | None:
+    """Return what kind of command a session is at; None: it is gone."""
+    # Through a balancer this may be another server, where somebody else has the number.
+    await connection.query(_WHOSE % number)
+    rows = connection._result.rows  # noqa: SLF001
+    return next((command for host, command in rows if port is None or host.endswith(f":{port}")), None)
 
 
 async def say_good_bye(connection: Any) -> None:

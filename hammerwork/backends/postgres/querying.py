@@ -11,8 +11,9 @@ import msgspec
 
 from hammerwork.backends.drivers import words
 from hammerwork.backends.postgres.refusals import translated
-from hammerwork.backends.querying import GRACE_SECONDS, Rows
+from hammerwork.backends.querying import GRACE_SECONDS, Rows, late, silent
 from hammerwork.errors import DatabaseUnavailableError, QueryError
+from hammerwork.timing import CANCEL_SECONDS, EXCHANGE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Iterator
@@ -43,51 +44,70 @@ async def query(
     connection = await database.dedicated_connection()
     try:
         with translated(database.address, database.url):
-            await connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-            milliseconds = round(timeout * 1000)
-            await connection.execute(_SETUP.format(ms=milliseconds, whole_ms=milliseconds + 60_000))
-            if not await connection.fetchval(_ALONE, f"hammerwork {alone}"):
-                raise DatabaseUnavailableError(
-                    f"database {database.address}: another process makes the same query for batch {alone}"
-                )
-            for name in ("json", "jsonb"):
-                await connection.set_type_codec(name, schema="pg_catalog", encoder=str, decoder=msgspec.json.decode)
+            async with asyncio.timeout(EXCHANGE_SECONDS):
+                await _begin(database, connection, timeout, alone)
         yield _rows(database, connection, sql, timeout)
     finally:
         await database.leave(connection)
 
 
+async def _begin(database: Database, connection: Any, timeout: float, alone: UUID) -> None:
+    await connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+    milliseconds = round(timeout * 1000)
+    await connection.execute(_SETUP.format(ms=milliseconds, whole_ms=milliseconds + 60_000))
+    if not await connection.fetchval(_ALONE, f"hammerwork {alone}"):
+        raise DatabaseUnavailableError(
+            f"database {database.address}: another process makes the same query for batch {alone}"
+        )
+    for name in ("json", "jsonb"):
+        await connection.set_type_codec(name, schema="pg_catalog", encoder=str, decoder=msgspec.json.decode)
+
+
 async def _rows(database: Database, connection: Any, sql: str, timeout: float) -> AsyncGenerator[dict[str, Any], None]:
     loop = asyncio.get_running_loop()
     deadline = loop.time() + timeout + GRACE_SECONDS
-    with translated(database.address, database.url), _told(timeout):
-        async with asyncio.timeout_at(deadline):
-            statement = await connection.prepare(sql)
-            found = Rows([attribute.name for attribute in statement.get_attributes()])
-            cursor = await statement.cursor()
+    async with _answer(database, connection, timeout, deadline):
+        statement = await connection.prepare(sql)
+        found = Rows([attribute.name for attribute in statement.get_attributes()])
+        cursor = await statement.cursor()
     while True:
-        if (left := deadline - loop.time()) < 0:
-            raise QueryError(_late(timeout))
-        with translated(database.address, database.url), _told(timeout):
-            async with asyncio.timeout(left):
-                rows = await cursor.fetch(found.block)
+        if loop.time() > deadline:
+            raise late(timeout)
+        async with _answer(database, connection, timeout, deadline):
+            rows = await cursor.fetch(found.block)
         for each in found.objects(rows):
             yield each
         if not rows:
             return
 
 
-def _late(timeout: float) -> str:
-    return f"it has not ended within {timeout:g} seconds, its rows' storing included"
+@asynccontextmanager
+async def _answer(database: Database, connection: Any, timeout: float, deadline: float) -> AsyncIterator[None]:
+    with translated(database.address, database.url), _told():
+        try:
+            async with asyncio.timeout_at(deadline):
+                yield
+        except TimeoutError:
+            raise (late(timeout) if await _answers(connection) else silent(database.address)) from None
+
+
+async def _answers(connection: Any) -> bool:
+    """Return whether the server answers on a connection whose statement was given up; the driver has cancelled that."""
+    try:
+        async with asyncio.timeout(CANCEL_SECONDS):
+            await connection.execute("SELECT 1")
+    except (TimeoutError, OSError, asyncpg.InterfaceError):
+        return False
+    except asyncpg.PostgresError as error:
+        return not (error.sqlstate or "").startswith("08")
+    return True
 
 
 @contextmanager
-def _told(timeout: float) -> Iterator[None]:
+def _told() -> Iterator[None]:
     """Raise `QueryError` for what the server says of the query itself."""
     try:
         yield
-    except TimeoutError:
-        raise QueryError(_late(timeout)) from None
     except asyncpg.PostgresError as error:
         if (error.sqlstate or "").startswith(_PASSING):
             raise
