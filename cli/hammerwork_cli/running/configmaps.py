@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from hammerwork_cli.running.decoding import ManifestError
+import msgspec
+
+from hammerwork_cli.running.decoding import ManifestError, convert
 from hammerwork_operator.sources import configmaps
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from hammerwork_operator.sources.source import Contents
+
+
+class _Metadata(msgspec.Struct):
+    name: str
+    namespace: str | None = None
 
 
 class ConfigMaps:
@@ -20,10 +27,10 @@ class ConfigMaps:
         self._found: dict[tuple[str, str], tuple[Path, dict[str, Any]]] = {}
         self._used: set[tuple[str, str]] = set()
 
-    def add(self, path: Path, document: dict[str, Any]) -> None:
-        """Take note of one."""
-        metadata = document.get("metadata") or {}
-        self._found[str(metadata.get("namespace") or "default"), str(metadata.get("name"))] = path, document
+    def add(self, path: Path, document: dict[str, Any], where: str) -> None:
+        """Take note of one; raises `ManifestError` that starts with `where` for one without a name."""
+        metadata = convert(document.get("metadata") or {}, _Metadata, f"{where}: ConfigMap: metadata")
+        self._found[metadata.namespace or "default", metadata.name] = path, document
 
     def contents(self, namespace: str, need: Contents) -> tuple[bytes, ...]:
         """Return the contents that a batch needs; raises `ManifestError` for one that is not there."""

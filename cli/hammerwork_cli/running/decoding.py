@@ -26,13 +26,18 @@ def decode(raw: Any, kind: type[S], path: str) -> S:
     """Return `raw` as a `kind`; raises `ManifestError` that starts with the field's path below `path`."""
     if raw is None:
         raise ManifestError(f"{path}: missing, must be a mapping")
-    try:
-        value = msgspec.convert(raw, kind)
-    except msgspec.ValidationError as error:
-        raise ManifestError(_explain(str(error), raw, kind, path)) from None
+    value = convert(raw, kind, path)
     for unknown, allowed in _unknown_fields(raw, value, path):
         raise ManifestError(f"{unknown}: unknown field, must be one of {', '.join(allowed)}")
     return value
+
+
+def convert(raw: Any, kind: type[S], path: str) -> S:
+    """Return what a `kind` has of `raw`, whatever else is there; raises `ManifestError` as `decode` does."""
+    try:
+        return msgspec.convert(raw, kind)
+    except msgspec.ValidationError as error:
+        raise ManifestError(_explain(str(error), raw, kind, path)) from None
 
 
 def _explain(message: str, raw: object, kind: type[msgspec.Struct], path: str) -> str:

@@ -14,6 +14,7 @@ from hammerwork_cli.running.configmaps import ConfigMaps
 from hammerwork_cli.running.decoding import ManifestError, decode
 from hammerwork_cli.running.documents import read_documents
 from hammerwork_cli.running.order import check_order
+from hammerwork_cli.running.templates import variables
 from hammerwork_operator import sources
 from hammerwork_operator.api import common, jobbatch, jobbatchschedule, workerpool
 from hammerwork_operator.api.jobbatch import JobBatchSpec
@@ -60,14 +61,7 @@ class PoolManifest(msgspec.Struct, frozen=True, kw_only=True):
 
     def environment(self) -> dict[str, str]:
         """Return the variables that the template gives the container `worker` by value."""
-        containers = self.spec.template.get("spec", {}).get("containers", [])
-        return {
-            entry["name"]: str(entry["value"])
-            for container in containers
-            if container.get("name") == "worker"
-            for entry in container.get("env", [])
-            if "value" in entry
-        }
+        return variables(self.spec.template)
 
 
 class Manifests(msgspec.Struct, kw_only=True):
@@ -144,7 +138,7 @@ def _add(found: Manifests, path: Path, position: int, document: object) -> None:
         if not value:
             raise ManifestError(f"{where}: {field}: missing")
     if (kind, version) == ("ConfigMap", "v1"):
-        found.configmaps.add(path, document)
+        found.configmaps.add(path, document, where)
         return
     if (why := _only_for_a_cluster(kind, version)) is not None:
         found.skipped.append(f"{path}: {kind} {_name_of(document)} {why}")
@@ -163,6 +157,7 @@ def _add(found: Manifests, path: Path, position: int, document: object) -> None:
         else:
             pool = decode(document.get("spec"), WorkerPoolSpec, "spec")
             _check_handler(pool)
+            variables(pool.template)
             found.pools.append(PoolManifest(path=path, namespace=namespace, name=name, spec=pool))
     except ManifestError as error:
         raise ManifestError(f"{label}: {error}") from None

@@ -105,6 +105,22 @@ def test_a_configmap_that_is_not_there_is_told(tmp_path: Path, document: object,
     assert str(caught.value) == f"{path}: JobBatch default/x: {told}".replace("FILE", str(path))
 
 
+@pytest.mark.parametrize(
+    ("metadata", "told"),
+    [
+        ("foo", "metadata: 'foo', must be a mapping with name, namespace"),
+        ([1], "metadata: [1], must be a mapping with name, namespace"),
+        (None, "metadata.name: missing, must be a text"),
+        ({"name": 5}, "metadata.name: 5, must be a text"),
+    ],
+)
+def test_a_configmap_without_a_name_is_told(tmp_path: Path, metadata: object, told: str) -> None:
+    path = write(tmp_path / "a.yaml", BATCH, {**PART, "metadata": metadata})
+    with pytest.raises(ManifestError) as caught:
+        read_manifests([path])
+    assert str(caught.value) == f"{path}: document 2: ConfigMap: {told}"
+
+
 def test_other_kinds_are_skipped_with_a_note(tmp_path: Path) -> None:
     secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}}
     path = write(tmp_path / "a.yaml", secret, BATCH)
@@ -273,6 +289,38 @@ def test_a_pool_gives_the_environment_that_its_template_sets_by_value(tmp_path: 
     ]
     pool = {**POOL, "spec": {**POOL["spec"], "template": {"spec": {"containers": containers}}}}
     assert read_manifests([write(tmp_path / "a.yaml", pool)]).pools[0].environment() == {"B": "yes"}
+
+
+NULLS = [{}, {"env": None}, {"name": "worker", "env": None, "image": 5}]
+
+
+@pytest.mark.parametrize("template", [{"spec": None}, {"spec": {"containers": None}}, {"spec": {"containers": NULLS}}])
+def test_a_template_may_have_nothing_for_the_environment(tmp_path: Path, template: object) -> None:
+    pool = {**POOL, "spec": {**POOL["spec"], "template": template}}
+    assert read_manifests([write(tmp_path / "a.yaml", pool)]).pools[0].environment() == {}
+
+
+@pytest.mark.parametrize(
+    ("spec", "told"),
+    [
+        ("foo", "spec.template.spec: 'foo', must be a mapping with containers"),
+        ({"containers": 5}, "spec.template.spec.containers: 5, must be a list"),
+        ({"containers": ["x"]}, "spec.template.spec.containers[0]: 'x', must be a mapping with name, env"),
+        (
+            {"containers": [{"name": "worker", "env": [True]}]},
+            "spec.template.spec.containers[0].env[0]: true, must be a mapping with name, value",
+        ),
+        (
+            {"containers": [{"name": "worker", "env": [{"value": "x"}]}]},
+            "spec.template.spec.containers[0].env[0].name: missing, must be a text",
+        ),
+    ],
+)
+def test_a_template_with_something_else_is_told(tmp_path: Path, spec: object, told: str) -> None:
+    path = write(tmp_path / "a.yaml", {**POOL, "spec": {**POOL["spec"], "template": {"spec": spec}}})
+    with pytest.raises(ManifestError) as caught:
+        read_manifests([path])
+    assert str(caught.value) == f"{path}: WorkerPool default/p: {told}"
 
 
 @pytest.mark.parametrize("folder", sorted(path.name for path in EXAMPLES.iterdir() if path.is_dir()))
