@@ -45,10 +45,11 @@ def build_registry(
 ) -> kopf.OperatorRegistry:
     """Return the handlers of one operator process; schedules are None where they cannot be watched."""
     registry = kopf.OperatorRegistry()
+    logins = credentials.Logins()
 
     @kopf.on.login(registry=registry)  # type: ignore[untyped-decorator, unused-ignore]
     async def login(**arguments: Any) -> kopf.AiohttpSession | None:
-        return credentials.login(**arguments)
+        return await logins.login(**arguments)
 
     @kopf.on.event(GROUP, VERSION, jobbatch.PLURAL, registry=registry)  # type: ignore[untyped-decorator, unused-ignore]
     async def jobbatch_event(event: Any, **_: Any) -> None:

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import os
+import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import kopf
 from kubernetes.aio import client, config
 
-from hammerwork_operator.kube.session import watch_session
+from hammerwork_operator.kube.session import Pauses, watch_session
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_LOGGER = logging.getLogger(__name__)
+QUIET_SECONDS = 60.0
+"""A login that held for longer than this is followed by the next one at once."""
 _SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _HOST = "KUBERNETES_SERVICE_HOST"
 
@@ -29,16 +38,31 @@ async def read() -> client.Configuration:
     return settings
 
 
-def login(**arguments: Any) -> kopf.AiohttpSession | None:
-    """Return the same for kopf, with a session that it watches through."""
-    found = _found(**arguments)
-    if found is None:
-        return None
-    return kopf.AiohttpSession(
-        server=found.server,
-        default_namespace=found.default_namespace,
-        aiohttp_session=watch_session(found.as_http_headers(), found.as_ssl_context()),
-    )
+class Logins:
+    """The same for kopf, which logs in again whenever the API server does not take the last login (401)."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._last = float("-inf")
+        self._pauses = iter(Pauses())
+        self._begun: dict[str, float] = {}
+
+    async def login(self, **arguments: Any) -> kopf.AiohttpSession | None:
+        """Return a session that kopf watches through. It takes any as good, so one after the other is made to wait."""
+        if self._clock() - self._last > QUIET_SECONDS:
+            self._pauses = iter(Pauses())
+        elif (rest := self._last + next(self._pauses) - self._clock()) > 0:
+            _LOGGER.warning("the API server does not take the login; the next is in %.1f s", rest)
+            await asyncio.sleep(rest)
+        self._last = self._clock()
+        found = _found(**arguments)
+        if found is None:
+            return None
+        return kopf.AiohttpSession(
+            server=found.server,
+            default_namespace=found.default_namespace,
+            aiohttp_session=watch_session(found.as_http_headers(), found.as_ssl_context(), self._begun),
+        )
 
 
 def _found(**arguments: Any) -> kopf.ConnectionInfo | None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -47,8 +46,10 @@ class Pauses:
             pause = min(2 * pause, 30.0)
 
 
-def watch_session(headers: Mapping[str, str], certificates: ssl.SSLContext) -> aiohttp.ClientSession:
-    """Return a session for kopf. No request is made."""
+def watch_session(
+    headers: Mapping[str, str], certificates: ssl.SSLContext, begun: dict[str, float]
+) -> aiohttp.ClientSession:
+    """Return a session for kopf; `begun`: when each path was watched last, in any session. No request is made."""
     set_back: set[str] = set()
 
     class Answer(_Answer):
@@ -58,18 +59,16 @@ def watch_session(headers: Mapping[str, str], certificates: ssl.SSLContext) -> a
         connector=aiohttp.TCPConnector(limit=0, ssl=certificates),
         headers=headers,
         response_class=Answer,
-        trace_configs=[_paced(set_back)],
+        trace_configs=[_paced(set_back, begun)],
     )
 
 
-def _paced(set_back: set[str]) -> aiohttp.TraceConfig:
-    begun: dict[str, float] = defaultdict(lambda: float("-inf"))
-
+def _paced(set_back: set[str], begun: dict[str, float]) -> aiohttp.TraceConfig:
     async def wait(session: aiohttp.ClientSession, _context: object, request: aiohttp.TraceRequestStartParams) -> None:
         if not _is_watch(request.url.query):
             return
         clock, path = asyncio.get_running_loop().time, request.url.path
-        while (rest := begun[path] + WATCH_PAUSE_SECONDS - clock()) > 0:
+        while (rest := begun.get(path, float("-inf")) + WATCH_PAUSE_SECONDS - clock()) > 0:
             await asyncio.sleep(rest)
         begun[path] = clock()
         if await _is_ahead(session, request.url):

@@ -48,7 +48,7 @@ def account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @contextlib.asynccontextmanager
 async def logged_in(**arguments: Any) -> AsyncIterator[kopf.AiohttpSession]:
-    found = credentials.login(**arguments)
+    found = await credentials.Logins().login(**arguments)
     assert found is not None
     async with found.aiohttp_session:
         yield found

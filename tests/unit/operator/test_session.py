@@ -27,7 +27,7 @@ ANEW = [("ERROR", 410)]
 
 @contextlib.asynccontextmanager
 async def served(
-    status: int, body: bytes, *, of_version: int = 200
+    status: int, body: bytes, begun: dict[str, float] | None = None, *, of_version: int = 200
 ) -> AsyncIterator[tuple[aiohttp.ClientSession, str]]:
     """Serve this answer to whatever is asked, and `of_version` to who asks how far the server is.
 
@@ -47,7 +47,7 @@ async def served(
     await site.start()
     port = runner.addresses[0][1]
     try:
-        async with watch_session({}, ssl.create_default_context()) as client:
+        async with watch_session({}, ssl.create_default_context(), {} if begun is None else begun) as client:
             yield client, f"http://127.0.0.1:{port}/pods"
     finally:
         await runner.cleanup()
@@ -149,6 +149,17 @@ async def test_a_watch_that_ends_at_once_is_not_begun_again_at_once(monkeypatch:
             pass
     assert len(waited) == 1
     assert 900 < waited[0] <= 1_000
+
+
+async def test_a_watch_of_the_session_after_a_new_login_waits_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "WATCH_PAUSE_SECONDS", 1_000.0)
+    begun: dict[str, float] = {}
+    async with served(200, b"{}", begun) as (client, url), client.get(url, params={"watch": "true"}):
+        pass
+    async with served(200, b"{}", begun) as (client, url):
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.2):
+                await client.get(url, params={"watch": "true"})
 
 
 def test_tries_have_no_end_and_pauses_have() -> None:
