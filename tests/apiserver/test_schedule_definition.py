@@ -57,7 +57,7 @@ REFUSED: dict[str, tuple[Manifest, str]] = {
     ),
     "a time in a label": (
         labelled(team="a", at="{{ scheduledTime }}"),
-        "labels: Invalid value: a label must not have a placeholder: the ':' of a time is for no label; use an annotation",
+        "labels: Invalid value: a label must not have a placeholder: the ':' of a time is for no label",
     ),
     "a long label": (labelled(team="a" * 64), "spec.template.metadata.labels.team: Too long: may not be more than 63"),
     "no jobs": (batches(), "spec.template.spec: Invalid value: exactly one of"),

@@ -50,6 +50,7 @@ class _Slot:
     database: FollowedQueue | None = None
     poller: KeptTask | None = None
     failure: HammerworkError | None = None
+    """Raised again and again, each time without the traceback of the last, which would grow."""
     failures: int = 0
     """In a row, that the database refused."""
     again_at: float = 0.0
@@ -93,7 +94,8 @@ class Databases:
                 raise SecretProblemError(Reason.DATABASE_FORBIDDEN, f"{origin}: {refusal}")
             slot = self._slots.setdefault(url, _Slot())
             if slot.failure is not None and slot.lock.locked():
-                raise slot.failure  # another caller is trying again; the others do not wait for the outcome
+                # Another caller is trying again; the others do not wait for the outcome.
+                raise slot.failure.with_traceback(None)
             async with slot.lock:
                 if slot.database is None:
                     await self._connect(url, slot)
@@ -177,7 +179,7 @@ class Databases:
 
     async def _connect(self, url: str, slot: _Slot) -> None:
         if slot.failure is not None and time.monotonic() < slot.again_at:
-            raise slot.failure
+            raise slot.failure.with_traceback(None)
         try:
             queue = await JobQueue.connect(url, max_connections=MAX_CONNECTIONS)
             try:

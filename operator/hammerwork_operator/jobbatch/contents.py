@@ -60,7 +60,9 @@ class ContentReader:
             ContentProblemError: A ConfigMap or key is missing, or the operator may not read it.
             ApiError: The API server does not answer.
         """
-        return _together([_digest(await self._content(namespace, need, i)) for i in range(len(need.refs))])
+        turns = sorted(range(len(need.refs)), key=lambda position: self._turn(namespace, need.refs[position]))
+        found = {position: _digest(await self._content(namespace, need, position)) for position in turns}
+        return _together([found[position] for position in range(len(turns))])
 
     async def read(self, namespace: str, need: Contents, digest: str | None) -> AsyncGenerator[bytes, None]:
         """Yield the contents, one at a time, if they are still what `digest` was made from.
@@ -95,6 +97,13 @@ class ContentReader:
             known = self._missing[key] = _Missing(found, time.monotonic() + pause, pause)
         message = f"{configmaps.place(need.refs, position)}: {known.obstacle.message}"
         raise ContentProblemError(Obstacle(known.obstacle.reason, message))
+
+    def _turn(self, namespace: str, ref: ConfigMapRef) -> int:
+        """Return when to read this: what is missing first, so that the others are not read in vain."""
+        known = self._missing.get((namespace, ref.name, ref.key))
+        if known is None:
+            return 2
+        return 0 if time.monotonic() < known.again_at else 1
 
     def _forget_old(self) -> None:
         """Forget what nobody has asked for lately, as when its batch is gone."""
