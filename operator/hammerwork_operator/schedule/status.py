@@ -124,6 +124,9 @@ def told(due: Due) -> list[tuple[datetime, Note]]:
         )
         found.append((scheduled, Note(reason=Reason.TOO_MANY_MISSED_TIMES, message=message, warning=True)))
     if scheduled is not None and due.blocked_by is not None:
-        message = f"{due.blocked_by.name} has not finished and concurrencyPolicy is Forbid"
+        message = (
+            f"the batch of {timestamp(scheduled)} waits: {due.blocked_by.name} has not finished and "
+            "concurrencyPolicy is Forbid"
+        )
         found.append((scheduled, Note(reason=Reason.BATCH_ALREADY_ACTIVE, message=message)))
     return found
