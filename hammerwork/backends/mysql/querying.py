@@ -14,6 +14,7 @@ from pymysql.constants import COMMAND, FIELD_TYPE
 from pymysql.err import MySQLError
 
 from hammerwork.backends.drivers import words
+from hammerwork.backends.mysql.permitted import check_permitted
 from hammerwork.backends.mysql.refusals import is_passing, translated
 from hammerwork.backends.mysql.sessions import local_port
 from hammerwork.backends.querying import GRACE_SECONDS, Rows, late, silent
@@ -51,6 +52,7 @@ async def query(
     start = _BEFORE.match(sql)
     if not _QUERY.match(sql, start.end() if start else 0):
         raise QueryError("the statement must be a query that begins with SELECT, WITH, VALUES or TABLE")
+    check_permitted(sql)
     async with database.for_query(math.ceil(timeout)) as connection:
         with translated(database.address, database.url):
             (taken,) = (await connection.run(_SETUP.format(alone=alone).encode()))[-1]
