@@ -89,7 +89,7 @@ def test_a_million_jobs(release: Release, kubectl: Kubectl) -> None:
     row("---", "---", "---", "---", "---")
     for name, source in sources.items():
         restart(release)
-        manifest = jobbatch(name, queue="million", batchSize=10_000, **source)
+        manifest = jobbatch(name, queue="million", batchSize=1_000, **source)
         row(f"`{name}`", *run_batch(release, manifest))
     kubectl("delete", "workerpool", "million")
 
