@@ -181,10 +181,9 @@ async def _cluster(server: ApiServer, pauses: Sequence[float]) -> str:
         if not error.forbidden:
             raise
         _LOGGER.warning(
-            "the cluster is not known: %s; JobBatches that are created from now on are not told from those of other "
-            "clusters on the same database, and one that is created again runs again once the cluster is known; grant "
-            "that, or set HAMMERWORK_CLUSTER_ID",
-            error,
+            "the cluster is not known, as the namespace kube-system may not be read: JobBatches that are created from "
+            "now on are not told from those of other clusters on the same database, and one that is created again runs "
+            "again once the cluster is known; grant that, or set HAMMERWORK_CLUSTER_ID"
         )
         return ""
     return found["metadata"]["uid"] if found is not None else ""
