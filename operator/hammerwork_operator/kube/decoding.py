@@ -26,7 +26,10 @@ def decode(content: bytes) -> Any:
     Raises:
         msgspec.DecodeError: It is not JSON.
     """
-    return msgspec.json.decode(shallow(content))
+    try:
+        return _held(content)
+    except RecursionError:
+        return msgspec.json.decode(_cut(content))
 
 
 def shallow(content: bytes) -> bytes:
@@ -36,10 +39,25 @@ def shallow(content: bytes) -> bytes:
         msgspec.DecodeError: It is not JSON.
     """
     try:
-        msgspec.json.decode(b"[" * _MARGIN_LEVELS + content + b"]" * _MARGIN_LEVELS)
+        _held(content)
     except RecursionError:
         return _cut(content)
     return content
+
+
+def _held(content: bytes) -> Any:
+    """Return the value, decoded within `_MARGIN_LEVELS` arrays.
+
+    Raises:
+        RecursionError: It is too deep.
+        msgspec.DecodeError: It is not JSON.
+    """
+    value = msgspec.json.decode(b"[" * _MARGIN_LEVELS + content + b"]" * _MARGIN_LEVELS)
+    for _ in range(_MARGIN_LEVELS):
+        if len(value) != 1:  # nothing, or what ends the arrays around it
+            raise msgspec.DecodeError("JSON is malformed: not one value")
+        (value,) = value
+    return value
 
 
 def is_deeper_than(levels: int, value: object) -> bool:
