@@ -17,7 +17,7 @@ from hammerwork_operator.api.names import FINALIZER
 from hammerwork_operator.api.reasons import Reason, Type
 from hammerwork_operator.jobbatch.identity import Identity, spec_fingerprint, with_content
 from hammerwork_operator.kube import conditions
-from hammerwork_operator.kube.conditions import moment
+from hammerwork_operator.kube.conditions import moment, reckoned
 from hammerwork_operator.kube.decoding import is_deeper_than
 from hammerwork_operator.kube.notes import Subject
 from hammerwork_operator.sources.source import Contents, Query
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 MAX_SPEC_LEVELS = MAX_PAYLOAD_DEPTH + 3
 """A payload may be as deep as the library allows, and is itself within the spec, its source and a job."""
-_FIRST_YEAR, _LAST_YEAR = 2000, 3000
 
 
 class Stated(msgspec.Struct, frozen=True, kw_only=True):
@@ -216,7 +215,7 @@ def read_status(status: Mapping[str, Any], batch_id: UUID) -> Stated:
     """Return what the status says of this very batch."""
     if status.get("batchId") != str(batch_id):
         return Stated()
-    stated, completed_at = status.get("conditions"), _moment(status, "completionTime")
+    stated, completed_at = status.get("conditions"), reckoned(status.get("completionTime"))
     ended = conditions.holds(stated, Type.COMPLETE) or conditions.holds(stated, Type.FAILED)
     return Stated(
         enqueued=conditions.holds(stated, Type.ENQUEUED),
@@ -224,7 +223,7 @@ def read_status(status: Mapping[str, Any], batch_id: UUID) -> Stated:
         suspended=conditions.holds(stated, Type.SUSPENDED),
         resumed_at=_resumed_at(stated),
         satisfied=tuple(status.get("satisfiedDependencies") or ()),
-        started_at=_moment(status, "startTime"),
+        started_at=reckoned(status.get("startTime")),
         completed_at=completed_at,
         retry_attempt=status.get("retryAttempt", 0),
     )
@@ -232,17 +231,4 @@ def read_status(status: Mapping[str, Any], batch_id: UUID) -> Stated:
 
 def _resumed_at(stated: Sequence[Mapping[str, Any]] | None) -> datetime | None:
     entry = conditions.find(stated, Type.SUSPENDED)
-    return _reckoned(entry["lastTransitionTime"]) if entry is not None and entry["status"] == "False" else None
-
-
-def _moment(status: Mapping[str, Any], field: str) -> datetime | None:
-    return _reckoned(status[field]) if status.get(field) else None
-
-
-def _reckoned(text: str) -> datetime | None:
-    """Return a moment that can be reckoned with; the API server takes others too, such as of the years 0 and 9999."""
-    try:
-        found = moment(text)
-    except ValueError:
-        return None
-    return found if found.tzinfo is not None and _FIRST_YEAR <= found.year <= _LAST_YEAR else None
+    return reckoned(entry["lastTransitionTime"]) if entry is not None and entry["status"] == "False" else None

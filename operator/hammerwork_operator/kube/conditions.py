@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _ORDER = list(Type)
 _MAX_MESSAGE = 1_024
+_FIRST_YEAR, _LAST_YEAR = 2000, 3000
 
 ConditionDict = dict[str, Any]
 
@@ -27,6 +28,18 @@ def timestamp(moment: datetime) -> str:
 def moment(text: str) -> datetime:
     """Return the moment that `timestamp` or the API server wrote."""
     return datetime.fromisoformat(text)
+
+
+def reckoned(text: str | None) -> datetime | None:
+    """Return a moment that anybody may have written, if it can be reckoned with.
+
+    The API server takes others too, such as of the years 0 and 9999.
+    """
+    try:
+        found = moment(text or "")
+    except ValueError:
+        return None
+    return found if found.tzinfo is not None and _FIRST_YEAR <= found.year <= _LAST_YEAR else None
 
 
 def condition(kind: Type, holds: bool | None, reason: Reason, message: str) -> ConditionDict:

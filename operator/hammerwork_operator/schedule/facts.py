@@ -13,7 +13,7 @@ from hammerwork_operator.api.jobbatchschedule import KIND
 from hammerwork_operator.api.names import ANNOTATION_SCHEDULED_TIME
 from hammerwork_operator.api.reasons import Type
 from hammerwork_operator.kube import conditions
-from hammerwork_operator.kube.conditions import moment
+from hammerwork_operator.kube.conditions import moment, reckoned
 from hammerwork_operator.kube.situation import Obstacle
 
 if TYPE_CHECKING:
@@ -90,20 +90,13 @@ def child_of(batch: Mapping[str, Any]) -> Child:
     elif conditions.holds(stated, Type.FAILED):
         state = State.FAILED
     finished = status.get("completionTime") if state is not State.ACTIVE else None
+    scheduled = reckoned((metadata.get("annotations") or {}).get(ANNOTATION_SCHEDULED_TIME))
     return Child(
         name=metadata["name"],
         uid=metadata["uid"],
         created_at=moment(metadata["creationTimestamp"]),
-        scheduled_at=_scheduled((metadata.get("annotations") or {}).get(ANNOTATION_SCHEDULED_TIME)),
+        scheduled_at=scheduled.astimezone(UTC) if scheduled is not None else None,
         state=state,
-        finished_at=moment(finished) if finished else None,
+        finished_at=reckoned(finished),
         deleted="deletionTimestamp" in metadata,
     )
-
-
-def _scheduled(text: str | None) -> datetime | None:
-    try:
-        found = moment(text or "")
-    except ValueError:
-        return None
-    return found.astimezone(UTC) if found.tzinfo else None

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import UNSET
 
 from hammerwork_operator.api.jobbatchschedule import KIND, ScheduleSpec
-from hammerwork_operator.kube.conditions import moment, timestamp
+from hammerwork_operator.kube.conditions import moment, reckoned, timestamp
 from hammerwork_operator.kube.notes import Subject
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class ObservedSchedule(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def last_scheduled(self) -> datetime | None:
         """The latest time that a batch was made for, as the status has it."""
-        return _moment(self.status.get("lastScheduleTime"))
+        return reckoned(self.status.get("lastScheduleTime"))
 
     def seen(self) -> dict[str, str]:
         """Return what the status says of the schedule that was seen."""
@@ -86,14 +86,12 @@ def _since(
     if stated is None and known is None:
         return created
     if stated is not None and {key: text for key, text in stated.items() if key != "since"} == _schedule(spec):
-        return moment(stated["since"])
+        since = reckoned(stated.get("since"))
+        if since is not None:
+            return since
     return now.replace(microsecond=0)
 
 
 def _schedule(spec: ScheduleSpec) -> dict[str, str]:
     zone = {} if spec.time_zone is UNSET else {"timeZone": spec.time_zone}
     return {"schedule": spec.schedule, **zone}
-
-
-def _moment(text: str | None) -> datetime | None:
-    return moment(text) if text else None

@@ -11,7 +11,7 @@ from hammerwork_operator.api.common import API_VERSION
 from hammerwork_operator.api.jobbatchschedule import MAX_ACTIVE_REFERENCES, SHORT_DEADLINE_SECONDS
 from hammerwork_operator.api.reasons import Reason
 from hammerwork_operator.kube import conditions
-from hammerwork_operator.kube.conditions import moment, timestamp
+from hammerwork_operator.kube.conditions import reckoned, timestamp
 from hammerwork_operator.kube.notes import Note
 from hammerwork_operator.kube.situation import Situation, changed
 from hammerwork_operator.schedule.due import last_scheduled, zone_of
@@ -63,7 +63,7 @@ def compute(observed: ObservedSchedule, facts: Facts, due: Due, now: datetime) -
 def _last_successful(observed: ObservedSchedule, facts: Facts) -> datetime | None:
     known = observed.status.get("lastSuccessfulTime")
     times = [child.finished_at for child in facts.children if child.state is State.COMPLETE]
-    return max((time for time in (known and moment(known), *times) if time), default=None)
+    return max((time for time in (reckoned(known), *times) if time), default=None)
 
 
 def _situation(observed: ObservedSchedule, due: Due) -> Situation:

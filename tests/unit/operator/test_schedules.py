@@ -47,6 +47,21 @@ def schedule(spec: dict[str, Any] | None = None, status: dict[str, Any] | None =
     return observe(manifest(spec, status, **metadata), CREATED)
 
 
+@pytest.mark.parametrize("text", ["0000-01-01T00:00:00Z", "9999-12-31T23:59:59Z"])
+def test_times_that_nobody_can_reckon_with_are_not_known(text: str) -> None:
+    """Anybody who may write a status can write them, and the API server takes them."""
+    written = {"schedule": "0 * * * *", "since": text}
+    observed = schedule(status={"lastScheduleTime": text, "lastSuccessfulTime": text, "observedSchedule": written})
+    assert (observed.last_scheduled, observed.since) == (None, CREATED)
+    finished = {"conditions": [{"type": "Complete", "status": "True"}], "completionTime": text}
+    batch = child_of(
+        {**manifest(status=finished), "metadata": {"name": "b", "uid": "u", "creationTimestamp": timestamp(CREATED)}}
+    )
+    assert (batch.state, batch.finished_at) == (State.COMPLETE, None)
+    told = status.compute(observed, facts(batch), decide(observed, facts(batch), NOON).due, NOON)
+    assert "lastSuccessfulTime" not in told
+
+
 def child(scheduled: datetime, state: State = State.ACTIVE, **fields: Any) -> Child:
     name = batch_name("hourly", scheduled)
     finished = scheduled + MINUTE if state is not State.ACTIVE else None
