@@ -47,6 +47,10 @@ class DatabaseSecretRef(Struct, frozen=True, rename="camel"):
     ] = DEFAULT_SECRET_KEY
 
 
+CONDITION_LIST = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}
+"""What the schema says of a list of conditions: there is one of each type."""
+
+
 class Condition(Struct, frozen=True, rename="camel"):
     """One aspect of the state of an object."""
 

@@ -20,7 +20,7 @@ from hammerwork.batch import (
     PartialFailureMode,
     RetryStrategy,
 )
-from hammerwork_operator.api.common import GROUP, MAX_INT32, Condition, DatabaseSecretRef
+from hammerwork_operator.api.common import CONDITION_LIST, GROUP, MAX_INT32, Condition, DatabaseSecretRef
 from hammerwork_operator.api.dependencies import MAX_DEPENDENCIES, DependencySpec
 from hammerwork_operator.api.retry import RetrySpec
 from hammerwork_operator.api.sources import ConfigMapRefs, Generate, Jobs, PriorityLabel, Query, Queue
@@ -347,7 +347,7 @@ class JobBatchStatus(Struct, frozen=True, rename="camel", omit_defaults=True):
                 max_length=16,
                 description="Ready, Reconciling, Stalled (as kstatus reads them), Enqueued, Suspended, Complete, "
                 "Failed, Succeeded, Served.",
-                extra_json_schema={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
+                extra_json_schema=CONDITION_LIST,
             ),
         ]
         | UnsetType

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
-from hammerwork_operator.api.common import MAX_INT32, Condition
+from hammerwork_operator.api.common import CONDITION_LIST, MAX_INT32, Condition
 from hammerwork_operator.api.jobbatch import JobBatchSpec
 
 KIND = "JobBatchSchedule"
@@ -242,7 +242,7 @@ class JobBatchScheduleStatus(Struct, frozen=True, rename="camel", omit_defaults=
             Meta(
                 max_length=16,
                 description="Ready, Reconciling, Stalled (as kstatus reads them).",
-                extra_json_schema={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
+                extra_json_schema=CONDITION_LIST,
             ),
         ]
         | UnsetType

@@ -8,7 +8,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from hammerwork.working.settings import MAX_PROCESSES
 from hammerwork_operator.api.autoscaling import Autoscaling
-from hammerwork_operator.api.common import Condition, DatabaseSecretRef
+from hammerwork_operator.api.common import CONDITION_LIST, Condition, DatabaseSecretRef
 from hammerwork_operator.api.sources import Queue
 
 KIND = "WorkerPool"
@@ -295,7 +295,7 @@ class WorkerPoolStatus(Struct, frozen=True, rename="camel", omit_defaults=True):
                 max_length=16,
                 description="Ready, Reconciling, Stalled, as kstatus reads them; ScalingActive and ScalingLimited, as "
                 "of a HorizontalPodAutoscaler.",
-                extra_json_schema={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
+                extra_json_schema=CONDITION_LIST,
             ),
         ]
         | UnsetType
