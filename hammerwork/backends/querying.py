@@ -46,6 +46,11 @@ def silent(address: str) -> DatabaseUnavailableError:
     return DatabaseUnavailableError(f"database {address}: no answer to a query, and none that it has taken too long")
 
 
+def made_elsewhere(address: str, batch_id: UUID) -> DatabaseUnavailableError:
+    """Return the error for a query that another process makes for the same batch."""
+    return DatabaseUnavailableError(f"database {address}: another process makes the same query for batch {batch_id}")
+
+
 class Rows:
     """Makes objects of JSON from the rows of one query."""
 

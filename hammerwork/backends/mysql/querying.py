@@ -17,8 +17,8 @@ from hammerwork.backends.drivers import words
 from hammerwork.backends.mysql.permitted import check_permitted
 from hammerwork.backends.mysql.refusals import is_passing, translated
 from hammerwork.backends.mysql.sessions import local_port
-from hammerwork.backends.querying import GRACE_SECONDS, Rows, late, silent
-from hammerwork.errors import DatabaseUnavailableError, QueryError
+from hammerwork.backends.querying import GRACE_SECONDS, Rows, late, made_elsewhere, silent
+from hammerwork.errors import QueryError
 from hammerwork.timing import EXCHANGE_SECONDS
 
 if TYPE_CHECKING:
@@ -57,9 +57,7 @@ async def query(
         with translated(database.address, database.url):
             (taken,) = (await connection.run(_SETUP.format(alone=alone).encode()))[-1]
             if not taken["alone"]:
-                raise DatabaseUnavailableError(
-                    f"database {database.address}: another process makes the same query for batch {alone}"
-                )
+                raise made_elsewhere(database.address, alone)
             raw = connection.raw
             async with asyncio.timeout(EXCHANGE_SECONDS):
                 await raw._execute_command(COMMAND.COM_SET_OPTION, _ONE_STATEMENT)  # noqa: SLF001 (the driver has no call)

@@ -11,8 +11,8 @@ import msgspec
 
 from hammerwork.backends.drivers import words
 from hammerwork.backends.postgres.refusals import translated
-from hammerwork.backends.querying import GRACE_SECONDS, Rows, late, silent
-from hammerwork.errors import DatabaseUnavailableError, QueryError
+from hammerwork.backends.querying import GRACE_SECONDS, Rows, late, made_elsewhere, silent
+from hammerwork.errors import QueryError
 from hammerwork.timing import CANCEL_SECONDS, EXCHANGE_SECONDS
 
 if TYPE_CHECKING:
@@ -56,9 +56,7 @@ async def _begin(database: Database, connection: Any, timeout: float, alone: UUI
     milliseconds = round(timeout * 1000)
     await connection.execute(_SETUP.format(ms=milliseconds, whole_ms=milliseconds + 60_000))
     if not await connection.fetchval(_ALONE, f"hammerwork {alone}"):
-        raise DatabaseUnavailableError(
-            f"database {database.address}: another process makes the same query for batch {alone}"
-        )
+        raise made_elsewhere(database.address, alone)
     for name in ("json", "jsonb"):
         await connection.set_type_codec(name, schema="pg_catalog", encoder=str, decoder=msgspec.json.decode)
 
