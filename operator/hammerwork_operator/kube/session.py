@@ -64,6 +64,8 @@ def watch_session(
 
 
 def _paced(set_back: set[str], begun: dict[str, float]) -> aiohttp.TraceConfig:
+    away: set[str] = set()
+
     async def wait(session: aiohttp.ClientSession, _context: object, request: aiohttp.TraceRequestStartParams) -> None:
         if not _is_watch(request.url.query):
             return
@@ -71,8 +73,15 @@ def _paced(set_back: set[str], begun: dict[str, float]) -> aiohttp.TraceConfig:
         while (rest := begun.get(path, float("-inf")) + WATCH_PAUSE_SECONDS - clock()) > 0:
             await asyncio.sleep(rest)
         begun[path] = clock()
-        if await _is_ahead(session, request.url):
+        try:
+            ahead = await _is_ahead(session, request.url)
+        except aiohttp.ClientConnectionError:
+            away.add(path)  # whatever was restored meanwhile may have gone on past the version that is known
+            raise
+        if ahead:
             _LOGGER.warning("watching %s: the API server knows an older state than before; all is listed again", path)
+        if ahead or path in away:
+            away.discard(path)
             set_back.add(path)
         else:
             set_back.discard(path)
