@@ -43,6 +43,8 @@ def is_about_certificates(error: BaseException | None) -> bool:
 
 def words(error: BaseException) -> str:
     """Return what an error says, on one line, or its type if it says nothing."""
+    if isinstance(error, TimeoutError) and not error.args:
+        return "no answer in time"
     return " ".join(str(error.args[-1] if error.args else error).split()) or type(error).__name__
 
 

@@ -35,7 +35,7 @@ _PAUSE_SECONDS = 5.0
 LISTED_SECONDS = 5.0
 """So long after its start the operator says of nothing that it is not there: it may not be listed yet."""
 
-_PASSING_REFUSALS = 5
+_PASSING_REFUSALS = 6
 """So often a refusal at the start may pass, within 31 seconds: rights that were granted a moment ago need not hold yet.
 
 Not so with Roles only: there some refusals are the rule.

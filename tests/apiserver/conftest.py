@@ -76,8 +76,9 @@ def stopped_operator(kubectl: Kubectl, tmp_path: Path) -> Iterator[OperatorUnder
     yield operator
     if operator.running():
         operator.stop()
-    # Whatever a test does, these two lines mean a bug.
     log = operator.log()
+    print(log)  # shown beside a test that fails
+    # Whatever a test does, these two lines mean a bug.
     assert "Traceback" not in log, log
     assert "forbidden" not in log, log
 

@@ -100,7 +100,7 @@ class OperatorUnderTest:
 
     def log(self) -> str:
         """Return what it has logged since its last start."""
-        return self._log.read_bytes()[self._log_start :].decode()
+        return self._log.read_bytes()[self._log_start :].decode() if self._log.exists() else ""
 
     def wait_log(self, words: str) -> None:
         """Return once the log has these words."""

@@ -77,6 +77,22 @@ async def statements(sql: Sql, database_url: str) -> int:
     return int(await sql.value(query))
 
 
+async def test_who_connects_can_be_cancelled_at_any_moment(database_url: str) -> None:
+    forgotten = []
+    for turns in range(60):
+        connecting = asyncio.create_task(JobQueue.connect(database_url))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        if not connecting.cancel():
+            await connecting.result().close()
+            continue
+        await asyncio.wait([connecting], timeout=10)
+        if not connecting.cancelled():
+            forgotten.append(turns)
+            await connecting.result().close()
+    assert not forgotten
+
+
 async def test_sessions_do_not_pile_up_behind_a_lock(database_url: str, queue: JobQueue) -> None:
     most = 0
     async with observing.sql(database_url) as sql, locked(database_url, "hammerwork_batches"):
@@ -137,6 +153,14 @@ async def test_a_server_that_answers_no_more_does_not_hold_up_the_end(database_u
         await other.close()
         assert time.monotonic() - started < 15
         assert [task.get_name() for task in asyncio.all_tasks() if "abandoned" in task.get_name()] == []
+
+
+async def test_a_server_that_takes_connections_and_says_nothing_is_not_waited_for(database_url: str) -> None:
+    async with proxy(database_url) as (relay, url):
+        relay.hold()
+        async with asyncio.timeout(10):
+            with pytest.raises(DatabaseUnavailableError, match=r"no answer in time$"):
+                await JobQueue.connect(url, connect_timeout=0.2)
 
 
 async def test_closing_again_takes_no_time(database_url: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import ssl
 from typing import Any
@@ -54,11 +55,17 @@ def connection_options(url: str | DatabaseURL) -> dict[str, Any]:
     }
 
 
-async def open_connection(*, tls_needed: bool, **options: Any) -> aiomysql.Connection:
-    """Return a new connection; with `tls_needed`, a server without TLS is refused before the password is sent."""
+async def open_connection(
+    *, tls_needed: bool, connect_timeout: float | None = None, **options: Any
+) -> aiomysql.Connection:
+    """Return a new connection; with `tls_needed`, a server without TLS is refused before the password is sent.
+
+    The driver is not told of the seconds: its own limit forgets a cancellation that comes as the server answers.
+    """
     connection = (_EncryptedConnection if tls_needed else aiomysql.Connection)(**options)
     try:
-        await connection._connect()  # noqa: SLF001 (what aiomysql.connect does, for a class of ours)
+        async with asyncio.timeout(connect_timeout):
+            await connection._connect()  # noqa: SLF001 (what aiomysql.connect does, for a class of ours)
     except BaseException:
         connection.close()
         raise

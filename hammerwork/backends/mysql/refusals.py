@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from pymysql.err import Error, InterfaceError
@@ -63,7 +64,7 @@ def is_passing(error: Error) -> bool:
 
 def _judge(error: Exception) -> tuple[type[DatabaseError] | None, str]:
     said = words(error)
-    if error.__cause__ is not None:
+    if error.__cause__ is not None and not isinstance(error.__cause__, asyncio.CancelledError):
         said = f"{said} ({words(error.__cause__)})"
     if is_about_certificates(error) or is_about_certificates(error.__cause__):
         return DatabaseRefusedError, said

@@ -37,13 +37,13 @@ _LOGGER = logging.getLogger(__name__)
 
 
 class Pauses:
-    """Seconds between the tries of a request: from 1 they double up to 30, without end."""
+    """Seconds between the tries of a request: from 1 they double up to 8, without end."""
 
     def __iter__(self) -> Iterator[float]:
         pause = 1.0
         while True:
             yield pause
-            pause = min(2 * pause, 30.0)
+            pause = min(2 * pause, 8.0)
 
 
 def watch_session(

@@ -98,7 +98,7 @@ async def test_pauses_between_logins_double_and_begin_anew_after_one_that_held(m
 
     for _ in range(8):
         await login()
-    assert waited == [1, 2, 4, 8, 16, 30, 30]
+    assert waited == [1, 2, 4, 8, 8, 8, 8]
     await login(after=61)
     await login(after=0.25)
     await login(after=50)

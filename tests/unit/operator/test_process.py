@@ -49,8 +49,8 @@ def waited(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     [
         ((), 0, []),
         ((), 3, [1, 2, 4]),
-        ((), 5, [1, 2, 4, 8, 16]),
-        ((), 99, [1, 2, 4, 8, 16]),
+        ((), 6, [1, 2, 4, 8, 8, 8]),
+        ((), 99, [1, 2, 4, 8, 8, 8]),
         (("mail",), 0, []),
         (("mail",), 1, []),
     ],
@@ -75,10 +75,10 @@ async def test_where_the_cluster_has_a_name_the_api_server_is_not_asked_for_one(
     assert not waited
 
 
-@pytest.mark.parametrize(("refusals", "run"), [(5, True), (6, False)])
+@pytest.mark.parametrize(("refusals", "run"), [(6, True), (7, False)])
 async def test_a_passing_refusal_does_not_end_schedules(
     refusals: int, run: bool, waited: list[float], caplog: pytest.LogCaptureFixture
 ) -> None:
     await OperatorProcess(Config())._wait(WarmingServer(**{jobbatchschedule.PLURAL: refusals}))
-    assert waited == [1, 2, 4, 8, 16]
+    assert waited == [1, 2, 4, 8, 8, 8]
     assert ("no JobBatchSchedule is run" in caplog.text) != run

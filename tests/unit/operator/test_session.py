@@ -163,4 +163,4 @@ async def test_a_watch_of_the_session_after_a_new_login_waits_as_well(monkeypatc
 
 
 def test_tries_have_no_end_and_pauses_have() -> None:
-    assert list(itertools.islice(Pauses(), 8)) == [1, 2, 4, 8, 16, 30, 30, 30]
+    assert list(itertools.islice(Pauses(), 8)) == [1, 2, 4, 8, 8, 8, 8, 8]
