@@ -19,7 +19,9 @@ from tests.apiserver.kubectl import Kubectl
 from tests.apiserver.operator_process import OperatorUnderTest, service_account_kubeconfig, without_finalizers
 from tests.cluster.binaries import binaries_folder
 from tests.cluster.settings import control_plane
+from tests.cluster.waiting import wait_until
 from tests.harness import clusters
+from tests.harness import foreign_crds as foreign
 from tests.harness.databases import run_on_servers
 from tests.harness.kubectl import CommandError as KubectlError
 from tests.harness.manifests import secret
@@ -55,6 +57,27 @@ def admin(kubeconfig: Path) -> Kubectl:
     names = ("jobbatches.hammerwork.io", "jobbatchschedules.hammerwork.io", "workerpools.hammerwork.io")
     kubectl("wait", "--for=condition=Established", "--timeout=30s", *(f"crd/{name}" for name in names))
     return kubectl
+
+
+@pytest.fixture(scope="session")
+def foreign_crds(admin: Kubectl) -> None:
+    """The kinds of other projects that pages and chart have manifests of are known."""
+    try:
+        files = [foreign.fetched(module) for module in foreign.MODULES]
+    except foreign.UnavailableModuleError as error:
+        pytest.skip(str(error))
+    given = [word for file in files for word in ("-f", str(file))]
+    applied = admin("apply", "--server-side", "--force-conflicts", "--output=name", *given).split()
+    kinds = ",".join(name.partition("/")[2] for name in applied)
+
+    def unknown() -> str | None:
+        try:
+            admin("get", kinds)
+        except KubectlError as error:
+            return error.said
+        return None
+
+    wait_until("the kinds to be served", unknown, seconds=60)
 
 
 @pytest.fixture

@@ -39,13 +39,27 @@ class Helm:
 
     def install(self, *values: str) -> None:
         """Install or upgrade; nothing is waited for, since no node runs the Pods."""
+        self("upgrade", "--install", *self._chart(values))
+
+    def rendered(self, *values: str) -> str:
+        """Return the manifests."""
+        return self("template", *self._chart(values))
+
+    def _chart(self, values: tuple[str, ...]) -> list[str]:
         settings = [word for value in (*self._values, *values) for word in ("--set", value)]
-        self("upgrade", "--install", str(ROOT / "charts" / "hammerwork"), *settings)
+        return [str(ROOT / "charts" / "hammerwork"), *settings]
 
     def refusal(self, *values: str) -> str:
         with pytest.raises(CommandError) as refused:
             self.install(*values)
         return refused.value.said
+
+
+@pytest.mark.usefixtures("foreign_crds")
+def test_each_field_of_what_the_chart_makes_is_known(kubectl: Kubectl) -> None:
+    rendered = Helm(kubectl, "a").rendered("metrics.podMonitor.enabled=true")
+    assert "kind: PodMonitor" in rendered
+    kubectl("apply", "--dry-run=server", "--validate=strict", "--server-side", "--filename=-", stdin=rendered)
 
 
 async def test_the_longest_release_name_has_a_database_pod(kubectl: Kubectl) -> None:

@@ -15,18 +15,18 @@ ROOT = Path(__file__).parents[2]
 _YAML = re.compile(r"^```yaml\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
-def manifests(page: str, kind: str) -> list[Manifest]:
-    """Return each whole manifest of a kind in the text of a page; what shows only a part of one is left out."""
+def manifests(page: str, kind: str = "") -> list[Manifest]:
+    """Return each whole manifest, of a kind or of any, in the text of a page; what shows only a part is left out."""
     return [
         manifest
         for block in _YAML.findall(page)
         for manifest in read_documents(block.encode())
-        if isinstance(manifest, dict) and manifest.get("kind") == kind
+        if isinstance(manifest, dict) and "kind" in manifest and kind in ("", manifest["kind"])
     ]
 
 
-def documented(kind: str) -> list[tuple[str, Manifest]]:
-    """Return the page and the content of each whole manifest of a kind."""
+def documented(kind: str = "") -> list[tuple[str, Manifest]]:
+    """Return the page and the content of each whole manifest, of a kind or of any."""
     return [
         (page.name, manifest)
         for page in sorted((ROOT / "docs").glob("*.md"))

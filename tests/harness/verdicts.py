@@ -1,4 +1,4 @@
-"""What tools say of objects: kstatus by its library, Argo CD by its checks in deploy/argocd, Flux by expressions."""
+"""What tools say of objects: kstatus by its library, Argo CD by our checks, Flux by expressions and its types."""
 
 from __future__ import annotations
 
@@ -31,6 +31,14 @@ def argocd(objects: Iterable[Manifest]) -> list[str]:
 def flux(expression: str, objects: Iterable[Manifest]) -> list[bool]:
     """Return for each object whether an expression of Flux's healthCheckExprs holds."""
     return [verdict["status"] == "true" for verdict in _judge(objects, "flux", expression)]
+
+
+def helmrelease(objects: Iterable[Manifest]) -> list[str]:
+    """Return for each object what keeps Flux from reading it as a HelmRelease: unknown fields, or others' types.
+
+    Empty: nothing. What else its CRD demands, such as that a field is there, is not seen.
+    """
+    return [verdict["message"] for verdict in _judge(objects, "helmrelease")]
 
 
 def _judge(objects: Iterable[Manifest], *arguments: str) -> list[dict[str, str]]:

@@ -1,9 +1,10 @@
-// Tells what tools say of objects: kstatus (Flux, Helm, kpt), the health checks of Argo CD, which are Lua, and expressions
-// of Flux, which are CEL.
+// Tells what tools say of objects: kstatus (Flux, Helm, kpt), the health checks of Argo CD, which are Lua, expressions of
+// Flux, which are CEL, and whether Flux knows each field of a HelmRelease.
 //
 //	verdicts kstatus              < objects
 //	verdicts argocd argocd-cm.yaml < objects
 //	verdicts flux EXPRESSION       < objects
+//	verdicts helmrelease           < objects
 //
 // Objects are JSON texts, one after the other. Each gets a line of JSON: its status and message.
 package main
@@ -18,9 +19,11 @@ import (
 	"time"
 
 	"github.com/fluxcd/cli-utils/pkg/kstatus/status"
+	helm "github.com/fluxcd/helm-controller/api/v2"
 	"github.com/google/cel-go/cel"
 	lua "github.com/yuin/gopher-lua"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	strict "sigs.k8s.io/json"
 	"sigs.k8s.io/yaml"
 )
 
@@ -46,12 +49,14 @@ func chosen(arguments []string) (judge, error) {
 	switch {
 	case len(arguments) == 1 && arguments[0] == "kstatus":
 		return kstatus, nil
+	case len(arguments) == 1 && arguments[0] == "helmrelease":
+		return helmRelease, nil
 	case len(arguments) == 2 && arguments[0] == "argocd":
 		return argocd(arguments[1])
 	case len(arguments) == 2 && arguments[0] == "flux":
 		return flux(arguments[1])
 	}
-	return nil, errors.New("usage: verdicts kstatus | verdicts argocd FILE | verdicts flux EXPRESSION")
+	return nil, errors.New("usage: verdicts kstatus | verdicts argocd FILE | verdicts flux EXPRESSION | verdicts helmrelease")
 }
 
 func judgeAll(judge judge) error {
@@ -83,6 +88,22 @@ func kstatus(object *unstructured.Unstructured) (verdict, error) {
 		return verdict{}, err
 	}
 	return verdict{result.Status.String(), result.Message}, nil
+}
+
+// helmRelease reads an object into the type that Flux's controller has of it: each field must be there, and of its type.
+func helmRelease(object *unstructured.Unstructured) (verdict, error) {
+	if kind := object.GroupVersionKind(); kind != helm.GroupVersion.WithKind(helm.HelmReleaseKind) {
+		return verdict{"Refused", fmt.Sprintf("it is a %s, which Flux does not know", kind)}, nil
+	}
+	text, err := object.MarshalJSON()
+	if err != nil {
+		return verdict{}, err
+	}
+	unknown, err := strict.UnmarshalStrict(text, &helm.HelmRelease{})
+	if err := errors.Join(append(unknown, err)...); err != nil {
+		return verdict{"Refused", err.Error()}, nil
+	}
+	return verdict{Status: "Read"}, nil
 }
 
 // flux returns whether an expression of healthCheckExprs holds; its variables are the parts of the object.

@@ -1,4 +1,7 @@
-"""What docs/gitops.md shows does what it says: templates of Helm, kustomize, manifests of tools that are not here."""
+"""What docs/gitops.md shows does what it says: templates of Helm, kustomize, values of the chart.
+
+What tools that are not here know of its manifests: tests/apiserver/test_documentation.py.
+"""
 
 from __future__ import annotations
 
@@ -57,16 +60,6 @@ def test_kustomize_gives_batch_and_configmap_new_names(tmp_path: Path) -> None:
     assert re.fullmatch("jobs-2026-05-01-[a-z0-9]{10}", configmap["metadata"]["name"])
     assert batch["metadata"]["name"] == "mails-2026-05-01"
     assert batch["spec"]["configMapRefs"] == [{"name": configmap["metadata"]["name"], "key": "jobs.ndjson"}]
-
-
-def test_manifests_of_flux_and_argo_cd_are_whole() -> None:
-    found = [yaml.safe_load(text) for text in BLOCKS if text != block(TEMPLATE)]
-    kinds = [manifest["kind"] for manifest in found if "kind" in manifest]
-    assert kinds == ["Kustomization", "Kustomization", "HelmRelease", "Application"]
-    for manifest in found:
-        if "kind" in manifest:
-            assert manifest.keys() == {"apiVersion", "kind", "metadata", "spec"}
-            assert manifest["metadata"].keys() == {"name", "namespace"}
 
 
 def test_the_release_of_the_page_is_taken_by_the_chart(chart: Chart, tmp_path: Path) -> None:
