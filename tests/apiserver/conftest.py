@@ -63,7 +63,7 @@ def admin(kubeconfig: Path) -> Kubectl:
 def foreign_crds(admin: Kubectl) -> None:
     """The kinds of other projects that pages and chart have manifests of are known."""
     try:
-        files = [foreign.fetched(module) for module in foreign.MODULES]
+        files = foreign.fetched()
     except foreign.UnavailableModuleError as error:
         pytest.skip(str(error))
     given = [word for file in files for word in ("-f", str(file))]
