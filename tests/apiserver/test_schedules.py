@@ -16,7 +16,7 @@ from hammerwork_operator.kube.conditions import timestamp
 from hammerwork_operator.metrics import Metrics
 from hammerwork_operator.schedule.controller import TICK_SECONDS, JobBatchScheduleController
 from tests.apiserver.clocked_operator import Clock
-from tests.apiserver.lives import Steps, api_server
+from tests.apiserver.crashing import Steps, api_server
 from tests.apiserver.operator_process import OperatorUnderTest
 from tests.apiserver.workers import worker
 from tests.harness.kubectl import condition, conditions
