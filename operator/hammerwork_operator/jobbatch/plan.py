@@ -135,8 +135,14 @@ def _alive(observed: ObservedBatch, facts: Facts, now: datetime) -> Plan:
 
 
 def _loading(observed: ObservedBatch, facts: Facts) -> Plan:
-    if facts.load is not None:
-        return Plan(Step.WAIT, 1.0) if facts.load.failure is None else Plan(Step.REST)
+    if facts.load is not None and facts.load.failure is not None:
+        return Plan(Step.REST)
+    if facts.row is not None and observed.spec.suspend and not facts.row.suspended:
+        return Plan(Step.SUSPEND)  # its jobs would start as soon as the last one is stored
+    return _to_be_loaded(observed, facts) if facts.load is None else Plan(Step.WAIT, 1.0)
+
+
+def _to_be_loaded(observed: ObservedBatch, facts: Facts) -> Plan:
     if facts.row is None and observed.stated.enqueued:
         # The rows were removed, or the Secret leads to another database by mistake. A user must ask for it to run
         # everything again; if the rows come back, the batch continues.

@@ -81,6 +81,15 @@ def test_a_load_that_runs_is_not_started_again() -> None:
     assert step(batch(), Facts(load=Load(jobs=1))) is Step.WAIT
 
 
+@pytest.mark.parametrize("load", [None, Load(jobs=1)])
+def test_a_batch_that_is_suspended_while_it_loads_is_held_before_its_jobs_may_start(load: Load | None) -> None:
+    observed = batch({"suspend": True})
+    loading = row(observed, BatchState.LOADING, total_jobs=1)
+    assert step(observed, Facts(row=loading, load=load)) is Step.SUSPEND
+    held = row(observed, BatchState.LOADING, total_jobs=1, suspended=True)
+    assert step(observed, Facts(row=held, load=load)) is (Step.LOAD if load is None else Step.WAIT)
+
+
 def test_jobs_that_cannot_be_loaded_are_not_tried_again() -> None:
     assert step(batch(), Facts(load=Load(failure="bad"))) is Step.REST
 
