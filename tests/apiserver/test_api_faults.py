@@ -14,7 +14,7 @@ import pytest
 from tests.apiserver.faulty_proxy import Fault, FaultyProxy, faulty_proxy
 from tests.apiserver.operator_process import OperatorUnderTest, service_account_kubeconfig
 from tests.apiserver.workers import worker
-from tests.harness.kubectl import condition
+from tests.harness.kubectl import condition, conditions
 from tests.harness.manifests import jobbatch, workerpool
 
 if TYPE_CHECKING:
@@ -63,6 +63,10 @@ def running(found: Manifest) -> bool:
 
 def complete(found: Manifest) -> bool:
     return condition(found, "Complete") == "True Completed"
+
+
+def ready_message(found: Manifest) -> str:
+    return str(conditions(found).get("Ready", {}).get("message"))
 
 
 async def rows(url: str) -> int:
@@ -146,3 +150,45 @@ async def test_an_api_server_that_is_gone_is_waited_for(
         proxy.away = False
         for name in ("before", "meanwhile"):
             await kubectl.wait("jobbatch", name, complete)
+
+
+async def test_what_is_deleted_while_no_watch_tells_of_it_is_known_to_be_gone(
+    kubectl: Kubectl, proxy: FaultyProxy, operator: OperatorUnderTest, with_database: str
+) -> None:
+    """After a break, the API server lists what is there, and says nothing of what is not."""
+    assert with_database
+    await asyncio.to_thread(operator.start)
+    await asyncio.to_thread(
+        kubectl.apply,
+        workerpool("pool"),
+        jobbatch("first", jobs=[{"payload": 1}]),
+        jobbatch("second", jobs=[{"payload": 2}], dependsOn=[{"name": "first"}]),
+    )
+    await kubectl.wait("deployment", "pool-worker", lambda found: found["spec"]["replicas"] == 1)
+    await kubectl.wait("jobbatch", "first", running)
+    await kubectl.wait("jobbatch", "second", lambda found: "JobBatch first to be" in ready_message(found))
+
+    watches_break, begun_anew = True, set[str]()
+
+    def fault(_method: str, path: str) -> Fault | None:
+        what, _, query = path.partition("?")
+        if "watch=true" not in query or what in begun_anew:
+            return None
+        if watches_break:
+            return Fault()
+        begun_anew.add(what)
+        return Fault(event=410)
+
+    proxy.fault = fault
+    proxy.cut_watches()
+    await asyncio.to_thread(kubectl, "delete", "workerpool", "pool")
+    watches_break = False
+    await kubectl.wait("jobbatch", "first", lambda found: condition(found, "Served") == "False NoWorkerPool")
+
+    proxy.away = True
+    proxy.cut_watches()
+    await asyncio.to_thread(kubectl, "delete", "jobbatch", "first", "--wait=false")
+    await asyncio.to_thread(kubectl.patch, "jobbatch", "first", {"metadata": {"finalizers": None}})
+    proxy.away = False
+    await kubectl.wait("jobbatch", "second", lambda found: "(it does not exist)" in ready_message(found))
+    assert "hammerwork_operator_live_batches 0.0" in (await asyncio.to_thread(operator.fetch, "/metrics"))[1]

@@ -7,20 +7,16 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from kubernetes.aio import client, config
 
 from hammerwork import JobQueue
-from hammerwork_operator.kube.client import ApiServer
 from tests.harness.batches import batch
 from tests.harness.kubectl import condition, conditions
-from tests.harness.manifests import secret, workerpool
+from tests.harness.manifests import workerpool
 from tests.harness.observing import comes_to
 from tests.harness.steered import SteeredWorker
 from tests.harness.waiting import eventually
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.harness.kubectl import Kubectl
     from tests.harness.manifests import Manifest
 
@@ -58,22 +54,6 @@ async def pods_of(kubectl: Kubectl, pool: str, count: int) -> list[Manifest]:
         lambda found: len(found) == count,
         tell=lambda found: str([each["metadata"]["name"] for each in found]),
     )
-
-
-async def test_the_operator_may_list_the_pods_of_a_pool(kubectl: Kubectl, tmp_path: Path) -> None:
-    kubectl.create(secret("postgresql://nobody@127.0.0.1:9/none"))
-    for name in ("mailers", "others"):
-        kubectl.create(workerpool(name, replicas=2))
-        pods = await pods_of(kubectl, name, 2)
-    settings = client.Configuration()
-    await config.load_kube_config(str(tmp_path / "operator.kubeconfig"), client_configuration=settings)  # type: ignore[no-untyped-call]
-    server = ApiServer(client.ApiClient(settings))
-    try:
-        found = await server.pod_uids(kubectl.namespace, "hammerwork.io/pool=others")
-        assert await server.pod_uids(kubectl.namespace, "hammerwork.io/pool=none") == set()
-    finally:
-        await server.close()
-    assert found == {pod["metadata"]["uid"] for pod in pods}
 
 
 @pytest.mark.usefixtures("with_database")

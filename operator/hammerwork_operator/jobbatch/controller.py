@@ -73,7 +73,7 @@ class JobBatchController:
         metadata = manifest["metadata"]
         key = (metadata["namespace"], metadata["name"])
         memory = self._memory.get(key)
-        if memory is not None and (deleted or memory.observed.uid != metadata["uid"]):
+        if memory is not None and deleted is (memory.observed.uid == metadata["uid"]):  # gone, or replaced
             self._forget(key)
             memory = None
         if deleted:

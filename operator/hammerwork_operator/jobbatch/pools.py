@@ -16,8 +16,8 @@ class ServingPools:
     """The pools that have workers, or get them when there are jobs. Nothing is known before they were `listed`."""
 
     def __init__(self) -> None:
-        self._served: dict[tuple[str, str], Served] = {}
-        """By the pool's namespace and name."""
+        self._served: dict[tuple[str, str], tuple[str, Served]] = {}
+        """By the pool's namespace and name: its uid, and what it works on."""
         self._pools: Counter[Served] = Counter()
         self._listed = False
 
@@ -29,10 +29,14 @@ class ServingPools:
         """Take note of a pool; return the queues for which this may change something."""
         metadata = manifest["metadata"]
         key = (metadata["namespace"], metadata["name"])
+        uid, before = self._served.get(key, (metadata["uid"], None))
+        if deleted and uid != metadata["uid"]:
+            return set()  # another has its name
         queue = None if deleted or "deletionTimestamp" in metadata else _queue_of(manifest.get("spec") or {})
-        before, now = self._served.pop(key, None), None if queue is None else (key[0], queue)
+        now = None if queue is None else (key[0], queue)
+        self._served.pop(key, None)
         if now is not None:
-            self._served[key] = now
+            self._served[key] = (metadata["uid"], now)
             self._pools[now] += 1
         if before is not None:
             self._pools[before] -= 1

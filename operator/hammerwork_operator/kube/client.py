@@ -26,7 +26,6 @@ _PAGE = 50
 """Objects in one answer: each of them may have more than a MiB."""
 _MERGE_PATCH = "application/merge-patch+json"
 _APPLY_PATCH = "application/apply-patch+yaml"
-_METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 _UNTYPED = ("failed to create typed patch object", "failed to convert new object")
 """How an API server begins what it says, with HTTP status 500, of an apply whose object does not fit its schema."""
 
@@ -95,14 +94,13 @@ class ApiServer:
         *,
         content_type: str = "application/json",
         query: Mapping[str, str] | None = None,
-        accept: str = "application/json",
     ) -> Manifest:
         """Make one request and return the decoded answer.
 
         Raises:
             ApiError: The server refused, or did not answer.
         """
-        headers = {"Accept": accept, "Content-Type": content_type}
+        headers = {"Accept": "application/json", "Content-Type": content_type}
         call = await self._api.param_serialize(
             method,
             path,
@@ -207,13 +205,6 @@ class ApiServer:
         path = f"/apis/apps/v1/namespaces/{metadata['namespace']}/deployments/{metadata['name']}"
         query = {"fieldManager": FIELD_MANAGER, "force": "true"}
         return await self.request("PATCH", path, manifest, content_type=_APPLY_PATCH, query=query)
-
-    async def pod_uids(self, namespace: str, selector: str) -> set[str]:
-        """Return the uids of the Pods that a label selector chooses."""
-        path, query = f"/api/v1/namespaces/{namespace}/pods", {"labelSelector": selector}
-        answer = await self.request("GET", path, query=query, accept=_METADATA_ONLY)
-        # Without Pods, such a list has null.
-        return {item["metadata"]["uid"] for item in answer["items"] or ()}
 
     async def annotate_pod(self, namespace: str, name: str, annotations: Mapping[str, str | None]) -> None:
         """Set annotations of a Pod; None removes one."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import kopf
 from kubernetes.aio import client, config
 
+from hammerwork_operator.kube.missed import MissedDeletions
 from hammerwork_operator.kube.session import Pauses, watch_session
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ class Logins:
         self._last = float("-inf")
         self._pauses = iter(Pauses())
         self._begun: dict[str, float] = {}
+        self._missed = MissedDeletions()
 
     async def login(self, **arguments: Any) -> kopf.AiohttpSession | None:
         """Return a session that kopf watches through. It takes any as good, so one after the other is made to wait."""
@@ -61,7 +63,7 @@ class Logins:
         return kopf.AiohttpSession(
             server=found.server,
             default_namespace=found.default_namespace,
-            aiohttp_session=watch_session(found.as_http_headers(), found.as_ssl_context(), self._begun),
+            aiohttp_session=watch_session(found.as_http_headers(), found.as_ssl_context(), self._begun, self._missed),
         )
 
 

@@ -4,6 +4,7 @@ kopf decodes with Python's json, which gives up at a tenth of the depth that the
 process after an answer that it does not expect. So what comes through this session is never too deep for it, and what
 it does not expect becomes what it understands: a connection that broke, or a watch that begins anew with a list. So
 does a watch from a version that the API server has not reached yet, as after its etcd was restored: it would be silent.
+What a list does not have any more is told as deleted by the watch that follows it.
 """
 
 from __future__ import annotations
@@ -23,9 +24,13 @@ if TYPE_CHECKING:
 
     from yarl import URL
 
+    from hammerwork_operator.kube.missed import MissedDeletions
+
 WATCH_PAUSE_SECONDS = 1.0
 """A watch of the same objects is begun at most this often, however soon the one before it ended."""
 _CHECK = aiohttp.ClientTimeout(total=10.0)
+_CHECK_LIMIT = "1"
+"""Objects that are asked for to know how far the API server is: no list that says what is there."""
 _UNAUTHORIZED = 401
 _UNDERSTOOD = {_UNAUTHORIZED, 403, 429}
 """Refusals after which kopf logs in again or waits; as it does after what is wrong with the server (5xx)."""
@@ -47,13 +52,17 @@ class Pauses:
 
 
 def watch_session(
-    headers: Mapping[str, str], certificates: ssl.SSLContext, begun: dict[str, float]
+    headers: Mapping[str, str], certificates: ssl.SSLContext, begun: dict[str, float], missed: MissedDeletions
 ) -> aiohttp.ClientSession:
-    """Return a session for kopf; `begun`: when each path was watched last, in any session. No request is made."""
+    """Return a session for kopf. No request is made.
+
+    `begun`: when each path was watched last; `missed`: what was listed and watched. Both hold in any session.
+    """
     set_back: set[str] = set()
 
     class Answer(_Answer):
         paths_set_back = set_back
+        deletions = missed
 
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0, ssl=certificates),
@@ -102,7 +111,7 @@ async def _is_ahead(session: aiohttp.ClientSession, url: URL) -> bool:
     if not version.isdigit():
         return False
     try:
-        async with session.get(url.with_query({"limit": "1", **selector}), timeout=_CHECK) as answer:
+        async with session.get(url.with_query({"limit": _CHECK_LIMIT, **selector}), timeout=_CHECK) as answer:
             if answer.status == _UNAUTHORIZED:
                 return False  # kopf logs in again when the watch meets that
             answer.raise_for_status()
@@ -122,6 +131,7 @@ class _Answer(aiohttp.ClientResponse):
 
     paths_set_back: Collection[str] = ()
     """Of watches that are to begin anew."""
+    deletions: MissedDeletions
 
     async def start(self, connection: Any) -> aiohttp.ClientResponse:
         try:
@@ -133,13 +143,11 @@ class _Answer(aiohttp.ClientResponse):
             _LOGGER.warning("%s: HTTP status %d %s", self.url.path, self.status, self.reason)
         if not _is_watch(self.url.query):
             await self._take(refused=refused)
-        elif refused:
+        elif refused or (self.status < 400 and self.url.path in self.paths_set_back):
             self.status = 200
-            self.content = _Events(self.content, _BEGIN_ANEW)  # type: ignore[assignment]
-        elif self.status < 400 and self.url.path in self.paths_set_back:
-            self.content = _Events(self.content, _BEGIN_ANEW)  # type: ignore[assignment]
+            self.content = _BeginsAnew(self.content, self.url.path, self.deletions)  # type: ignore[assignment]
         elif self.status < 400:
-            self.content = _Events(self.content)  # type: ignore[assignment]
+            self.content = _Events(self.content, self.url.path, self.deletions)  # type: ignore[assignment]
         return self
 
     async def _take(self, *, refused: bool) -> None:
@@ -151,8 +159,14 @@ class _Answer(aiohttp.ClientResponse):
         try:
             content = await self.read()
             self._decoded = decode(content) if self.status < 400 else None
-        except (aiohttp.ClientPayloadError, msgspec.DecodeError) as error:
+            self._note_list()
+        except (aiohttp.ClientPayloadError, msgspec.MsgspecError) as error:
             raise aiohttp.ClientConnectionError(f"{self.url.path}: half an answer, or no JSON: {error}") from error
+
+    def _note_list(self) -> None:
+        query, found = self.url.query, self._decoded
+        if isinstance(found, dict) and "items" in found and query.get("limit") != _CHECK_LIMIT:
+            self.deletions.listed(self.url.path, found, continued="continue" in query)
 
     async def json(self, **_: Any) -> Any:
         return self._decoded if self.status < 400 else await super().json()
@@ -172,28 +186,38 @@ class _Event(msgspec.Struct):
 
 
 class _Events:
-    """The events of a watch, each a whole line; `instead`: the only one, whatever the server sends."""
+    """The events of a watch, each a whole line, after those of the deletions that no watch told of."""
 
-    def __init__(self, content: aiohttp.StreamReader, instead: bytes | None = None) -> None:
+    def __init__(self, content: aiohttp.StreamReader, path: str, deletions: MissedDeletions) -> None:
         self._content = content
-        self._instead = instead
+        self._path = path
+        self._deletions = deletions
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._content, name)
 
     async def iter_chunked(self, size: int) -> AsyncIterator[bytes]:
         """Yield an event at a time, with the end of its line; one that was cut off is none: the next watch has it."""
-        if self._instead is not None:
-            yield self._instead + b"\n"
-            return
+        for line in self._deletions.told(self._path):
+            yield line + b"\n"
+            await asyncio.sleep(0)  # there may be thousands
         parts: list[bytes] = []
         async for chunk in self._content.iter_chunked(size):
             *ends, rest = chunk.split(b"\n")
             for end in ends:
-                if line := b"".join([*parts, end]):
-                    yield readable(line) + b"\n"
+                if content := b"".join([*parts, end]):
+                    line = readable(content)
+                    self._deletions.watched(self._path, line)
+                    yield line + b"\n"
                 parts = []
             parts.append(rest)
+
+
+class _BeginsAnew(_Events):
+    """In place of the events of a watch, whatever the server sends: that it has to begin with a list."""
+
+    async def iter_chunked(self, size: int) -> AsyncIterator[bytes]:  # noqa: ARG002
+        yield _BEGIN_ANEW + b"\n"
 
 
 def readable(line: bytes) -> bytes:

@@ -62,7 +62,7 @@ class JobBatchScheduleController:
         metadata = manifest["metadata"]
         key = (metadata["namespace"], metadata["name"])
         memory = self._memory.get(key)
-        if memory is not None and (deleted or memory.observed.uid != metadata["uid"]):
+        if memory is not None and deleted is (memory.observed.uid == metadata["uid"]):  # gone, or replaced
             memory = None
             del self._memory[key]
         if deleted:

@@ -15,7 +15,6 @@ from hammerwork_operator.kube.workqueue import Key, Workqueue
 from hammerwork_operator.pods import causes
 from hammerwork_operator.pods.events import explained
 from hammerwork_operator.pods.marking import IdleMarker
-from hammerwork_operator.pods.missed import MissedDeletions
 from hammerwork_operator.pods.recovering import ClaimRecovery
 from hammerwork_operator.pods.watched import WatchedPods
 from hammerwork_operator.workerpool import queue_status, status
@@ -54,7 +53,6 @@ class WorkerPoolController:
         self._secrets = databases.secrets
         self._scaler = Scaler(databases, metrics, self._queue_seen)
         self._pods = WatchedPods()
-        self._missed = MissedDeletions(server, self._pods)
         self._claims = ClaimRecovery(databases, metrics, self._secret_of)
         self._marker = IdleMarker(server, databases)
         self._budgets = DisruptionBudgets(server)
@@ -63,11 +61,13 @@ class WorkerPoolController:
         """Take note of a WorkerPool as the API server has it now."""
         metadata = manifest["metadata"]
         key = (metadata["namespace"], metadata["name"])
-        if deleted:
-            self._forget(key)
-            return
         known = self._pools.get(key)
-        if known is not None and known.uid == metadata["uid"] and statuses.is_older(metadata, known.resource_version):
+        if known is not None and deleted is (known.uid == metadata["uid"]):  # gone, or replaced
+            self._forget(key)
+            known = None
+        if deleted:
+            return
+        if known is not None and statuses.is_older(metadata, known.resource_version):
             self._doubted.add(key)
             self._queue.add(key)
             return
@@ -130,7 +130,6 @@ class WorkerPoolController:
         self._unapplied.discard(key)
         self._doubted.discard(key)
         self._scaler.forget(key)
-        self._missed.forget(key)
 
     def _pace(self, key: Key) -> Pace:
         return self._paces.setdefault(key, Pace(progress_pause=PROGRESS_SECONDS))
@@ -160,8 +159,6 @@ class WorkerPoolController:
                     self._unapplied.add(key)
                     raise  # most such failures are over at the next try
                 plan = rejected(error.message) if error.refused else unapplied(error.message)
-        if deployment is not None:
-            await self._missed.look(key, (deployment.get("status") or {}).get("replicas", 0))
         now = datetime.now(UTC)
         pods, again = await explained(self._server, pool.namespace, self._pods.of(key), now)
         cause = causes.of_pool(pods, database=scaled.obstacle)

@@ -131,8 +131,7 @@ async def test_an_object_that_vanishes_while_the_database_is_asked_is_not_follow
     await asyncio.wait_for(gate.reached.wait(), 10)
     if replaced:
         setting.batches.seen(manifest({"queue": "other"}, uid="uid-2"))
-    else:
-        setting.batches.seen(manifest(), deleted=True)
+    setting.batches.seen(manifest(), deleted=True)
     gate.opened.set()
     await until_quiet()
     assert setting.databases.one.followed == int(replaced)

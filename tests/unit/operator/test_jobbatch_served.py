@@ -20,8 +20,8 @@ BATCH = batch()
 AWAY = Obstacle(Reason.DATABASE_UNAVAILABLE, "refused", passing=True)
 
 
-def pool(name: str = "mailers", namespace: str = "mail", **spec: Any) -> dict[str, Any]:
-    return {"metadata": {"namespace": namespace, "name": name}, "spec": {"queue": "email", **spec}}
+def pool(name: str = "mailers", uid: str = "uid-1", **spec: Any) -> dict[str, Any]:
+    return {"metadata": {"namespace": "mail", "name": name, "uid": uid}, "spec": {"queue": "email", **spec}}
 
 
 @pytest.mark.parametrize(
@@ -52,6 +52,17 @@ def test_a_pool_that_is_being_deleted_serves_nobody() -> None:
     leaving["metadata"]["deletionTimestamp"] = "2026-05-01T12:00:00Z"
     assert pools.seen(pool(), deleted=False) == {("mail", "email")}
     assert pools.seen(leaving, deleted=False) == {("mail", "email")}
+    assert pools.serve("mail", "email") is False
+
+
+def test_the_end_of_a_pool_that_was_replaced_is_not_that_of_the_other() -> None:
+    pools = ServingPools()
+    pools.listed()
+    pools.seen(pool(), deleted=False)
+    pools.seen(pool(uid="uid-2"), deleted=False)
+    assert pools.seen(pool(), deleted=True) == set()
+    assert pools.serve("mail", "email") is True
+    assert pools.seen(pool(uid="uid-2"), deleted=True) == {("mail", "email")}
     assert pools.serve("mail", "email") is False
 
 

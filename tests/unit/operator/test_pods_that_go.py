@@ -1,4 +1,4 @@
-"""Worker Pods that go: whose claims are recovered, which are forgotten, and which of them may go first."""
+"""Worker Pods that go: whose claims are recovered, and which of them may go first."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ from typing import Any
 
 import pytest
 
-from hammerwork_operator.kube.client import ApiServer
 from hammerwork_operator.pods import costs
-from hammerwork_operator.pods.missed import MissedDeletions
 from hammerwork_operator.pods.observed import Loss, ObservedPod, observe
 from hammerwork_operator.pods.watched import WatchedPods
 from tests.unit.operator.pods import BACK_OFF, CREATING, RUNNING, container, of, pod, terminated
@@ -73,38 +71,6 @@ def test_news_that_say_nothing_of_the_cause_are_none() -> None:
     assert not pods.seen(pod(container(BACK_OFF, KILLED)), deleted=False).cause
     assert pods.seen(of(pod(container(BACK_OFF, KILLED)), **GOES), deleted=False).cause
     assert not pods.seen(of(pod(container(BACK_OFF, KILLED)), **GOES), deleted=True).cause
-
-
-class FewPods(ApiServer):
-    """Has the Pods with some uids only."""
-
-    def __init__(self, *uids: str) -> None:
-        """Connect to nothing."""
-        self.uids = set(uids)
-        self.lists = 0
-
-    async def pod_uids(self, namespace: str, selector: str) -> set[str]:
-        assert (namespace, selector) == ("mail", "hammerwork.io/pool=mailers")
-        self.lists += 1
-        return self.uids
-
-
-async def test_a_pod_whose_deletion_no_watch_told_of_is_forgotten() -> None:
-    pods, key, clock = WatchedPods(), ("mail", "mailers"), [0.0]
-    server = FewPods("uid-a")
-    missed = MissedDeletions(server, pods, lambda: clock[0])
-    for name in ("a", "b"):
-        pods.seen(pod(container(BACK_OFF, KILLED), name=name), deleted=False)
-    pods.seen(of(pod(container(RUNNING), name="c"), **GOES), deleted=False)
-    await missed.look(key, 2)
-    assert server.lists == 0, "there may be as many"
-    await missed.look(key, 1)
-    assert {each.name for each in pods.of(key)} == {"a", "c"}
-    await missed.look(key, 0)
-    assert server.lists == 1, "not again and again, while a Deployment has not counted yet"
-    clock[0] += 31
-    await missed.look(key, 0)
-    assert server.lists == 2
 
 
 def workers(count: int, **annotations: str) -> list[ObservedPod]:

@@ -14,6 +14,7 @@ import pytest
 from aiohttp import web
 
 from hammerwork_operator.kube import session
+from hammerwork_operator.kube.missed import MissedDeletions
 from hammerwork_operator.kube.session import Pauses, watch_session
 
 if TYPE_CHECKING:
@@ -27,7 +28,12 @@ ANEW = [("ERROR", 410)]
 
 @contextlib.asynccontextmanager
 async def served(
-    status: int, body: bytes, begun: dict[str, float] | None = None, *, of_version: int = 200
+    status: int,
+    body: bytes,
+    begun: dict[str, float] | None = None,
+    *,
+    of_version: int = 200,
+    missed: MissedDeletions | None = None,
 ) -> AsyncIterator[tuple[aiohttp.ClientSession, str]]:
     """Serve this answer to whatever is asked, and `of_version` to who asks how far the server is.
 
@@ -47,7 +53,8 @@ async def served(
     await site.start()
     port = runner.addresses[0][1]
     try:
-        async with watch_session({}, ssl.create_default_context(), {} if begun is None else begun) as client:
+        context = ssl.create_default_context()
+        async with watch_session({}, context, {} if begun is None else begun, missed or MissedDeletions()) as client:
             yield client, f"http://127.0.0.1:{port}/pods"
     finally:
         await runner.cleanup()
@@ -164,3 +171,27 @@ async def test_a_watch_of_the_session_after_a_new_login_waits_as_well(monkeypatc
 
 def test_tries_have_no_end_and_pauses_have() -> None:
     assert list(itertools.islice(Pauses(), 8)) == [1, 2, 4, 8, 8, 8, 8, 8]
+
+
+async def test_a_watch_begins_with_the_deletions_that_no_watch_has_told_of() -> None:
+    """Who only asks how far the server is has not listed what is there."""
+
+    def found(*names: str) -> bytes:
+        created = "2026-05-01T12:00:00Z"
+        items = [{"metadata": {"name": name, "uid": f"uid-{name}", "creationTimestamp": created}} for name in names]
+        return json.dumps({"metadata": {"resourceVersion": NEWEST}, "items": items}).encode()
+
+    missed, told = MissedDeletions(), []
+    for answer in (found("a", "b"), found("b")):
+        async with served(200, answer, missed=missed) as (client, url):
+            await client.get(url)
+    for _ in range(2):
+        async with (
+            served(200, ADDED + b"\n", missed=missed) as (client, url),
+            client.get(url, params={"watch": "true", "resourceVersion": NEWEST}) as response,
+        ):
+            told.append([json.loads(line) async for line in response.content.iter_chunked(2**20)])
+    assert [[(each["type"], each["object"]["metadata"]["name"]) for each in events] for events in told] == [
+        [("DELETED", "a"), ("ADDED", "a")],
+        [("ADDED", "a")],
+    ]

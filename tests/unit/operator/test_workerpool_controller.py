@@ -86,3 +86,18 @@ async def test_a_pool_that_comes_in_an_older_version_is_read_and_taken_as_it_is(
         assert (server.looks, server.reads) == (3, 1)
     finally:
         await pools.stop()
+
+
+async def test_the_end_of_a_pool_that_was_replaced_is_not_that_of_the_other() -> None:
+    spec = {"handler": {"python": {"function": "handlers:send"}}, "jobs": []}
+    server = OnePoolServer(manifest(spec))
+    metrics = Metrics()
+    pools = WorkerPoolController(server, Databases(server, metrics), metrics, default_image="worker:1")
+    try:
+        pools.seen(server.pool)
+        server.pool = manifest(spec, uid="uid-2")
+        pools.seen(server.pool)
+        pools.seen(manifest(spec), deleted=True)
+        await asyncio.wait_for(server.written.wait(), 10)
+    finally:
+        await pools.stop()
