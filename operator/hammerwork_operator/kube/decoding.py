@@ -94,5 +94,6 @@ def _cut(content: bytes) -> bytes:
                 level -= 1
             case _:
                 pass
-    kept.append(content[start:])
+    if level <= MAX_LEVELS:  # else it is cut off where it is too deep, and so is what is kept
+        kept.append(content[start:])
     return b"".join(kept)

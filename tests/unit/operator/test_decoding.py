@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hammerwork_operator.kube import decoding
-from hammerwork_operator.kube.decoding import MAX_LEVELS, decode, is_deeper_than
+from hammerwork_operator.kube.decoding import MAX_LEVELS, decode, is_deeper_than, shallow
 
 
 def nested(levels: int, inside: str = "1") -> str:
@@ -33,6 +33,16 @@ def test_what_is_cut_is_null(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_is_no_json_is_said_to_be_none() -> None:
     with pytest.raises(msgspec.DecodeError):
         decode(b"<html>")
+
+
+@pytest.mark.parametrize("levels", [600, 2_000])
+@pytest.mark.parametrize("end", ["", '"', "1", "]", "]}"])
+def test_what_is_cut_off_where_it_is_deep_is_no_json(levels: int, end: str) -> None:
+    content = ('{"before":1,"deep":' + '{"a":[' * (levels // 2) + end).encode()
+    with pytest.raises(msgspec.DecodeError):
+        decode(content)
+    with pytest.raises(msgspec.DecodeError):
+        msgspec.json.decode(shallow(content))
 
 
 @pytest.mark.timeout(60)  # a time in proportion to the square of the text is an hour

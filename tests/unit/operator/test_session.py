@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 ADDED = b'{"type":"ADDED","object":{"metadata":{"name":"a"}}}'
+DEEP_HALF = b'{"type":"ADDED","object":{"spec":' + b'{"a":' * 2_000 + b"\n"
+"""Deep, and cut off."""
 NEWEST = "41"
 """The version that the server has reached."""
 ANEW = [("ERROR", 410)]
@@ -99,7 +101,9 @@ async def test_an_error_in_a_watch_makes_it_begin_anew(code: int) -> None:
     assert await watched(200, error + b"\n") == ANEW
 
 
-@pytest.mark.parametrize("body", [b"<html>\n", b'{"type":"ADDED"}\n', b"[]\n", b'{"type":"ADDED","object":[\n'])
+@pytest.mark.parametrize(
+    "body", [b"<html>\n", b'{"type":"ADDED"}\n', b"[]\n", b'{"type":"ADDED","object":[\n', DEEP_HALF]
+)
 async def test_what_is_no_event_breaks_the_connection(body: bytes) -> None:
     with pytest.raises(aiohttp.ClientPayloadError, match="no event of a watch"):
         await watched(200, body)
@@ -124,8 +128,9 @@ async def test_what_kopf_knows_what_to_do_about_is_left_to_it(status: int) -> No
     assert await watched(status, b"{}") == [("status", status)]
 
 
-async def test_a_list_that_is_no_json_is_tried_again() -> None:
-    async with served(200, b"<html>") as (client, url):
+@pytest.mark.parametrize("body", [b"<html>", DEEP_HALF])
+async def test_a_list_that_is_no_json_is_tried_again(body: bytes) -> None:
+    async with served(200, body) as (client, url):
         with pytest.raises(aiohttp.ClientConnectionError, match="no JSON"):
             await client.get(url)
 
