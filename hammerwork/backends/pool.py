@@ -117,22 +117,24 @@ class Pool:
         task.add_done_callback(self._leaving.discard)
 
     async def close(self) -> None:
-        """Close all connections, those in use after a few seconds by force."""
+        """Close all connections, those in use after a few seconds by force; at once where this is cancelled."""
         if self._closed:
             return
         self._closed = True
         if self._expiry is not None:
             self._expiry.cancel()
-        with contextlib.suppress(TimeoutError, OSError):
-            async with asyncio.timeout(CLOSE_SECONDS):
-                while self._free:
-                    await self._sessions.leave(self._free.pop()[0])
-                for _ in range(self._size):
-                    await self._slots.acquire()
-                await asyncio.gather(*self._leaving)
-        for task in self._leaving:
-            task.cancel()
-        await asyncio.gather(*self._leaving, return_exceptions=True)
-        self.drop_free()
-        for connection in self._lent:
-            self._sessions.drop(connection)
+        try:
+            with contextlib.suppress(TimeoutError, OSError):
+                async with asyncio.timeout(CLOSE_SECONDS):
+                    while self._free:
+                        await self._sessions.leave(self._free.pop()[0])
+                    for _ in range(self._size):
+                        await self._slots.acquire()
+                    await asyncio.gather(*self._leaving)
+        finally:
+            self.drop_free()
+            for connection in self._lent:
+                self._sessions.drop(connection)
+            for task in self._leaving:
+                task.cancel()
+            await asyncio.gather(*self._leaving, return_exceptions=True)

@@ -107,15 +107,17 @@ class WorkerProcesses:
                 pause,
             )
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), pause)
+                async with asyncio.timeout(pause):
+                    await self._stopping.wait()
 
     async def _run_once(self, number: int, settings: ProcessSettings) -> int:
         """Run a process in a place to its end; return its exit code, EX_OSERR if the system starts none."""
         # The settings hold the database's password. They travel as a line of JSON on standard input, not on the command
         # line, which everybody can read. The reports come back the same way.
         ours, theirs = socket.socketpair()
-        try:
-            with theirs:
+        with theirs:
+            reader, writer = await asyncio.open_unix_connection(sock=ours)
+            try:
                 process = await asyncio.create_subprocess_exec(
                     *this_python(),
                     "-m",
@@ -124,13 +126,15 @@ class WorkerProcesses:
                     start_new_session=True,
                     env=dict(os.environ),  # without what `provide_authorities` has set
                 )
-        except OSError as error:  # such as too many processes; the others go on
-            ours.close()
-            logger.error("worker process %d cannot be started: %s", number, error)  # noqa: TRY400
-            return os.EX_OSERR
+            except BaseException as error:
+                writer.close()
+                if not isinstance(error, OSError):
+                    raise
+                # Such as too many processes; the others go on.
+                logger.error("worker process %d cannot be started: %s", number, error)  # noqa: TRY400
+                return os.EX_OSERR
         ended = asyncio.create_task(process.wait())
         stopped = asyncio.create_task(self._stopping.wait())
-        reader, writer = await asyncio.open_unix_connection(sock=ours)
         listening = asyncio.create_task(self._listen(number, reader))
         try:
             with contextlib.suppress(ConnectionError):

@@ -77,22 +77,6 @@ async def statements(sql: Sql, database_url: str) -> int:
     return int(await sql.value(query))
 
 
-async def test_who_connects_can_be_cancelled_at_any_moment(database_url: str) -> None:
-    forgotten = []
-    for turns in range(60):
-        connecting = asyncio.create_task(JobQueue.connect(database_url))
-        for _ in range(turns):
-            await asyncio.sleep(0)
-        if not connecting.cancel():
-            await connecting.result().close()
-            continue
-        await asyncio.wait([connecting], timeout=10)
-        if not connecting.cancelled():
-            forgotten.append(turns)
-            await connecting.result().close()
-    assert not forgotten
-
-
 async def test_sessions_do_not_pile_up_behind_a_lock(database_url: str, queue: JobQueue) -> None:
     most = 0
     async with observing.sql(database_url) as sql, locked(database_url, "hammerwork_batches"):

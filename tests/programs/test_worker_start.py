@@ -14,6 +14,7 @@ from hammerwork.handlers import HandlerReference
 from hammerwork.working import processes, variables
 from hammerwork.working.processes import WorkerProcesses
 from hammerwork.working.settings import ProcessSettings
+from tests.harness.cancelling import forgotten
 from tests.harness.observing import only_postgres
 from tests.harness.waiting import eventually, happens
 from tests.programs.worker_process import DEADLINE_SECONDS, HANDLER, WorkerProcess, ended
@@ -43,6 +44,11 @@ ctypes.CDLL(None).sleep(60)  # no line of Python runs meanwhile, so no signal ha
 """
 
 NOWHERE = "postgresql://postgres@127.0.0.1:1/x"
+
+
+def importing() -> list[psutil.Process]:
+    """Return the worker processes that this process has started."""
+    return [each for each in psutil.Process().children() if "hammerwork.working" in each.cmdline()]
 
 
 @only_postgres
@@ -148,7 +154,7 @@ async def test_a_process_that_reports_nothing_is_unhealthy(tmp_path: Path, monke
     running = asyncio.create_task(workers.run())
     try:
         await happens(lambda: workers.report().not_ready == "worker process 0 of 1: importing the handler")
-        (child,) = (each for each in psutil.Process().children() if "hammerwork.working" in each.cmdline())
+        (child,) = importing()
         child.suspend()
         await happens(lambda: "worker process 0 of 1: no report for" in (workers.report().unhealthy or ""))
         child.resume()
@@ -158,15 +164,31 @@ async def test_a_process_that_reports_nothing_is_unhealthy(tmp_path: Path, monke
         await running
 
 
+async def test_whoever_is_cancelled_while_processes_start_leaves_none_behind(tmp_path: Path) -> None:
+    (tmp_path / "slow.py").write_text("import time\ntime.sleep(60)\n")
+    handler = HandlerReference.from_text(f"{tmp_path}/slow.py:run")
+    settings = ProcessSettings(database_url=NOWHERE, queue="q", handler=handler)
+
+    async def run() -> None:
+        workers = WorkerProcesses(settings, processes=1)
+        stop = asyncio.get_running_loop().call_later(0.5, workers.stop)
+        try:
+            await workers.run()
+        finally:
+            stop.cancel()
+
+    async def settled() -> None:
+        assert importing() == []
+
+    assert await forgotten(run, settled) == []
+
+
 async def test_a_process_that_the_system_does_not_start_costs_no_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "slow.py").write_text("import time\ntime.sleep(60)\n")
     handler = HandlerReference.from_text(f"{tmp_path}/slow.py:run")
     workers = WorkerProcesses(ProcessSettings(database_url=NOWHERE, queue="q", handler=handler), processes=2)
-
-    def importing() -> list[psutil.Process]:
-        return [each for each in psutil.Process().children() if "hammerwork.working" in each.cmdline()]
 
     running = asyncio.create_task(workers.run())
     try:

@@ -64,8 +64,10 @@ class PostgresBackend:
         return cls(await Database.connect(url, max_connections=max_connections, connect_timeout=connect_timeout))
 
     async def close(self) -> None:
-        await self._waker.close()
-        await self._database.close()
+        try:
+            await self._waker.close()
+        finally:
+            await self._database.close()
 
     async def ping(self) -> None:
         async with self._database.connection() as connection:

@@ -76,8 +76,10 @@ class Waker:
     async def close(self) -> None:
         """Send what is waiting to be sent."""
         pending = list(self._sending)
-        if pending:
-            await asyncio.wait(pending, timeout=1)
-        for task in pending:
-            task.cancel()
-        await asyncio.gather(*pending, return_exceptions=True)
+        try:
+            if pending:
+                await asyncio.wait(pending, timeout=1)
+        finally:
+            for task in pending:
+                task.cancel()
+            await asyncio.gather(*pending, return_exceptions=True)

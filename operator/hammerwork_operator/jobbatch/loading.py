@@ -136,7 +136,7 @@ class Loading:
         self._loader = loader
         self._ended = ended
         self._clock = clock
-        self._task: asyncio.Task[None] | None = None
+        self._task: asyncio.Task[tuple[str | None, Exception | None]] | None = None
         self._started_at = 0.0
         self.load: Load | None = None
         """How far it is, or why it cannot be; None: nothing is being loaded."""
@@ -153,6 +153,7 @@ class Loading:
             self._started_at = self._clock()
             name = f"load {observed.namespace}/{observed.name}"
             self._task = asyncio.create_task(self._run(observed, database), name=name)
+            self._task.add_done_callback(self._over)
 
     def cancel(self) -> None:
         """Stop to load. What is half loaded is taken up again by the next `start`."""
@@ -165,29 +166,32 @@ class Loading:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
-    async def _run(self, observed: ObservedBatch, database: FollowedQueue) -> None:
-        failure: str | None = None
-        failed: Exception | None = None
+    async def _run(self, observed: ObservedBatch, database: FollowedQueue) -> tuple[str | None, Exception | None]:
+        """Load; return why the jobs cannot be loaded, and what has failed that may do better the next time."""
         try:
             await self._loader.load(observed, database, self._progress)
         except (InvalidSourceError, InvalidBatchError, msgspec.ValidationError) as error:
-            failure = str(error)
+            return str(error), None
         except QueryError as error:
-            failure = f"spec.query: {error}"
+            return f"spec.query: {error}", None
         except ContentChangedError as error:
             _LOGGER.info("JobBatch %s/%s: to be loaded anew: %s", observed.namespace, observed.name, error)
-            failed = error
+            return None, error
         except (HammerworkError, ApiError) as error:
             _LOGGER.warning("JobBatch %s/%s: loading stopped: %s", observed.namespace, observed.name, error)
-            failed = error
+            return None, error
         except Exception as error:
             _LOGGER.exception("JobBatch %s/%s: loading ended by a fault", observed.namespace, observed.name)
             self._loader.metrics.restarted_tasks.labels("load").inc()
-            failed = error
-        finally:
-            self._task = None
-            self.load = None if failure is None else Load(failure=failure)
-            self._ended(failed)
+            return None, error
+        return None, None
+
+    def _over(self, task: asyncio.Task[tuple[str | None, Exception | None]]) -> None:
+        """Take note of the end, also of a task that was cancelled before its first turn."""
+        failure, failed = (None, None) if task.cancelled() else task.result()
+        self._task = None
+        self.load = None if failure is None else Load(failure=failure)
+        self._ended(failed)
 
     async def _progress(self, count: int) -> None:
         self.load = Load(jobs=count)

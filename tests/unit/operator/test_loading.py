@@ -38,6 +38,20 @@ async def test_a_load_is_young_until_a_moment_has_gone_by_or_it_ends() -> None:
     assert young == [False, True, False, False]
 
 
+async def test_a_load_that_was_cancelled_before_its_first_turn_can_be_started_again() -> None:
+    gate: Any = Gate()
+    gate.opened.set()
+    ends: asyncio.Queue[Exception | None] = asyncio.Queue()
+    found = Loading(gate, ends.put_nowait)
+    database: Any = None
+    found.start(batch(), database)
+    await found.stop()
+    assert (found.load, ends.qsize()) == (None, 1)
+    found.start(batch(), database)
+    async with asyncio.timeout(10):
+        assert [await ends.get(), await ends.get()] == [None, None]
+
+
 class Reader:
     """An API server that answers when the gate is open; every load begins with it."""
 
