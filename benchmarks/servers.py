@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import contextlib
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +37,7 @@ MARIADB_SETTINGS = {
 }
 
 
-class Server:
+class Server(abc.ABC):
     """A running server, and the databases made in it."""
 
     system: str
@@ -54,10 +55,11 @@ class Server:
         await self._run(f"CREATE DATABASE {name}")
         return self._server.url(name)
 
+    @abc.abstractmethod
     async def drop_database(self, url: str) -> None:
         """Remove a database and end its connections."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     async def settle(self, url: str) -> None:
         """Let the server do what it would do in time on its own: mark rows as visible, renew its statistics."""
 
@@ -95,13 +97,16 @@ class Postgres(Server):
 
 
 class MariaDB(Server):
-    """A MariaDB server. InnoDB renews its statistics as rows come, and has nothing to vacuum after inserts."""
+    """A MariaDB server."""
 
     system = "hammerwork, MariaDB"
 
     async def drop_database(self, url: str) -> None:
         """Remove a database."""
         await self._run(f"DROP DATABASE {url.rpartition('/')[2]}")
+
+    async def settle(self, url: str) -> None:
+        """Do nothing: InnoDB renews its statistics as rows come, and has nothing to vacuum after inserts."""
 
 
 @contextlib.asynccontextmanager

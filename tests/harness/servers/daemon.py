@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import contextlib
 import os
 import pwd
@@ -65,7 +66,7 @@ def reachable(installation: Path, parts: Iterable[str], folder: Path) -> Path:
     return copy
 
 
-class DaemonServer:
+class DaemonServer(abc.ABC):
     """A server of one process, with a log; `stop` and `start` may be called in turn, the data stay.
 
     `program` is the name of what runs, `user` the account it runs as. Subclasses say how it is made, and the command.
@@ -84,13 +85,13 @@ class DaemonServer:
         self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
+    @abc.abstractmethod
     def create(self) -> None:
         """Make what the server needs in its folder."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def command(self) -> Sequence[str | Path]:
         """Return the command that runs it in the foreground."""
-        raise NotImplementedError
 
     def answers(self) -> bool:
         """Whether it takes connections."""
