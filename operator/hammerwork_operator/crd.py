@@ -13,6 +13,7 @@ from hammerwork_operator import sources
 from hammerwork_operator.api import autoscaling, jobbatch, jobbatchschedule, retry, workerpool
 from hammerwork_operator.api.common import GROUP, VERSION, DatabaseSecretRef
 from hammerwork_operator.api.jobbatch import JobBatchSpec, RetryPolicySpec
+from hammerwork_operator.api.rules import exactly_one, said, shown
 
 Schema = dict[str, Any]
 
@@ -88,9 +89,13 @@ def _immutable(field: str) -> Schema:
 
 
 def _name_rule(limit: int, why: str) -> Schema:
+    # fieldPath .metadata.name needs properties in the schema of metadata, and converters take those for all there are.
+    wanted = f"must be at most {limit}{why}"
     return {
         "rule": f"self.metadata.name.size() <= {limit}",
-        "message": f"metadata.name must be at most {limit} characters{why}",
+        "message": f"the characters of metadata.name {wanted}",
+        "messageExpression": said(f"metadata.name has %s characters, {wanted}", "string(self.metadata.name.size())"),
+        "fieldPath": ".metadata",
     }
 
 
@@ -113,16 +118,25 @@ def _add_batch_rules(spec: Schema) -> None:
             "rule": "self.initialSeconds <= self.maxSeconds",
             "message": "initialSeconds must not be above maxSeconds, "
             f"which is {RetryPolicySpec().max_seconds} where it is left out",
+            "messageExpression": said(
+                "initialSeconds is %s, must not be above maxSeconds, which is %s "
+                f"(default: {RetryPolicySpec().max_seconds})",
+                "string(self.initialSeconds)",
+                "string(self.maxSeconds)",
+            ),
         }
     ]
     spec["properties"]["retry"]["x-kubernetes-validations"] = [*retry.RULES]
+    wrong = f"self.filter(key, key.size() < 1 || key.size() > {MAX_METADATA_KEY_LENGTH})[0]"
     spec["properties"]["metadata"]["x-kubernetes-validations"] = [
         {
             "rule": f"self.all(key, key.size() >= 1 && key.size() <= {MAX_METADATA_KEY_LENGTH})",
             "message": f"keys must have 1 to {MAX_METADATA_KEY_LENGTH} characters",
-            "messageExpression": f'"keys must have 1 to {MAX_METADATA_KEY_LENGTH} characters, this one has another '
-            'number: " + '
-            f"self.filter(key, key.size() < 1 || key.size() > {MAX_METADATA_KEY_LENGTH})[0]",
+            "messageExpression": said(
+                f"keys must have 1 to {MAX_METADATA_KEY_LENGTH} characters, this one has %s: %s",
+                f"string({wrong}.size())",
+                shown(wrong),
+            ),
         }
     ]
 
@@ -148,20 +162,11 @@ def _workerpool_schema() -> Schema:
         _name_rule(workerpool.MAX_OBJECT_NAME_LENGTH, ", because the Deployment is called NAME-worker")
     ]
     handler = schema["properties"]["spec"]["properties"]["handler"]
-    given = " + ".join(f"(has(self.{kind.name}) ? 1 : 0)" for kind in KINDS)
-    handler["x-kubernetes-validations"] = [
-        {
-            "rule": f"{given} == 1",
-            "message": f"exactly one of {', '.join(kind.name for kind in KINDS)} must be given",
-        }
-    ]
+    handler["x-kubernetes-validations"] = [exactly_one([kind.name for kind in KINDS])]
     spec = schema["properties"]["spec"]
     spec["properties"]["autoscaling"]["x-kubernetes-validations"] = autoscaling.RULES
     spec["properties"]["podDisruptionBudget"]["x-kubernetes-validations"] = [
-        {
-            "rule": "has(self.maxUnavailable) != has(self.minAvailable)",
-            "message": "exactly one of maxUnavailable and minAvailable must be given",
-        }
+        exactly_one(["maxUnavailable", "minAvailable"])
     ]
     return _with_defaults(schema)
 

@@ -16,23 +16,25 @@ if TYPE_CHECKING:
 
 ONE = [{"payload": 1}]
 
-ONE_SOURCE = (
-    'The JobBatch "bad" is invalid: spec: Invalid value: '
-    "exactly one of jobs, generate, configMapRefs and query must be given"
-)
+ONE_SOURCE = "given, must be exactly one of jobs, generate, configMapRefs and query"
+ONE_TARGET = "given, must be exactly one of targetJobsPerWorker and targetDrainSeconds"
+ONE_HANDLER = "given, must be exactly one of python, exec, stream and http"
 
 REFUSED: dict[str, tuple[Manifest, str]] = {
-    "no jobs": (jobbatch("bad"), ONE_SOURCE),
-    "two sources": (jobbatch("bad", jobs=ONE, generate={"count": 1, "payload": 1}), ONE_SOURCE),
+    "no jobs": (jobbatch("bad"), f'The JobBatch "bad" is invalid: spec: Invalid value: none {ONE_SOURCE}'),
+    "two sources": (
+        jobbatch("bad", jobs=ONE, generate={"count": 1, "payload": 1}),
+        f'The JobBatch "bad" is invalid: spec: Invalid value: jobs and generate {ONE_SOURCE}',
+    ),
     "an empty list": (
         jobbatch("bad", jobs=[]),
         'The JobBatch "bad" is invalid: spec.jobs: Invalid value: 0: spec.jobs in body should have at least 1 items',
     ),
     "a job of another queue": (
-        jobbatch("bad", jobs=[*ONE, {"payload": 1, "queue": "other"}]),
+        jobbatch("bad", jobs=[*ONE * 9_998, {"payload": 1, "queue": "work"}, {"payload": 1, "queue": "other"}]),
         (
-            'The JobBatch "bad" is invalid: spec.jobs: Invalid value: all jobs of a batch go to one queue, but a job '
-            "names queue other; leave out the queue of jobs or make one JobBatch per queue"
+            'The JobBatch "bad" is invalid: spec.jobs: Invalid value: jobs[9999].queue: "other", but queue is "work"; '
+            "all jobs of a batch go to one queue: leave out the queue of jobs, or make one JobBatch per queue"
         ),
     ),
     "an unknown failure mode": (
@@ -74,16 +76,24 @@ REFUSED: dict[str, tuple[Manifest, str]] = {
     "a retry policy upside down": (
         jobbatch("bad", jobs=ONE, retryPolicy={"initialSeconds": 600}),
         (
-            'The JobBatch "bad" is invalid: spec.retryPolicy: Invalid value: initialSeconds must not be above '
-            "maxSeconds, which is 300 where it is left out"
+            'The JobBatch "bad" is invalid: spec.retryPolicy: Invalid value: initialSeconds is 600, must not be above '
+            "maxSeconds, which is 300 (default: 300)"
         ),
     ),
     "a metadata key that is too long": (
-        jobbatch("bad", jobs=ONE, metadata={"k" * 64: "v"}),
+        jobbatch("bad", jobs=ONE, metadata={"a": "b", "\n" + "k" * 6_000: "v"}),
         (
             'The JobBatch "bad" is invalid: spec.metadata: Invalid value: keys must have 1 to 63 characters, this one '
-            f"has another number: {'k' * 64}"
+            rf'has 6001: "\n{"k" * 99}"'
         ),
+    ),
+    "a metadata value that is too long": (
+        jobbatch("bad", jobs=ONE, metadata={"a": "b" * 1_025}),
+        "spec.metadata.a: Too long: may not be more than 1024 bytes",
+    ),
+    "65 entries of metadata": (
+        jobbatch("bad", jobs=ONE, metadata={f"k{n}": "v" for n in range(65)}),
+        "spec.metadata: Too many: 65: must have at most 64 items",
     ),
     "nothing to generate": (
         jobbatch("bad", generate={"count": 0, "payload": 1}),
@@ -128,17 +138,17 @@ REFUSED: dict[str, tuple[Manifest, str]] = {
     "two targets to scale by": (
         workerpool("bad", autoscaling={"maxReplicas": 2, "targetJobsPerWorker": 1, "targetDrainSeconds": 1}),
         (
-            'The WorkerPool "bad" is invalid: spec.autoscaling: Invalid value: exactly one of targetJobsPerWorker and '
-            "targetDrainSeconds must be given"
+            'The WorkerPool "bad" is invalid: spec.autoscaling: Invalid value: targetJobsPerWorker and '
+            f"targetDrainSeconds {ONE_TARGET}"
         ),
     ),
     "nothing to scale by": (
         workerpool("bad", autoscaling={"maxReplicas": 2}),
-        "spec.autoscaling: Invalid value: exactly one of targetJobsPerWorker and targetDrainSeconds must be given",
+        f"spec.autoscaling: Invalid value: none {ONE_TARGET}",
     ),
     "more workers at least than at most": (
         workerpool("bad", autoscaling={"minReplicas": 3, "maxReplicas": 2, "targetJobsPerWorker": 1}),
-        "spec.autoscaling: Invalid value: minReplicas must not be above maxReplicas",
+        "spec.autoscaling: Invalid value: minReplicas is 3, must not be above maxReplicas, which is 2",
     ),
     "one worker at least, by default, and none at most": (
         workerpool("bad", autoscaling={"maxReplicas": 0, "targetJobsPerWorker": 1}),
@@ -153,11 +163,14 @@ REFUSED: dict[str, tuple[Manifest, str]] = {
     ),
     "a name that is too long": (
         jobbatch("b" * 190, jobs=ONE),
-        "Invalid value: metadata.name must be at most 189 characters",
+        "is invalid: metadata: Invalid value: metadata.name has 190 characters, must be at most 189",
     ),
     "a pool name that is too long": (
         workerpool("p" * 57),
-        "Invalid value: metadata.name must be at most 56 characters, because the Deployment is called NAME-worker",
+        (
+            "is invalid: metadata: Invalid value: metadata.name has 57 characters, must be at most 56, because the "
+            "Deployment is called NAME-worker"
+        ),
     ),
     "a handler without a function": (
         workerpool("bad", handler={"python": {"function": "handlers"}}),
@@ -169,11 +182,15 @@ REFUSED: dict[str, tuple[Manifest, str]] = {
     ),
     "no handler": (
         workerpool("bad", handler={}),
-        "spec.handler: Invalid value: exactly one of python, exec, stream, http must be given",
+        f"spec.handler: Invalid value: none {ONE_HANDLER}",
     ),
     "two handlers": (
         workerpool("bad", handler={"python": {"function": "a:b"}, "exec": {"command": ["true"]}}),
-        "spec.handler: Invalid value: exactly one of python, exec, stream, http must be given",
+        f"spec.handler: Invalid value: python and exec {ONE_HANDLER}",
+    ),
+    "no limit of a budget": (
+        workerpool("bad", podDisruptionBudget={}),
+        "spec.podDisruptionBudget: Invalid value: none given, must be exactly one of maxUnavailable and minAvailable",
     ),
     "an empty command": (
         workerpool("bad", handler={"exec": {"command": []}}),
@@ -207,9 +224,9 @@ REFUSED: dict[str, tuple[Manifest, str]] = {
 
 
 @pytest.mark.parametrize(("manifest", "message"), REFUSED.values(), ids=REFUSED)
-def test_a_bad_manifest_is_refused_with_a_clear_message(kubectl: Kubectl, manifest: Manifest, message: str) -> None:
+def test_a_bad_manifest_is_refused_with_a_clear_message(admin: Kubectl, manifest: Manifest, message: str) -> None:
     with pytest.raises(CommandError) as caught:
-        kubectl.create(manifest)
+        admin("create", "--dry-run=server", "--filename=-", stdin=json.dumps(manifest))
     assert message in caught.value.said
 
 

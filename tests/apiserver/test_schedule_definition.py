@@ -53,18 +53,21 @@ REFUSED: dict[str, tuple[Manifest, str]] = {
     "a history below 0": (schedule("bad", "@daily", failedBatchesHistoryLimit=-1), "greater than or equal to 0"),
     "a name that is no label": (
         schedule("b" * 64, "@daily"),
-        "metadata.name must be at most 63 characters, because it is a label of each JobBatch",
+        "metadata.name has 64 characters, must be at most 63, because it is a label of each JobBatch",
     ),
     "a time in a label": (
         labelled(team="a", at="{{ scheduledTime }}"),
-        "labels: Invalid value: a label must not have a placeholder: the ':' of a time is for no label",
+        'labels: Invalid value: label "at": "{{ scheduledTime }}" must not have a placeholder',
     ),
     "a long label": (labelled(team="a" * 64), "spec.template.metadata.labels.team: Too long: may not be more than 63"),
-    "no jobs": (batches(), "spec.template.spec: Invalid value: exactly one of"),
-    "a job of another queue": (batches(jobs=[{"payload": 1, "queue": "other"}]), "all jobs of a batch go to one queue"),
+    "no jobs": (batches(), "spec.template.spec: Invalid value: none given, must be exactly one of"),
+    "a job of another queue": (
+        batches(jobs=[{"payload": 1, "queue": "other"}]),
+        'spec.template.spec.jobs: Invalid value: jobs[0].queue: "other", but queue is "work"',
+    ),
     "a pause that shrinks": (
         batches(jobs=ONE, retryPolicy={"initialSeconds": 5, "maxSeconds": 1}),
-        "spec.template.spec.retryPolicy: Invalid value: initialSeconds must not be above maxSeconds",
+        "spec.template.spec.retryPolicy: Invalid value: initialSeconds is 5, must not be above maxSeconds, which is 1",
     ),
     "what is replaced continues": (
         schedule(
@@ -73,15 +76,15 @@ REFUSED: dict[str, tuple[Manifest, str]] = {
             template={"queue": "work", "jobs": ONE, "deletionPolicy": "Orphan"},
             concurrencyPolicy="Replace",
         ),
-        "with concurrencyPolicy Replace, deletionPolicy must not be Orphan",
+        "deletionPolicy: Invalid value: with concurrencyPolicy Replace, deletionPolicy must not be Orphan",
     ),
 }
 
 
 @pytest.mark.parametrize(("manifest", "message"), REFUSED.values(), ids=REFUSED.keys())
-def test_a_bad_schedule_is_refused_with_a_clear_message(kubectl: Kubectl, manifest: Manifest, message: str) -> None:
+def test_a_bad_schedule_is_refused_with_a_clear_message(admin: Kubectl, manifest: Manifest, message: str) -> None:
     with pytest.raises(CommandError) as refused:
-        kubectl("create", "--dry-run=server", "--filename=-", stdin=json.dumps(manifest))
+        admin("create", "--dry-run=server", "--filename=-", stdin=json.dumps(manifest))
     assert message in refused.value.said
 
 

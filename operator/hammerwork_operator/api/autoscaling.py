@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
+from hammerwork_operator.api.rules import exactly_one, listed, said
+
 _Window = Annotated[int, Meta(ge=0, le=3_600)]
 _SelectPolicy = Literal["Max", "Min", "Disabled"]
 _SELECT_POLICY = (
@@ -113,17 +115,23 @@ class Autoscaling(Struct, frozen=True, rename="camel"):
 
     def __post_init__(self) -> None:
         """Refuse what the rules of the CRD refuse, also where there is no API server."""
-        if (self.target_jobs_per_worker is UNSET) == (self.target_drain_seconds is UNSET):
-            raise ValueError(ONE_TARGET)
+        given = [each is not UNSET for each in (self.target_jobs_per_worker, self.target_drain_seconds)]
+        if sum(given) != 1:
+            seen = " and ".join(_TARGETS) if all(given) else "none"
+            raise ValueError(f"{seen} given, must be exactly one of {listed(_TARGETS)}")
         if self.min_replicas > self.max_replicas:
-            raise ValueError(MIN_ABOVE_MAX)
+            raise ValueError(_MIN_ABOVE_MAX % (self.min_replicas, self.max_replicas))
 
 
-ONE_TARGET = "exactly one of targetJobsPerWorker and targetDrainSeconds must be given"
-MIN_ABOVE_MAX = "minReplicas must not be above maxReplicas"
+_TARGETS = ("targetJobsPerWorker", "targetDrainSeconds")
+_MIN_ABOVE_MAX = "minReplicas is %s, must not be above maxReplicas, which is %s"
 
 RULES = [
-    {"rule": "has(self.targetJobsPerWorker) != has(self.targetDrainSeconds)", "message": ONE_TARGET},
-    {"rule": "self.minReplicas <= self.maxReplicas", "message": MIN_ABOVE_MAX},
+    exactly_one(_TARGETS),
+    {
+        "rule": "self.minReplicas <= self.maxReplicas",
+        "message": "minReplicas must not be above maxReplicas",
+        "messageExpression": said(_MIN_ABOVE_MAX, "string(self.minReplicas)", "string(self.maxReplicas)"),
+    },
 ]
 """Of the CRD, as x-kubernetes-validations."""

@@ -9,6 +9,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from hammerwork_operator.api.common import CONDITION_LIST, MAX_INT32, Condition
 from hammerwork_operator.api.jobbatch import JobBatchSpec
+from hammerwork_operator.api.rules import said, shown
 
 KIND = "JobBatchSchedule"
 PLURAL = "jobbatchschedules"
@@ -44,7 +45,7 @@ SPEC_RULES = [
         "self.template.spec.deletionPolicy != 'Orphan'",
         "message": "with concurrencyPolicy Replace, deletionPolicy must not be Orphan: a batch that is replaced would "
         "continue",
-        "fieldPath": ".template",
+        "fieldPath": ".template.spec.deletionPolicy",
     },
 ]
 SCHEDULE_RULES = [
@@ -61,10 +62,17 @@ TIME_ZONE_RULES = [
         "message": "must be an IANA time zone",
     }
 ]
+_NO_PLACEHOLDER = 'must not have a placeholder: the ":" of a time is for no label; use an annotation'
+_WITH_PLACEHOLDER = "self.filter(key, self[key].contains('{{'))"
 LABEL_RULES = [
     {
         "rule": "!self.exists(key, self[key].contains('{{'))",
-        "message": "a label must not have a placeholder: the ':' of a time is for no label; use an annotation",
+        "message": f"a label {_NO_PLACEHOLDER}",
+        "messageExpression": said(
+            f"label %s: %s {_NO_PLACEHOLDER}",
+            shown(f"{_WITH_PLACEHOLDER}[0]"),
+            shown(f"self[{_WITH_PLACEHOLDER}[0]]"),
+        ),
     }
 ]
 """Rules of the CRD, as x-kubernetes-validations. The API server has a time zone database too."""

@@ -7,6 +7,7 @@ from typing import Annotated
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from hammerwork_operator.api.common import MAX_INT32
+from hammerwork_operator.api.rules import said
 
 MAX_ERROR_TYPES = 64
 MAX_INDEXES_LENGTH = 1_024
@@ -52,19 +53,30 @@ class RetrySpec(Struct, frozen=True, rename="camel"):
     ) = UNSET
 
 
+_ONLY_GROW = "may only grow: each raise runs failed jobs again once"
+_FROM_TO = "write FROM-TO with the lower index first, e.g. 5-9,77"
+_ENDS_LATE = "part.split('-').size() < 2 || int(part.split('-')[0]) <= int(part.split('-')[1])"
+
 CHANGE_RULES = [
     {
         "rule": "self.attempt >= oldSelf.attempt",
-        "message": "attempt may only grow: each raise runs failed jobs again once",
+        "message": f"attempt {_ONLY_GROW}",
+        "messageExpression": said(
+            f"attempt %s is below %s, what it was, but it {_ONLY_GROW}",
+            "string(self.attempt)",
+            "string(oldSelf.attempt)",
+        ),
         "fieldPath": ".attempt",
     },
 ]
 """Of a JobBatch that is there; a template may be changed to anything."""
 RULES = [
     {
-        "rule": "!has(self.indexes) || self.indexes.split(',').all(part, part.split('-').size() < 2 || "
-        "int(part.split('-')[0]) <= int(part.split('-')[1]))",
-        "message": "a range ends before it begins; write FROM-TO with the lower index first, e.g. 5-9,77",
+        "rule": f"!has(self.indexes) || self.indexes.split(',').all(part, {_ENDS_LATE})",
+        "message": f"a range ends before it begins; {_FROM_TO}",
+        "messageExpression": said(
+            f"%s ends before it begins; {_FROM_TO}", f"self.indexes.split(',').filter(part, !({_ENDS_LATE}))[0]"
+        ),
         "fieldPath": ".indexes",
     },
 ]

@@ -12,11 +12,12 @@ import msgspec
 from msgspec import UNSET
 
 from hammerwork_operator.api.jobbatch import JobBatchSpec
+from hammerwork_operator.api.rules import exactly_one, listed
 from hammerwork_operator.sources import configmaps, generate, inline, query
 from hammerwork_operator.sources.source import InvalidSourceError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from hammerwork_operator.sources.source import Fetched, Jobs, Need, Source
 
@@ -29,9 +30,7 @@ _SPEC = {field.encode_name: field for field in msgspec.structs.fields(JobBatchSp
 
 def rules() -> list[dict[str, str]]:
     """Return what the CRD demands of spec, as far as it concerns the sources."""
-    given = " + ".join(f"(has(self.{field}) ? 1 : 0)" for field in FIELDS)
-    exactly_one = {"rule": f"{given} == 1", "message": f"exactly one of {_listed(FIELDS)} must be given"}
-    return [exactly_one, *(rule for source in SOURCES for rule in source.RULES)]
+    return [exactly_one(FIELDS), *(rule for source in SOURCES for rule in source.RULES)]
 
 
 def source_of(spec: JobBatchSpec) -> Source:
@@ -42,8 +41,8 @@ def source_of(spec: JobBatchSpec) -> Source:
     """
     given = [source for source in SOURCES if _given(spec, source) is not UNSET]
     if len(given) != 1:
-        seen = _listed([f"spec.{source.FIELD}" for source in given]) or "none"
-        wanted = _listed([f"spec.{field}" for field in FIELDS])
+        seen = listed([f"spec.{source.FIELD}" for source in given]) or "none"
+        wanted = listed([f"spec.{field}" for field in FIELDS])
         raise InvalidSourceError(f"spec: {seen} given, must be exactly one of {wanted}")
     return given[0]
 
@@ -86,8 +85,3 @@ def jobs(spec: JobBatchSpec, fetched: Fetched | None = None) -> Jobs:
 
 def _given(spec: JobBatchSpec, source: Source) -> Any:
     return getattr(spec, _SPEC[source.FIELD].name)
-
-
-def _listed(names: Sequence[str]) -> str:
-    *all_but_last, last = names or [""]
-    return f"{', '.join(all_but_last)} and {last}" if all_but_last else last

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from msgspec import UNSET
 
 from hammerwork import Job, Priority
+from hammerwork_operator.api import rules
 from hammerwork_operator.sources.source import InvalidSourceError
 
 if TYPE_CHECKING:
@@ -16,14 +17,18 @@ if TYPE_CHECKING:
 
 FIELD = "jobs"
 
+_ONE_QUEUE = "all jobs of a batch go to one queue: leave out the queue of jobs, or make one JobBatch per queue"
+
 RULES = (
     {
         "rule": "!has(self.jobs) || self.jobs.all(job, !has(job.queue) || job.queue == self.queue)",
-        "message": "all jobs of a batch go to one queue, but a job names another queue than spec.queue; "
-        "leave out the job's queue or make one JobBatch per queue",
-        "messageExpression": "'all jobs of a batch go to one queue, but a job names queue ' + "
-        "self.jobs.filter(job, has(job.queue) && job.queue != self.queue)[0].queue + "
-        "'; leave out the queue of jobs or make one JobBatch per queue'",
+        "message": _ONE_QUEUE,
+        "messageExpression": rules.said(
+            'jobs[%s].queue: "%s", but queue is "%s"; ' + _ONE_QUEUE,
+            "string(self.jobs.map(job, !has(job.queue) || job.queue == self.queue).indexOf(false))",
+            "self.jobs.filter(job, has(job.queue) && job.queue != self.queue)[0].queue",
+            "self.queue",
+        ),
         "fieldPath": ".jobs",
     },
 )
@@ -50,8 +55,7 @@ def jobs(spec: JobBatchSpec, given: list[JobSpec], fetched: Fetched | None = Non
 def _job(spec: JobBatchSpec, job: JobSpec, position: int) -> Job:
     if job.queue is not UNSET and job.queue != spec.queue:
         raise InvalidSourceError(
-            f"spec.jobs[{position}].queue: {job.queue!r}, but spec.queue is {spec.queue!r}; "
-            "all jobs of a batch go to one queue"
+            f"spec.jobs[{position}].queue: {job.queue!r}, but spec.queue is {spec.queue!r}; {_ONE_QUEUE}"
         )
     label = spec.priority if job.priority is UNSET else job.priority
     return Job(spec.queue, job.payload, Priority.from_label(label))

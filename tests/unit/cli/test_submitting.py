@@ -69,7 +69,7 @@ def test_listed_jobs_keep_their_own_priority() -> None:
             {"jobs": [{"payload": 1}, {"payload": 2, "queue": "other"}]},
             (
                 "batch.yaml: JobBatch shop/mails: spec.jobs[1].queue: 'other', but spec.queue is 'q'; "
-                "all jobs of a batch go to one queue"
+                "all jobs of a batch go to one queue: leave out the queue of jobs, or make one JobBatch per queue"
             ),
         ),
     ],
