@@ -199,7 +199,11 @@ async def test_the_history_is_kept_by_success_and_failure(kubectl: Kubectl, cloc
 
     limits = {"successfulBatchesHistoryLimit": 1, "failedBatchesHistoryLimit": 1}
     kubectl.create(schedule("kept", "0 * * * *", template=template("good"), **limits))
-    await kubectl.wait("jbs", "kept", lambda found: condition(found, "Ready") == "True Scheduled")
+    forgetful = [f"forgetful-{number}" for number in range(3)]
+    for name in forgetful:
+        kubectl.create(schedule(name, "0 * * * *", template=template("good"), **dict.fromkeys(limits, 0)))
+    for name in ("kept", *forgetful):
+        await kubectl.wait("jbs", name, lambda found: condition(found, "Ready") == "True Scheduled")
     times = [first + hours * HOUR for hours in range(4)]
     async with worker(with_database, handle):
         for position, (moment, payload) in enumerate(zip(times, ("good", "bad", "good", "bad"), strict=True)):
@@ -207,6 +211,10 @@ async def test_the_history_is_kept_by_success_and_failure(kubectl: Kubectl, cloc
             clock.set(moment)
             await at_rest(kubectl, "kept", moment)
             await made(kubectl, "kept", *times[max(0, position - 1) : position + 1])
+            for name in forgetful if position == 0 else ():
+                await at_rest(kubectl, name, moment)
+                await made(kubectl, name)
+                assert "lastSuccessfulTime" in kubectl.get("jbs", name)["status"], "a batch went before it was told of"
     assert kubectl.events("kept").count("Normal SuccessfulDelete") == 2
 
 

@@ -129,6 +129,8 @@ class JobBatchScheduleController:
             return 0.0  # it has changed meanwhile
         plan = decide(observed, self._facts(memory, children), self._clock())
         memory.wake = plan.wake
+        if plan.delete:  # how a batch has ended is told as long as it is there
+            await self._write_status(memory, self._facts(memory, children), plan.due)
         for child in plan.delete:
             await self._delete(memory, child)
         if plan.create is not None:
