@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from hammerwork import BatchStatus
     from hammerwork_operator.jobbatch.observed import ObservedBatch
 
+CLOCKS_DIFFER_SECONDS = 2.0
+"""So much the operator's clock, which says when a deadline has passed, may be ahead of the database's."""
+
 
 def active_since(observed: ObservedBatch, row: BatchStatus, now: datetime) -> datetime | None:
     """Return when the batch became active: when it was stored, resumed or retried; None while it is suspended."""
@@ -36,3 +39,16 @@ def deadline_left(observed: ObservedBatch, row: BatchStatus, now: datetime) -> f
         return None
     since = active_since(observed, row, now)
     return None if since is None else (since + timedelta(seconds=limit) - now).total_seconds()
+
+
+def has_exceeded(observed: ObservedBatch, row: BatchStatus, now: datetime) -> bool:
+    """Return whether a cancelled batch was cancelled because of its deadline; `now` is when that is first looked at.
+
+    When it ended is a time of the database's clock. A batch that ended a little before its deadline, and is looked at
+    after it, is taken for one that the operator has cancelled.
+    """
+    left = deadline_left(observed, row, row.finished_at or now)
+    left_now = deadline_left(observed, row, now)
+    if left is None or left_now is None:
+        return False
+    return left <= 0 or (left_now <= 0 and left <= CLOCKS_DIFFER_SECONDS)

@@ -10,7 +10,7 @@ from hammerwork import BatchState, BatchStatus, ErrorGroup
 from hammerwork.printable import printable
 from hammerwork_operator.api.jobbatch import MAX_ERROR_GROUPS, MAX_ERROR_MESSAGE_LENGTH
 from hammerwork_operator.api.reasons import Reason, Type
-from hammerwork_operator.jobbatch.deadline import active_since, deadline_left
+from hammerwork_operator.jobbatch.deadline import active_since, has_exceeded
 from hammerwork_operator.jobbatch.retrying import changed_end, counts, is_asked, is_due, is_refused, wanted_attempt
 from hammerwork_operator.kube import conditions
 from hammerwork_operator.kube.conditions import condition, timestamp
@@ -161,8 +161,7 @@ def _after_loading(
     if row.state is BatchState.FAILED:
         return _failed(Reason.JOB_FAILED, _sample(errors) + done, enqueued=True)
     if row.state is BatchState.CANCELLED:
-        left = deadline_left(observed, row, row.finished_at or now)
-        if left is not None and left <= 0:
+        if has_exceeded(observed, row, now):
             limit = observed.spec.active_deadline_seconds
             return _failed(Reason.DEADLINE_EXCEEDED, f"not done within {limit} seconds; {done}", enqueued=True)
         return _failed(Reason.CANCELLED, f"the batch was cancelled; {done}", enqueued=True)

@@ -71,6 +71,29 @@ def test_a_start_time_that_an_older_operator_left_does_not_count() -> None:
     assert step({}, resumed) is Step.WAIT
 
 
+@pytest.mark.parametrize(
+    ("finished_ago", "reason"),
+    [
+        (0.0, "DeadlineExceeded"),
+        (0.5, "DeadlineExceeded"),  # the database's clock is behind the operator's
+        (-0.5, "DeadlineExceeded"),  # or ahead of it
+        (5, "Cancelled"),  # by somebody else, while the operator was not there
+    ],
+)
+def test_a_deadline_is_told_although_clocks_differ(finished_ago: float, reason: str) -> None:
+    observed = batch({"activeDeadlineSeconds": LIMIT})
+    cancelled = row(
+        observed, BatchState.CANCELLED, cancelled_jobs=2, created_at=ago(LIMIT), finished_at=ago(finished_ago)
+    )
+    assert condition(status.compute(observed, Facts(row=cancelled), NOW), "Failed") == f"True {reason}"
+
+
+def test_a_batch_that_is_cancelled_shortly_before_its_deadline_is_told_as_cancelled() -> None:
+    observed = batch({"activeDeadlineSeconds": LIMIT})
+    cancelled = row(observed, BatchState.CANCELLED, cancelled_jobs=2, created_at=ago(LIMIT - 1), finished_at=ago(0))
+    assert condition(status.compute(observed, Facts(row=cancelled), NOW), "Failed") == "True Cancelled"
+
+
 def test_a_cancellation_while_suspended_is_none_by_the_deadline() -> None:
     for spec in ({"suspend": True}, {}):
         observed = batch({"activeDeadlineSeconds": LIMIT, **spec}, told(True, seconds_ago=900))
