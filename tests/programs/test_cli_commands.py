@@ -204,10 +204,16 @@ async def test_a_batch_is_held_and_let_go_on(place: Place, queue: JobQueue, data
 
     assert ask("suspend", str(batch_id)) == f"batch {batch_id}: suspended\n"
     assert (await queue.get_batch_status(batch_id)).suspended
+    assert "Pending (suspended)" in ask("status", str(batch_id))
     assert ask("resume", str(batch_id)) == f"batch {batch_id}: resumed\n"
     assert not (await queue.get_batch_status(batch_id)).suspended
     assert ask("depth").split()[-6:][:4] == ["q", "5", "0", "0"]
+    ask("pause", "q")
+    assert ask("depth").split()[-7:][:5] == ["q", "yes", "5", "0", "0"]
+    assert "0 running, the queue is paused" in ask("stats", "q")
     assert "0 completed, 0 failed, 5 cancelled" in ask("cancel", str(batch_id))
+    unknown = place.run("errors", str(UUID(int=7)), HAMMERWORK_DATABASE_URL=database_url)
+    assert (unknown.returncode, unknown.stderr) == (2, f"Error: batch {UUID(int=7)}: not found\n")
 
 
 @only_postgres

@@ -10,7 +10,7 @@ from hammerwork import BatchState  # noqa: TC001 (typer reads annotations at run
 from hammerwork_cli.output.console import DatabaseURL, Output, OutputOption, fail, standard_output, with_queue
 from hammerwork_cli.output.json import encode
 from hammerwork_cli.output.summary import report_batch
-from hammerwork_cli.output.tables import STYLES, make_table
+from hammerwork_cli.output.tables import STYLES, make_table, state_text
 
 
 def batches(  # noqa: PLR0917 (typer names the options)
@@ -43,7 +43,7 @@ def batches(  # noqa: PLR0917 (typer names the options)
             str(status.batch_id),
             status.name,
             status.queue,
-            status.state.value,
+            state_text(status),
             f"{status.total_jobs:,}",
             f"{status.completed_jobs:,}",
             f"{status.failed_jobs:,}",

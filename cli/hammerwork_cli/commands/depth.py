@@ -15,8 +15,9 @@ def depth(database_url: DatabaseURL, output: OutputOption = Output.TEXT) -> None
     if output is Output.JSON:
         typer.echo(encode(depths))
         return
-    table = make_table(("Queue",), ("Ready", "Scheduled", "Running", "Oldest"))
+    table = make_table(("Queue", "Paused"), ("Ready", "Scheduled", "Running", "Oldest"))
     for name, found in sorted(depths.items()):
         oldest = "-" if found.oldest_ready_seconds is None else f"{found.oldest_ready_seconds:,.0f} s"
-        table.add(name, f"{found.ready:,}", f"{found.scheduled:,}", f"{found.running:,}", oldest)
+        paused = "yes" if found.paused else ""
+        table.add(name, paused, f"{found.ready:,}", f"{found.scheduled:,}", f"{found.running:,}", oldest)
     standard_output().print(table)

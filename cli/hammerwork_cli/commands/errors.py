@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from hammerwork.queue import JobQueue  # noqa: TC001
+from hammerwork.reports import ErrorGroup  # noqa: TC001
 from hammerwork_cli.output.console import BatchID, DatabaseURL, Output, OutputOption, standard_output, with_queue
 from hammerwork_cli.output.json import encode
 from hammerwork_cli.output.tables import print_errors
@@ -18,8 +20,13 @@ def errors(
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Show the failures of a batch by type, the most frequent first, each with a sample."""
-    groups = with_queue(database_url, lambda queue: queue.get_batch_errors(batch_id, limit=limit))
+
+    async def look(queue: JobQueue) -> tuple[str, list[ErrorGroup]]:
+        status = await queue.get_batch_status(batch_id)  # an unknown id is told, instead of no errors
+        return status.name, await queue.get_batch_errors(batch_id, limit=limit)
+
+    name, groups = with_queue(database_url, look)
     if output is Output.JSON:
         typer.echo(encode(groups))
     else:
-        print_errors(standard_output(), [(str(batch_id), groups)])
+        print_errors(standard_output(), [(name, groups)])

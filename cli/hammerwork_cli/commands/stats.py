@@ -40,6 +40,7 @@ def stats(
         f"{statistics.average_processing_time_ms:,.1f} ms each), {statistics.batches:,} batches finished "
         f"({statistics.average_batch_size:,.1f} jobs each); now {statistics.depth.ready:,} ready, "
         f"{statistics.depth.scheduled:,} scheduled, {statistics.depth.running:,} running"
+        f"{', the queue is paused' if statistics.depth.paused else ''}"
     )
     table = make_table(("Worker", "Pool"), ("Lanes", "Attempts", "Failed", "ms each"))
     for worker in workers:

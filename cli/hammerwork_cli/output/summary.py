@@ -28,6 +28,8 @@ class BatchReport(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     queue: str
     batch_id: UUID
     state: BatchState
+    suspended: bool = False
+    """Whether no more of its jobs start."""
     total_jobs: int
     pending_jobs: int
     completed_jobs: int
@@ -73,6 +75,7 @@ def report_batch(status: BatchStatus, errors: list[ErrorGroup], *, deadline_exce
         queue=status.queue,
         batch_id=status.batch_id,
         state=status.state,
+        suspended=status.suspended,
         total_jobs=status.total_jobs,
         pending_jobs=status.pending_jobs,
         completed_jobs=status.completed_jobs,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from hammerwork.reports import ErrorGroup
+    from hammerwork.reports import BatchStatus, ErrorGroup
     from hammerwork_cli.output.summary import BatchReport
 
 TABLE_WIDTH = 110
@@ -51,6 +51,11 @@ def make_table(texts: Sequence[str], figures: Sequence[str] = ()) -> PlainTable:
     for heading in figures:
         table.add_column(heading, justify="right")
     return table
+
+
+def state_text(batch: BatchReport | BatchStatus) -> str:
+    """Return the state of a batch, and whether it is suspended meanwhile."""
+    return f"{batch.state.value} (suspended)" if batch.suspended and batch.pending_jobs else batch.state.value
 
 
 def print_tables(console: Console, batches: Iterable[BatchReport]) -> None:
@@ -87,8 +92,11 @@ def _batch_table(batches: list[BatchReport]) -> PlainTable:
 
 
 def _state(batch: BatchReport) -> str:
-    why = "deadline" if batch.deadline_exceeded else "dependency" if batch.dependency_failed else ""
-    return f"{batch.state.value} ({why})" if why else batch.state.value
+    if batch.deadline_exceeded:
+        return f"{batch.state.value} (deadline)"
+    if batch.dependency_failed:
+        return f"{batch.state.value} (dependency)"
+    return state_text(batch)
 
 
 def _sentence(batch: BatchReport) -> str:

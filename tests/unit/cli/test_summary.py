@@ -78,6 +78,7 @@ def test_json_has_the_names_that_the_status_in_kubernetes_has() -> None:
         "queue": "q",
         "batchId": "00000000-0000-0000-0000-000000000001",
         "state": "Completed",
+        "suspended": False,
         "totalJobs": 100,
         "pendingJobs": 0,
         "completedJobs": 100,
