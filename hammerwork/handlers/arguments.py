@@ -15,9 +15,6 @@ if TYPE_CHECKING:
 
     from hammerwork.batch import Job
 
-COMMAND = 'a list of texts in JSON, such as ["convert", "{{ payload.in }}", "out.png"]'
-"""What a variable with a command may hold."""
-
 _FACTS: dict[str, Callable[[Job], str]] = {"index": lambda job: str(job.index), "id": lambda job: job.id}
 _NAMES = {"payload": True, **dict.fromkeys(_FACTS, False)}
 

@@ -13,7 +13,7 @@ import msgspec
 from hammerwork.batch import MAX_PAYLOAD_BYTES
 from hammerwork.errors import AttemptFailedError, HandlerError, JobFailedError
 from hammerwork.handlers import commands
-from hammerwork.handlers.arguments import COMMAND, command_in, compile_arguments, has_placeholder
+from hammerwork.handlers.arguments import command_in, compile_arguments, has_placeholder
 from hammerwork.handlers.kinds import Field, Kind, read_json
 from hammerwork.handlers.results import decoded
 
@@ -216,7 +216,9 @@ KIND = Kind(
     name="exec",
     fields={
         "command": Field(
-            variable="HAMMERWORK_EXEC_COMMAND", purpose="the command to run for each job", allowed=COMMAND
+            variable="HAMMERWORK_EXEC_COMMAND",
+            purpose="the command to run for each job",
+            allowed='a list of texts in JSON, such as ["convert", "{{ payload.in }}", "out.png"]',
         ),
         "failCodes": Field(
             variable="HAMMERWORK_EXEC_FAIL_CODES",

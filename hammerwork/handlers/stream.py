@@ -10,7 +10,7 @@ import msgspec
 
 from hammerwork.errors import AttemptFailedError, HandlerError
 from hammerwork.handlers import commands
-from hammerwork.handlers.arguments import COMMAND, command_in, has_placeholder
+from hammerwork.handlers.arguments import command_in, has_placeholder
 from hammerwork.handlers.kinds import Field, Kind, read_json
 from hammerwork.handlers.lifetime import Held
 from hammerwork.handlers.lines import ERROR_TYPE, LineProcess
@@ -147,7 +147,9 @@ KIND = Kind(
     name="stream",
     fields={
         "command": Field(
-            variable="HAMMERWORK_STREAM_COMMAND", purpose="the command that takes a line for each job", allowed=COMMAND
+            variable="HAMMERWORK_STREAM_COMMAND",
+            purpose="the command that takes a line for each job",
+            allowed='a list of texts in JSON, such as ["node", "worker.js"]',
         ),
         "processes": Field(
             variable="HAMMERWORK_STREAM_PROCESSES",

@@ -6,8 +6,11 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import fields
 from typing import TYPE_CHECKING
 
+from hammerwork_operator.api import names
+from hammerwork_operator.config import Config
 from tests.apiserver.operator_process import OperatorUnderTest
 from tests.harness.kubectl import condition
 from tests.harness.manifests import jobbatch
@@ -73,5 +76,6 @@ def test_a_wrong_configuration_ends_it_with_a_clear_message() -> None:
 def test_help_names_every_variable() -> None:
     command = [sys.executable, "-m", "hammerwork_operator", "--help"]
     text = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
-    for name in ("WATCH_NAMESPACES", "WORKER_IMAGE", "OPERATOR_PORT", "LOG_LEVEL", "LOG_FORMAT"):
-        assert f"HAMMERWORK_{name}" in text
+    variables = [value for name, value in vars(names).items() if name.startswith("ENV_")]
+    assert len(variables) == len(fields(Config))
+    assert [name for name in variables if f"  {name} " not in text] == []

@@ -44,12 +44,17 @@ _HANDLER_VARIABLES = "".join(
     for field in kind.fields.values()
 )
 
+_HANDLERS = ", ".join(kind.fields[kind.main].variable for kind in KINDS)
+
 VARIABLES = f"""\
 environment variables, required:
   {variables.DATABASE_URL}
-        postgresql://user:password@host/database
+        postgresql://user:password@host/database, or mysql://… for MySQL and MariaDB
   {variables.QUEUE}
         the queue to work on
+
+environment variables of the handler, exactly one of
+{_HANDLERS}:
 {_HANDLER_VARIABLES}
 environment variables, optional, with their defaults:
   {variables.PROCESSES}
