@@ -85,6 +85,6 @@ class ClaimRecovery:
             if not uids:
                 continue
             for uid in uids - await queue.forget_workers(uids, certain=certain):
-                _LOGGER.info("Pod %s of WorkerPool %s/%s is gone: the claims of its worker are recovered", uid, *pool)
+                _LOGGER.info("WorkerPool %s/%s: the worker in Pod %s has ended; none of its claims is left", *pool, uid)
                 if self._lost.get(pool, {}).get(uid) is lost[uid]:
                     del self._lost[pool][uid]
