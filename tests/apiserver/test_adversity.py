@@ -1,9 +1,8 @@
-"""What goes wrong around a batch: databases that restart, operators that stop or come in pairs, namespaces that go."""
+"""What goes wrong around a batch: databases that restart, operators that stop or come in pairs."""
 
 from __future__ import annotations
 
 import asyncio
-import shutil
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -143,27 +142,6 @@ async def test_two_operators_at_once_load_every_job_once(
     finally:
         other.stop()
     assert operator.running()
-
-
-async def test_a_namespace_that_goes_away_is_not_held_up(
-    admin: Kubectl, kubectl: Kubectl, database_url: str, tmp_path: Path
-) -> None:
-    """With rights from outside the namespace, as in cluster-wide mode: a Role inside goes away with it."""
-    config = tmp_path / "admin.kubeconfig"
-    shutil.copy(kubectl.environment["KUBECONFIG"], config)
-    operator = OperatorUnderTest(config, kubectl.namespace, tmp_path / "operator.log")
-    operator.start()
-    try:
-        cluster = admin.get("namespace", "kube-system")["metadata"]["uid"]
-        assert f"watching namespaces {kubectl.namespace}, in cluster {cluster}" in operator.log()
-        kubectl.create(secret(database_url))
-        kubectl.create(jobbatch("gone", jobs=THREE))
-        enqueued = await kubectl.wait("jobbatch", "gone", running)
-        admin("delete", "namespace", kubectl.namespace, "--timeout=55s")
-        async with await JobQueue.connect(database_url) as queue:
-            assert await queue.get_batch_statuses([UUID(enqueued["status"]["batchId"])]) == {}
-    finally:
-        operator.stop()
 
 
 async def test_probes_are_answered_while_a_large_batch_is_loaded(
