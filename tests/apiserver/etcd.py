@@ -1,4 +1,6 @@
-"""Copies the control plane's etcd, and puts the copy back: `python -m tests.apiserver.etcd copy`, or `put-back`.
+"""`python -m tests.apiserver.etcd copy` copies the control plane's etcd, `put-back` puts the copy back.
+
+`start-again` starts etcd and an API server that was killed.
 
 A program of its own, since what it starts outlives it.
 """
@@ -17,7 +19,10 @@ from tests.cluster.settings import control_plane
 
 
 def main(what: str) -> None:
-    """Stop etcd, copy or replace its data, and start it again; before a replacement, the API server is killed."""
+    """Stop etcd, copy or replace its data, and start it again.
+
+    Where the data are replaced the API server is killed before; there, and with `start-again`, it is started too.
+    """
     cluster = control_plane()
     processes, programs = processes_of(cluster), binaries.binaries_folder()
     data, copy = cluster.state / "etcd", cluster.state / "etcd-copy"
@@ -30,8 +35,9 @@ def main(what: str) -> None:
         shutil.copytree(data, copy)
         controlplane.start_etcd(cluster, processes, programs)
     else:
-        shutil.rmtree(data)
-        copy.rename(data)
+        if what == "put-back":
+            shutil.rmtree(data)
+            copy.rename(data)
         controlplane.start_api(cluster, processes, programs)
 
 
