@@ -30,7 +30,7 @@ async def lived(
 
     Returns the number of requests that this operator made, and how often each payload has to have run.
     """
-    name = f"life-{uuid.uuid4().hex[:10]}"
+    name = f"{life.__name__.replace('_', '-')}-{last or 0}-{uuid.uuid4().hex[:10]}"
     await server.request("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
     try:
         async with crashing_operator(kubeconfig, name, url, last) as (steps, through):
@@ -69,4 +69,5 @@ async def test_an_operator_that_crashes_between_its_requests_has_done_no_harm(
         await server.close()
     assert handler.runs == wanted
     async with sql(database_url) as connection:
+        assert await connection.rows("SELECT name, state, total FROM hammerwork_batches") == []
         assert await connection.stored_rows() == {}
