@@ -157,7 +157,7 @@ class JobBatchScheduleController:
             memory.observed = observe(manifest, self._clock(), before)
 
     def _forget(self, memory: Memory) -> None:
-        """Forget a schedule that is gone: a watch that was broken off does not tell, but of another of its name."""
+        """Forget a schedule that is gone; the watch may have brought another of its name."""
         key = (memory.observed.namespace, memory.observed.name)
         if self._memory.get(key) is memory:
             del self._memory[key]
@@ -254,10 +254,11 @@ class JobBatchScheduleController:
             await self._record(memory, note)
 
     async def _tell(self, memory: Memory, due: Due) -> None:
+        """Record what is told once of a scheduled time, also if a process before this one did."""
         for scheduled, note in status.told(due):
             if memory.told.get(note.reason) != scheduled:
                 memory.told[note.reason] = scheduled
-                await self._record(memory, note)
+                await events.record(self._server, memory.observed.subject, [note], again=False)
 
     async def _record(self, memory: Memory, note: Note) -> None:
         await events.record(self._server, memory.observed.subject, [note])

@@ -17,7 +17,7 @@ async def children_of(server: ApiServer, observed: ObservedSchedule) -> tuple[Ch
     """Return the JobBatches that the schedule owns.
 
     They are listed, not taken from the watch: whether a batch runs must be known before another is started, and a watch
-    that was broken off does not tell what has gone meanwhile.
+    may be late.
 
     Raises:
         ApiError: The API server does not answer.
