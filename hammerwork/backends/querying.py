@@ -1,26 +1,28 @@
-"""Rows of a query of the user's: what their values become as JSON, and how many are fetched at a time."""
+"""Rows of a query of the user's: what their values become as JSON, and how much of them is read at a time."""
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import ipaddress
 import math
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID
 
-import msgspec
-
+from hammerwork.batch import MAX_PAYLOAD_BYTES
 from hammerwork.errors import DatabaseUnavailableError, QueryError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import AsyncGenerator, Callable, Sequence
 
 BLOCK_BYTES = 512 * 1024
+"""Of rows, as the server sends them, that are read at a time; and one row more, of whatever size it may have."""
 MOST_ROWS = 1_000
-"""Fetched at a time, at most; fewer where rows are large, and at most twice as many as the last time."""
-FIRST_ROWS = 1
+"""Read at a time, at most."""
+MAX_ROW_BYTES = 2 * MAX_PAYLOAD_BYTES
+"""Of a row as the server sends it. A payload may be shorter as JSON, as where a text of JSON has space in it."""
 GRACE_SECONDS = 5.0
 """The server gives up a query before the client does."""
 
@@ -51,39 +53,56 @@ def made_elsewhere(address: str, batch_id: UUID) -> DatabaseUnavailableError:
     return DatabaseUnavailableError(f"database {address}: another process makes the same query for batch {batch_id}")
 
 
-class Rows:
-    """Makes objects of JSON from the rows of one query."""
+def too_large(row: int, size: int) -> QueryError:
+    """Return the error for a row, or with 0 for something else that the server sends, that is not read for its size."""
+    return QueryError(
+        f"{f'row {row:,}' if row else 'a message of the server'}: at least {size:,} bytes as the server sends it, the "
+        f"limit is {MAX_ROW_BYTES:,}; select what leads the handler to the data instead"
+    )
 
-    def __init__(self, names: Sequence[str]) -> None:
-        check_names(names)
-        self._names = names
-        self._count = 0
-        self.block = FIRST_ROWS
-        """How many to fetch next."""
 
-    def objects(self, rows: Sequence[Sequence[Any]]) -> Iterator[dict[str, Any]]:
-        """Yield the object of each row; raises `QueryError` for a value that has none."""
-        size = 0
+class Answer(Protocol):
+    """What a server answers to a query."""
+
+    deadline: float
+    """Time of the running event loop; nothing more is read after it."""
+
+    async def begin(self) -> Sequence[str]:
+        """Make the query; return the names of its columns."""
+        ...
+
+    async def read(self) -> Sequence[Sequence[Any]]:
+        """Return the next rows, up to `MOST_ROWS`, or `BLOCK_BYTES` and one row; none at the end."""
+        ...
+
+
+async def objects(answer: Answer, timeout: float) -> AsyncGenerator[dict[str, Any], None]:
+    """Yield the object of each row.
+
+    Raises:
+        QueryError: A value has no form in JSON, or the query's time, which is `timeout` seconds, is over.
+    """
+    loop = asyncio.get_running_loop()
+    names = await answer.begin()
+    check_names(names)
+    count = 0
+    while True:
+        if loop.time() > answer.deadline:
+            raise late(timeout)
+        rows = await answer.read()
         for row in rows:
-            self._count += 1
-            values = [value if type(value) in _PLAIN else self._json(value, i) for i, value in enumerate(row)]
-            size += sum(map(_size, values))
-            yield dict(zip(self._names, values, strict=True))
-        if rows:
-            self.block = max(1, min(MOST_ROWS, 2 * self.block, BLOCK_BYTES * len(rows) // max(1, size)))
-
-    def _json(self, value: Any, column: int) -> Any:
-        try:
-            return as_json(value)
-        except ValueError as error:
-            raise QueryError(f"row {self._count:,}, column {self._names[column]!r}: {error}") from None
+            count += 1
+            values = [value if type(value) in _PLAIN else _json(value, count, names[i]) for i, value in enumerate(row)]
+            yield dict(zip(names, values, strict=True))
+        if not rows:
+            return
 
 
-def _size(value: Any) -> int:
-    """Return about how many bytes a value takes."""
-    if isinstance(value, str):
-        return len(value)
-    return len(msgspec.json.encode(value)) if isinstance(value, dict | list) else 16
+def _json(value: Any, row: int, column: str) -> Any:
+    try:
+        return as_json(value)
+    except ValueError as error:
+        raise QueryError(f"row {row:,}, column {column!r}: {error}") from None
 
 
 def as_json(value: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import uuid
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from hammerwork.backends.mysql import querying as mysql_querying
 from hammerwork.backends.mysql import sessions as mysql_sessions
 from hammerwork.backends.postgres import querying as postgres_querying
 from hammerwork.backends.postgres import sessions as postgres_sessions
+from tests.harness.processes import next_line, started
 from tests.harness.proxy import proxy
 
 if TYPE_CHECKING:
@@ -244,3 +246,43 @@ async def test_a_query_that_fails_late_leaves_nothing(queue: JobQueue, sql: Sql,
                 JobBatch("rows", queue="q"), (Job("q", row) async for row in found), batch_id=batch_id
             )
     assert await sql.stored_rows() == {}
+
+
+HUGE = {"postgresql": ["repeat('x', 60000000)"], "mysql": ["repeat('x', 16000000)"] * 4}
+"""Columns of a row; a text of MySQL's is not longer."""
+MEMORY_MIB = 96
+"""About twice what it takes; the huge row as a whole takes more, and so do all the large ones."""
+
+
+async def test_memory_is_bounded_whatever_a_query_returns(queue: JobQueue, database_url: str) -> None:
+    """Many small rows, and then such as payloads may just be, or a huge one; and an error with a huge message."""
+    kind = family(database_url)
+    columns = ", ".join(f"{value} AS t{number}" for number, value in enumerate(HUGE[kind]))
+    small = columns.replace(HUGE[kind][0], "'x'")
+    statements = {
+        f"SELECT 'x' AS t FROM ({MANY}) m UNION ALL SELECT repeat('x', 1000000) FROM ({MANY}) n WHERE id < 50": "20050",
+        f"SELECT {small} FROM ({MANY}) m UNION ALL SELECT {columns}": "row 20,001: at least ",
+    }
+    if kind == "postgresql":
+        statements[f"SELECT {HUGE[kind][0]}::int AS n"] = "a message of the server: at least 60,000,"
+    async with started("tests.database.querier", [database_url, *statements]) as process:
+        told = [json.loads(await next_line(process)) for _ in statements]
+    for (said, mib), expected in zip(told, statements.values(), strict=True):
+        assert str(said).startswith(expected), told
+        assert mib < MEMORY_MIB, told
+    assert len(await queue.list_batches()) == 2
+
+
+async def test_large_rows_come_whole_and_in_order(queue: JobQueue, database_url: str) -> None:
+    text = f"SELECT id, repeat('x', (id * 7919) % 300000) AS text FROM ({MANY}) m WHERE id < 120 ORDER BY id"
+    found = await rows(queue, text)
+    assert [(row["id"], len(row["text"])) for row in found] == [(n, n * 7919 % 300_000) for n in range(120)]
+    async with queue.query(text, timeout=30, alone=uuid.uuid4()) as taken:
+        assert (await anext(taken))["id"] == 0
+        assert (await anext(taken))["id"] == 1
+    failing = {
+        "postgresql": text.replace("id, ", "id, 1 / (id - 100) AS n, ", 1),
+        "mysql": text.replace("id, ", "id, IF(id = 100, (SELECT 1 UNION SELECT 2), 0) AS n, ", 1),
+    }[family(database_url)]
+    told = await refused(queue, failing)
+    assert "division by zero" in told or "more than 1 row" in told

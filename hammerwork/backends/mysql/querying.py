@@ -17,7 +17,17 @@ from hammerwork.backends.drivers import words
 from hammerwork.backends.mysql.permitted import check_permitted
 from hammerwork.backends.mysql.refusals import is_passing, translated
 from hammerwork.backends.mysql.sessions import local_port
-from hammerwork.backends.querying import GRACE_SECONDS, Rows, late, made_elsewhere, silent
+from hammerwork.backends.querying import (
+    BLOCK_BYTES,
+    GRACE_SECONDS,
+    MAX_ROW_BYTES,
+    MOST_ROWS,
+    late,
+    made_elsewhere,
+    objects,
+    silent,
+    too_large,
+)
 from hammerwork.errors import QueryError
 from hammerwork.timing import EXCHANGE_SECONDS
 
@@ -62,41 +72,63 @@ async def query(
             async with asyncio.timeout(EXCHANGE_SECONDS):
                 await raw._execute_command(COMMAND.COM_SET_OPTION, _ONE_STATEMENT)  # noqa: SLF001 (the driver has no call)
                 await raw._read_packet()  # noqa: SLF001
-        yield _rows(database, raw, sql, timeout)
+        yield objects(_Answer(database, raw, sql, timeout), timeout)
 
 
-async def _rows(database: Database, raw: Any, sql: str, timeout: float) -> AsyncGenerator[dict[str, Any], None]:
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + timeout + GRACE_SECONDS
-    number, port = raw.thread_id(), local_port(raw)
+class _Answer:
+    """See `hammerwork.backends.querying.Answer`."""
+
+    def __init__(self, database: Database, raw: Any, sql: str, timeout: float) -> None:
+        self._database = database
+        self._raw = raw
+        self._sql = sql
+        self._timeout = timeout
+        self.deadline = asyncio.get_running_loop().time() + timeout + GRACE_SECONDS
+        self._number, self._port = raw.thread_id(), local_port(raw)
+        self._cursor: Any = None
+        self._kinds: list[tuple[int, int]] = []
+        self._rows = self._bytes = 0
+        self._read_bytes = raw._read_bytes  # noqa: SLF001 (the driver has no limit)
+        raw._read_bytes = self._read_some  # noqa: SLF001
+
+    async def _read_some(self, size: int) -> bytes:
+        """Read a part of the answer; a packet's size is known before the packet is read."""
+        if size > MAX_ROW_BYTES:
+            raise too_large(self._rows + 1 if self._cursor is not None else 0, size)
+        self._bytes += size
+        data: bytes = await self._read_bytes(size)
+        return data
+
+    async def begin(self) -> list[str]:
+        async with self._translated():
+            # Never closed: that would read all rows to the end.
+            cursor = await self._raw.cursor(aiomysql.SSCursor)
+            await cursor.execute(self._sql)
+        self._cursor = cursor
+        self._kinds = _kinds(cursor.description or ())
+        return [column[0] for column in cursor.description or ()]
+
+    async def read(self) -> list[Sequence[Any]]:
+        rows: list[Sequence[Any]] = []
+        self._bytes = 0
+        async with self._translated():
+            while len(rows) < MOST_ROWS and self._bytes < BLOCK_BYTES:
+                row = await self._cursor.fetchone()
+                if row is None:
+                    break
+                self._rows += 1
+                rows.append(_read(row, self._kinds) if self._kinds else row)
+        return rows
 
     @asynccontextmanager
-    async def answer() -> AsyncIterator[None]:
-        with translated(database.address, database.url), _told():
+    async def _translated(self) -> AsyncIterator[None]:
+        with translated(self._database.address, self._database.url), _told():
             try:
-                async with asyncio.timeout_at(deadline):
+                async with asyncio.timeout_at(self.deadline):
                     yield
             except TimeoutError:
-                at_work = await database.at_work(number, port)
-                raise (late(timeout) if at_work else silent(database.address)) from None
-
-    async with answer():
-        # Never closed: that would read all rows to the end.
-        cursor = await raw.cursor(aiomysql.SSCursor)
-        await cursor.execute(sql)
-    description = cursor.description or ()
-    found = Rows([column[0] for column in description])
-    kinds = _kinds(description)
-    while True:
-        if loop.time() > deadline:
-            raise late(timeout)
-        async with answer():
-            rows = await cursor.fetchmany(found.block)
-            read = [_read(row, kinds) for row in rows] if kinds else rows
-        for each in found.objects(read):
-            yield each
-        if not rows:
-            return
+                at_work = await self._database.at_work(self._number, self._port)
+                raise (late(self._timeout) if at_work else silent(self._database.address)) from None
 
 
 def _kinds(description: Sequence[Sequence[Any]]) -> list[tuple[int, int]]:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
 import msgspec
 
 from hammerwork.backends.drivers import words
+from hammerwork.backends.postgres.flow import FlowControl
 from hammerwork.backends.postgres.refusals import translated
-from hammerwork.backends.querying import GRACE_SECONDS, Rows, late, made_elsewhere, silent
+from hammerwork.backends.querying import GRACE_SECONDS, MOST_ROWS, late, made_elsewhere, objects, silent, too_large
 from hammerwork.errors import QueryError
 from hammerwork.timing import CANCEL_SECONDS, EXCHANGE_SECONDS
 
@@ -42,13 +43,24 @@ async def query(
 ) -> AsyncIterator[AsyncGenerator[dict[str, Any], None]]:
     """See `hammerwork.backends.protocol.Backend.query`."""
     connection = await database.dedicated_connection()
+    flow = FlowControl(connection._transport, connection._protocol)  # noqa: SLF001 (the driver has no other way)
     try:
         with translated(database.address, database.url):
             async with asyncio.timeout(EXCHANGE_SECONDS):
                 await _begin(database, connection, timeout, alone)
-        yield _rows(database, connection, sql, timeout)
+        yield objects(_Answer(database, connection, flow, sql, timeout), timeout)
     finally:
+        if flow.behind:
+            flow.drain()
+            await _give_up(connection)
         await database.leave(connection)
+
+
+async def _give_up(connection: Any) -> None:
+    """Have the driver ask the server to end what it is at."""
+    with suppress(TimeoutError, OSError, asyncpg.InterfaceError, asyncpg.PostgresError):
+        async with asyncio.timeout(0):
+            await connection.execute("SELECT 1")
 
 
 async def _begin(database: Database, connection: Any, timeout: float, alone: UUID) -> None:
@@ -61,32 +73,47 @@ async def _begin(database: Database, connection: Any, timeout: float, alone: UUI
         await connection.set_type_codec(name, schema="pg_catalog", encoder=str, decoder=msgspec.json.decode)
 
 
-async def _rows(database: Database, connection: Any, sql: str, timeout: float) -> AsyncGenerator[dict[str, Any], None]:
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + timeout + GRACE_SECONDS
-    async with _answer(database, connection, timeout, deadline):
-        statement = await connection.prepare(sql)
-        found = Rows([attribute.name for attribute in statement.get_attributes()])
-        cursor = await statement.cursor()
-    while True:
-        if loop.time() > deadline:
-            raise late(timeout)
-        async with _answer(database, connection, timeout, deadline):
-            rows = await cursor.fetch(found.block)
-        for each in found.objects(rows):
-            yield each
-        if not rows:
-            return
+class _Answer:
+    """See `hammerwork.backends.querying.Answer`."""
 
+    def __init__(self, database: Database, connection: Any, flow: FlowControl, sql: str, timeout: float) -> None:
+        self._database = database
+        self._connection = connection
+        self._flow = flow
+        self._sql = sql
+        self._timeout = timeout
+        self.deadline = asyncio.get_running_loop().time() + timeout + GRACE_SECONDS
+        self._cursor: Any = None
+        self._count = 1
 
-@asynccontextmanager
-async def _answer(database: Database, connection: Any, timeout: float, deadline: float) -> AsyncIterator[None]:
-    with translated(database.address, database.url), _told():
-        try:
-            async with asyncio.timeout_at(deadline):
-                yield
-        except TimeoutError:
-            raise (late(timeout) if await _answers(connection) else silent(database.address)) from None
+    async def begin(self) -> list[str]:
+        async with self._translated():
+            statement = await self._connection.prepare(self._sql)
+            self._cursor = await statement.cursor()
+        return [attribute.name for attribute in statement.get_attributes()]
+
+    async def read(self) -> list[Any]:
+        async with self._translated():
+            self._flow.ask()
+            # The driver's `fetch` would take it for the end that fewer rows come than were asked for.
+            rows: list[Any] = await self._cursor._exec(self._count, None)  # noqa: SLF001
+        self._count = min(MOST_ROWS, 2 * len(rows))
+        return rows
+
+    @asynccontextmanager
+    async def _translated(self) -> AsyncIterator[None]:
+        with translated(self._database.address, self._database.url), _told():
+            try:
+                async with asyncio.timeout_at(self.deadline):
+                    yield
+            except TimeoutError:
+                self._flow.drain()
+                answers = await _answers(self._connection)
+                raise (late(self._timeout) if answers else silent(self._database.address)) from None
+            except Exception:
+                if self._flow.refused is not None:
+                    raise too_large(*self._flow.refused) from None
+                raise
 
 
 async def _answers(connection: Any) -> bool:
