@@ -97,6 +97,15 @@ FILES: list[tuple[bytes, Any]] = [
             ('{HEAD, "spec": 1e400}', REFUSED),
             ('{HEAD, "spec": 1}{HEAD, "spec": 2}{HEAD, spec: 3}', REFUSED),
             ('[{HEAD, "spec": 1}]', REFUSED),
+            # A List is its items, and so is whatever has items; what has no kind gets that of the list.
+            ('{"kind": "List", "apiVersion": "v1", "items": [{HEAD, "spec": 1}, {HEAD, "spec": 2}]}', [1, 2]),
+            ('kind: List\nitems:\n- {HEAD, "spec": 1}\n---\n{HEAD, "spec": 2}', [1, 2]),
+            ('{HEAD, "spec": 1, "items": [{HEAD, "spec": 2}]}', [2]),
+            ('{"apiVersion": "a/v1", "kind": "BList", "items": [{"metadata": {}, "spec": 1}]}', [1]),
+            ('{"kind": "List", "items": []}{"kind": "List", "items": null}', []),
+            ('{"kind": "List", "items": {"0": 1}}', REFUSED),
+            ('{"kind": "List", "items": [5]}', REFUSED),
+            ('{"kind": "List", "items": [{"kind": "List", "apiVersion": "v1", "items": []}]}', REFUSED),
         ]
     ),
     (f"{HEAD}spec: a\r\n---\r\n{HEAD}spec: b\r\n".replace("\n", "\r\n").replace("\r\r", "\r").encode(), ["a", "b"]),

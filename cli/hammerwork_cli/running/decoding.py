@@ -47,7 +47,7 @@ def _explain(message: str, raw: object, kind: type[msgspec.Struct], path: str) -
     if missing := re.fullmatch(r"Object missing required field `(\w+)`", what):
         return f"{_join(path, [*names, missing[1]])}: missing, must be {_allowed_at(kind, [*names, missing[1]], None)}"
     seen = _value_at(raw, names)
-    return f"{_join(path, names)}: {_shown(seen)}, must be {_allowed_at(kind, names, seen)}"
+    return f"{_join(path, names)}: {shown(seen)}, must be {_allowed_at(kind, names, seen)}"
 
 
 def _join(path: str, names: list[str | int | None]) -> str:
@@ -64,7 +64,8 @@ def _value_at(raw: Any, names: list[str | int | None]) -> Any:
     return raw
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
+    """Return a value as messages show it: as JSON has it where it is no text, and cut off where it is long."""
     text = "null" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)
     return text if len(text) <= _SHOWN_CHARACTERS else text[: _SHOWN_CHARACTERS - 1] + "…"
 

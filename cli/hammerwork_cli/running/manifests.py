@@ -13,6 +13,7 @@ from hammerwork.handlers import only_kind
 from hammerwork_cli.running.configmaps import ConfigMaps
 from hammerwork_cli.running.decoding import ManifestError, decode
 from hammerwork_cli.running.documents import read_documents
+from hammerwork_cli.running.lists import objects
 from hammerwork_cli.running.order import check_order
 from hammerwork_cli.running.templates import variables
 from hammerwork_operator import sources
@@ -82,8 +83,8 @@ def read_manifests(paths: Iterable[Path]) -> Manifests:
     """
     found = Manifests()
     for path in _files(paths):
-        for position, document in enumerate(_documents(path)):
-            _add(found, path, position, document)
+        for where, document in _objects(path):
+            _add(found, path, f"{path}: {where}", document)
     _check_names_are_unique(found)
     found.batches = [_with_contents(batch, found.configmaps) for batch in found.batches]
     found.skipped += found.configmaps.unused()
@@ -120,17 +121,16 @@ def _files(paths: Iterable[Path]) -> Iterator[Path]:
             raise ManifestError(f"{path}: no such file or folder")
 
 
-def _documents(path: Path) -> list[Any]:
+def _objects(path: Path) -> list[tuple[str, Any]]:
     try:
-        return read_documents(path.read_bytes())
+        return list(objects(read_documents(path.read_bytes())))
     except ManifestError as error:
         raise ManifestError(f"{path}: {error}") from None
     except OSError as error:
         raise ManifestError(f"{path}: cannot be read: {error.strerror}") from None
 
 
-def _add(found: Manifests, path: Path, position: int, document: object) -> None:
-    where = f"{path}: document {position + 1}"
+def _add(found: Manifests, path: Path, where: str, document: object) -> None:
     if not isinstance(document, dict):
         raise ManifestError(f"{where}: {str(document)[:60]!r}, must be a mapping with apiVersion, kind and metadata")
     kind, version = str(document.get("kind", "")), str(document.get("apiVersion", ""))

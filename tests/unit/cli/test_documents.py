@@ -10,6 +10,7 @@ import pytest
 
 from hammerwork_cli.running.decoding import ManifestError
 from hammerwork_cli.running.documents import MAX_DEPTH, read_documents
+from hammerwork_cli.running.lists import objects
 from tests.cluster.binaries import binaries_folder
 from tests.harness.spellings import FILES, HEAD, REFUSED, VALUES
 
@@ -20,7 +21,8 @@ def file(spelling: str) -> bytes:
 
 def ours(content: bytes) -> Any:
     try:
-        return [document["spec"] if isinstance(document, dict) else REFUSED for document in read_documents(content)]
+        found = [found for _, found in objects(read_documents(content))]
+        return [document["spec"] if isinstance(document, dict) else REFUSED for document in found]
     except ManifestError:
         return REFUSED
 

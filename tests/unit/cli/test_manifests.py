@@ -140,10 +140,43 @@ def test_what_yaml_spells_means_what_it_means_to_kubectl(tmp_path: Path) -> None
     assert found.spec.generate == GenerateSpec(count=15, payload={"at": "12:30", "true": 8})
 
 
+SEEN = {
+    "uid": "6f1c", "resourceVersion": "17", "generation": 2, "managedFields": [{"manager": "kubectl", "fieldsV1": {}}],
+    "finalizers": ["hammerwork.io/batch-rows"],
+}  # fmt: skip
+
+
+def test_a_list_is_its_items_as_kubectl_prints_them(tmp_path: Path) -> None:
+    found = {**BATCH, "metadata": {**SEEN, "name": "x", "namespace": "shop"}, "status": {"totalJobs": 3}}
+    items = [found, {**POOL, "metadata": {**SEEN, "name": "p"}}, PART]
+    printed = {"apiVersion": "v1", "items": items, "kind": "List", "metadata": {"resourceVersion": ""}}
+    bare = {key: value for key, value in BATCH.items() if key not in {"apiVersion", "kind"}}
+    listed = {"apiVersion": BATCH["apiVersion"], "kind": "JobBatchList", "items": [bare]}
+    path = write(tmp_path / "a.yaml", printed, listed)
+
+    read = read_manifests([path])
+
+    assert [(batch.namespace, batch.name) for batch in read.batches] == [("shop", "x"), ("default", "x")]
+    assert [pool.name for pool in read.pools] == ["p"]
+    assert read.skipped == [f"{path}: ConfigMap part is for a cluster: skipped"]
+
+
+def a_list(*items: object) -> dict[str, Any]:
+    return {"apiVersion": "v1", "kind": "List", "items": list(items)}
+
+
 @pytest.mark.parametrize(
     ("document", "message"),
     [
         (batch(batchSize=0), "JobBatch default/x: spec.batchSize: 0, must be 1 to 1000"),
+        ({**a_list(), "items": 5}, "document 1: items: 5, must be a list of objects"),
+        (
+            a_list(BATCH, a_list(BATCH)),
+            "document 1: items[1]: List, must not have items: kubectl takes no List in a List",
+        ),
+        (a_list(BATCH, 5), "document 1: items[1]: '5', must be a mapping with apiVersion, kind and metadata"),
+        (a_list({"spec": {}}), "document 1: items[0]: kind: missing"),
+        (a_list(POOL, {**BATCH, "metadata": {}}), "document 1: items[1]: JobBatch: metadata.name: missing"),
         (batch(batchSize=1001), "JobBatch default/x: spec.batchSize: 1001, must be 1 to 1000"),
         (batch(batchSize="ten"), "JobBatch default/x: spec.batchSize: 'ten', must be a whole number, 1 to 1000"),
         (batch(suspend="no"), "JobBatch default/x: spec.suspend: 'no', must be true or false"),
