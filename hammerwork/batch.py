@@ -332,10 +332,11 @@ class JobBatch:
 
     def validate_settings(self) -> None:
         """Raise `InvalidBatchError` unless everything but the jobs is in order."""
-        for field, wrong in self._settings_faults():
+        for field, wrong in self.settings_faults():
             raise InvalidBatchError(f"batch {self.name!r}: {field}: {wrong}")
 
-    def _settings_faults(self) -> Iterable[tuple[str, str]]:
+    def settings_faults(self) -> Iterable[tuple[str, str]]:
+        """Yield each setting that is out of order, and what is wrong with it."""
         if not 1 <= len(self.name) <= MAX_NAME_LENGTH or not self.name.isprintable():
             yield "name", f"{len(self.name)} characters; must be 1 to {MAX_NAME_LENGTH} printable ones"
         if (self.queue or self._queue is not None) and not _QUEUE.fullmatch(self.queue):
@@ -377,7 +378,9 @@ def _metadata_faults(metadata: dict[str, str]) -> Iterable[tuple[str, str]]:
     entries: dict[Any, Any] = dict(metadata)  # callers without a type checker pass anything
     for key, value in entries.items():
         if not isinstance(key, str) or not 1 <= len(key) <= MAX_METADATA_KEY_LENGTH:
-            yield "metadata", f"key {key!r} must be a string of 1 to {MAX_METADATA_KEY_LENGTH} characters"
+            shown = repr(key if not isinstance(key, str) else key[:100])
+            size = f" has {len(key)} characters," if isinstance(key, str) else ""
+            yield "metadata", f"key {shown}{size} must be a string of 1 to {MAX_METADATA_KEY_LENGTH} characters"
         if not isinstance(value, str) or len(value) > MAX_METADATA_VALUE_LENGTH:
             yield f"metadata[{key!r}]", f"must be a string of at most {MAX_METADATA_VALUE_LENGTH:,} characters"
         elif "\0" in key or "\0" in value:

@@ -12,7 +12,7 @@ from hammerwork.handlers import KINDS
 from hammerwork_operator import sources
 from hammerwork_operator.api import autoscaling, jobbatch, jobbatchschedule, retry, workerpool
 from hammerwork_operator.api.common import GROUP, VERSION, DatabaseSecretRef
-from hammerwork_operator.api.jobbatch import JobBatchSpec, RetryPolicySpec
+from hammerwork_operator.api.jobbatch import INITIAL_ABOVE_MAX, JobBatchSpec, RetryPolicySpec
 from hammerwork_operator.api.rules import exactly_one, said, shown
 
 Schema = dict[str, Any]
@@ -118,12 +118,7 @@ def _add_batch_rules(spec: Schema) -> None:
             "rule": "self.initialSeconds <= self.maxSeconds",
             "message": "initialSeconds must not be above maxSeconds, "
             f"which is {RetryPolicySpec().max_seconds} where it is left out",
-            "messageExpression": said(
-                "initialSeconds is %s, must not be above maxSeconds, which is %s "
-                f"(default: {RetryPolicySpec().max_seconds})",
-                "string(self.initialSeconds)",
-                "string(self.maxSeconds)",
-            ),
+            "messageExpression": said(INITIAL_ABOVE_MAX, "string(self.initialSeconds)", "string(self.maxSeconds)"),
         }
     ]
     spec["properties"]["retry"]["x-kubernetes-validations"] = [*retry.RULES]

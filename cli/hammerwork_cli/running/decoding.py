@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import msgspec
 from msgspec import inspect
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 S = TypeVar("S", bound=msgspec.Struct)
+_Step: TypeAlias = str | int | None
+"""Of a path: a field, an index, or None for a key of a mapping that is not known."""
 
 _SHOWN_CHARACTERS = 60
 
@@ -37,26 +39,51 @@ def convert(raw: Any, kind: type[S], path: str) -> S:
     try:
         return msgspec.convert(raw, kind)
     except msgspec.ValidationError as error:
-        raise ManifestError(_explain(str(error), raw, kind, path)) from None
+        raise ManifestError(_explain(error, raw, kind, path)) from None
 
 
-def _explain(message: str, raw: object, kind: type[msgspec.Struct], path: str) -> str:
-    what, _, where = message.partition(" - at `")
+def _explain(error: msgspec.ValidationError, raw: object, kind: type[msgspec.Struct], path: str) -> str:
+    what, _, where = str(error).partition(" - at `")
     steps = re.findall(r"\.([A-Za-z0-9_]+)|\[(\d+|\.\.\.)\]", where.rstrip("`"))
-    names: list[str | int | None] = [name or (None if number == "..." else int(number)) for name, number in steps]
+    names: list[_Step] = [name or (None if number == "..." else int(number)) for name, number in steps]
+    if isinstance(error.__cause__, ValueError):  # a struct's own rule, in its own words
+        return f"{_join(path, names)}: {error.__cause__}"
     if missing := re.fullmatch(r"Object missing required field `(\w+)`", what):
         return f"{_join(path, [*names, missing[1]])}: missing, must be {_allowed_at(kind, [*names, missing[1]], None)}"
+    if None in names:
+        names = _named(str(error), raw, kind, names)
     seen = _value_at(raw, names)
     return f"{_join(path, names)}: {shown(seen)}, must be {_allowed_at(kind, names, seen)}"
 
 
-def _join(path: str, names: list[str | int | None]) -> str:
+def _named(message: str, raw: Any, kind: type[msgspec.Struct], names: list[_Step]) -> list[_Step]:
+    """Return the path with the key of the mapping that it leads into, which the message leaves open."""
+    mapping = _value_at(raw, before := names[: names.index(None)])
+    for key in mapping if isinstance(mapping, dict) else ():
+        try:
+            msgspec.convert(_with(raw, before, {key: mapping[key]}), kind)
+        except msgspec.ValidationError as error:
+            if str(error) == message:
+                return [*before, key, *names[len(before) + 1 :]]
+    return names
+
+
+def _with(raw: Any, names: list[_Step], value: object) -> Any:
+    """Return a copy with another value at the path."""
+    if not names:
+        return value
+    copy = raw.copy()
+    copy[names[0]] = _with(raw[names[0]], names[1:], value)
+    return copy
+
+
+def _join(path: str, names: list[_Step]) -> str:
     for name in names:
         path += f".{name}" if isinstance(name, str) else f"[{'*' if name is None else name}]"
     return path
 
 
-def _value_at(raw: Any, names: list[str | int | None]) -> Any:
+def _value_at(raw: Any, names: list[_Step]) -> Any:
     for name in names:
         if name is None or not isinstance(raw, dict | list):
             return raw
@@ -65,12 +92,23 @@ def _value_at(raw: Any, names: list[str | int | None]) -> Any:
 
 
 def shown(value: object) -> str:
-    """Return a value as messages show it: as JSON has it where it is no text, and cut off where it is long."""
+    """Return a value as messages show it: cut off where it is long, and then with its size."""
     text = "null" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)
-    return text if len(text) <= _SHOWN_CHARACTERS else text[: _SHOWN_CHARACTERS - 1] + "…"
+    if len(text) <= _SHOWN_CHARACTERS:
+        return text
+    cut = f"{text[: _SHOWN_CHARACTERS - 1]}…"
+    match value:
+        case str():
+            return f"{cut} ({len(value):,} characters)"
+        case list():
+            return f"{cut} ({len(value):,} items)"
+        case dict():
+            return f"{cut} ({len(value):,} entries)"
+        case _:
+            return cut
 
 
-def _allowed_at(kind: type[msgspec.Struct], names: list[str | int | None], seen: object) -> str:
+def _allowed_at(kind: type[msgspec.Struct], names: list[_Step], seen: object) -> str:
     found = _plain(inspect.type_info(kind))
     for name in names:
         found = _plain(_child(found, name))
@@ -118,7 +156,7 @@ def _allowed(found: inspect.Type, seen: object) -> str:
         case inspect.BoolType():
             text = "true or false"
         case _:
-            text = "a value of another kind"
+            text = "any value of JSON"
     return text
 
 

@@ -11,7 +11,7 @@ import msgspec
 from hammerwork.errors import HandlerError
 from hammerwork.handlers import only_kind
 from hammerwork_cli.running.configmaps import ConfigMaps
-from hammerwork_cli.running.decoding import ManifestError, decode
+from hammerwork_cli.running.decoding import ManifestError, decode, shown
 from hammerwork_cli.running.documents import read_documents
 from hammerwork_cli.running.lists import objects
 from hammerwork_cli.running.order import check_order
@@ -185,7 +185,7 @@ def _identity(where: str, kind: str, document: dict[Any, Any]) -> tuple[str, str
     name, limit = metadata["name"], _NAME_LIMITS[kind]
     if not _OBJECT_NAME.fullmatch(name) or len(name) > limit:
         raise ManifestError(
-            f"{where}: {kind}: metadata.name: {name!r}, must be 1 to {limit} small letters, digits, '-' or '.', "
+            f"{where}: {kind}: metadata.name: {shown(name)}, must be 1 to {limit} small letters, digits, '-' or '.', "
             "with a letter or digit at both ends"
         )
     return str(metadata.get("namespace") or "default"), name

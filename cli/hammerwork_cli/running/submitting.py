@@ -27,7 +27,8 @@ def expand(manifest: BatchManifest) -> tuple[JobBatch, Jobs]:
     """Return the batch's settings and its jobs; raises `ManifestError` that names file, batch and field."""
     try:
         batch = empty_batch(manifest.namespace, manifest.name, manifest.spec)
-        batch.validate_settings()
+        for field, wrong in batch.settings_faults():
+            raise ManifestError(f"{manifest.label}: spec.{field}: {wrong}")
         return batch, sources.jobs(manifest.spec, _each(manifest.contents))
     except (InvalidSourceError, InvalidBatchError) as error:
         raise ManifestError(f"{manifest.label}: {error}") from error

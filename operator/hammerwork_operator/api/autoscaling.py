@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
-from hammerwork_operator.api.rules import exactly_one, listed, said
+from hammerwork_operator.api.rules import check_exactly_one, exactly_one, said
 
 _Window = Annotated[int, Meta(ge=0, le=3_600)]
 _SelectPolicy = Literal["Max", "Min", "Disabled"]
@@ -115,10 +115,8 @@ class Autoscaling(Struct, frozen=True, rename="camel"):
 
     def __post_init__(self) -> None:
         """Refuse what the rules of the CRD refuse, also where there is no API server."""
-        given = [each is not UNSET for each in (self.target_jobs_per_worker, self.target_drain_seconds)]
-        if sum(given) != 1:
-            seen = " and ".join(_TARGETS) if all(given) else "none"
-            raise ValueError(f"{seen} given, must be exactly one of {listed(_TARGETS)}")
+        targets = (self.target_jobs_per_worker, self.target_drain_seconds)
+        check_exactly_one(dict(zip(_TARGETS, targets, strict=True)))
         if self.min_replicas > self.max_replicas:
             raise ValueError(_MIN_ABOVE_MAX % (self.min_replicas, self.max_replicas))
 

@@ -70,6 +70,14 @@ class RetryPolicySpec(Struct, frozen=True, rename="camel"):
         int, Meta(ge=0, le=MAX_RETRY_SECONDS, description="Longest pause, in seconds; not below initialSeconds.")
     ] = 300
 
+    def __post_init__(self) -> None:
+        """Refuse what the rule of the CRD refuses, also where there is no API server."""
+        if self.initial_seconds > self.max_seconds:
+            raise ValueError(INITIAL_ABOVE_MAX % (self.initial_seconds, self.max_seconds))
+
+
+INITIAL_ABOVE_MAX = "initialSeconds is %s, must not be above maxSeconds, which is %s (default: 300)"
+
 
 class JobBatchSpec(Struct, frozen=True, rename="camel"):
     """The jobs of a batch and how to run them. The fields that define the jobs cannot be changed after creation."""

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from msgspec import UNSET
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 SHOWN_CHARACTERS = 100
 """Of a text that is too long."""
@@ -42,6 +44,13 @@ def exactly_one(fields: Sequence[str]) -> dict[str, str]:
             f"{number} == 0 ? 'none' : ({names}).trim().replace(' ', ' and ')",
         ),
     }
+
+
+def check_exactly_one(fields: Mapping[str, object]) -> None:
+    """Raise `ValueError`, in the words of that rule, unless just one of the fields is given, that is not UNSET."""
+    given = [name for name, value in fields.items() if value is not UNSET]
+    if len(given) != 1:
+        raise ValueError(f"{' and '.join(given) or 'none'} given, must be exactly one of {listed(list(fields))}")
 
 
 def listed(names: Sequence[str]) -> str:

@@ -9,6 +9,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType, field
 from hammerwork.working.settings import MAX_PROCESSES
 from hammerwork_operator.api.autoscaling import Autoscaling
 from hammerwork_operator.api.common import CONDITION_LIST, Condition, DatabaseSecretRef
+from hammerwork_operator.api.rules import check_exactly_one
 from hammerwork_operator.api.sources import Queue
 
 KIND = "WorkerPool"
@@ -140,6 +141,10 @@ class PodDisruptionBudgetSpec(Struct, frozen=True, rename="camel"):
         | UnsetType
     ) = UNSET
 
+    def __post_init__(self) -> None:
+        """Refuse what the rule of the CRD refuses, also where there is no API server."""
+        check_exactly_one({"maxUnavailable": self.max_unavailable, "minAvailable": self.min_available})
+
 
 class WorkerPoolSpec(Struct, frozen=True, rename="camel"):
     """Workers for one queue."""
@@ -226,6 +231,12 @@ class WorkerPoolSpec(Struct, frozen=True, rename="camel"):
             extra_json_schema={"x-kubernetes-preserve-unknown-fields": True},
         ),
     ] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse what the API server refuses, also where there is none."""
+        number = self.processes
+        if number != "auto" and not (isinstance(number, int) and 1 <= number <= MAX_PROCESSES):
+            raise ValueError(f"processes is {number!r}, must be auto or 1 to {MAX_PROCESSES}")
 
 
 class WorkerPoolStatus(Struct, frozen=True, rename="camel", omit_defaults=True):

@@ -27,6 +27,10 @@ def batch(**spec: Any) -> dict[str, Any]:
     return {**BATCH, "spec": {**BATCH["spec"], **spec}}
 
 
+def pool(**spec: Any) -> dict[str, Any]:
+    return {**POOL, "spec": {**POOL["spec"], **spec}}
+
+
 def write(path: Path, *documents: Any) -> Path:
     path.write_text(as_file(*documents))
     return path
@@ -169,6 +173,62 @@ def a_list(*items: object) -> dict[str, Any]:
     ("document", "message"),
     [
         (batch(batchSize=0), "JobBatch default/x: spec.batchSize: 0, must be 1 to 1000"),
+        (
+            batch(retryPolicy={"initialSeconds": 600}),
+            (
+                "JobBatch default/x: spec.retryPolicy: initialSeconds is 600, must not be above maxSeconds, which is "
+                "300 (default: 300)"
+            ),
+        ),
+        (
+            batch(metadata={"a": "b", "note": "x" * 1_025}),
+            (
+                f"JobBatch default/x: spec.metadata.note: '{'x' * 58}… (1,025 characters), must be a text of at most "
+                "1024 characters"
+            ),
+        ),
+        (
+            batch(metadata={f"k{n}": "v" for n in range(65)}),
+            (
+                "JobBatch default/x: spec.metadata: {'k0': 'v', 'k1': 'v', 'k2': 'v', 'k3': 'v', 'k4': 'v', 'k5… "
+                "(65 entries), must be a mapping of at most 64 entries"
+            ),
+        ),
+        (
+            batch(generate={"payload": 1, "items": [123] * 10_001}),
+            (
+                f"JobBatch default/x: spec.generate.items: [{'123, ' * 11}123… (10,001 items), must be a list of 1 to "
+                "10000 items"
+            ),
+        ),
+        (batch(jobs=[{}]), "JobBatch default/x: spec.jobs[0].payload: missing, must be any value of JSON"),
+        (
+            pool(autoscaling={"maxReplicas": 2}),
+            (
+                "WorkerPool default/p: spec.autoscaling: none given, must be exactly one of targetJobsPerWorker and "
+                "targetDrainSeconds"
+            ),
+        ),
+        (
+            pool(autoscaling={"minReplicas": 3, "maxReplicas": 2, "targetJobsPerWorker": 1}),
+            "WorkerPool default/p: spec.autoscaling: minReplicas is 3, must not be above maxReplicas, which is 2",
+        ),
+        (
+            pool(podDisruptionBudget={"minAvailable": 1, "maxUnavailable": 1}),
+            (
+                "WorkerPool default/p: spec.podDisruptionBudget: maxUnavailable and minAvailable given, must be "
+                "exactly one of maxUnavailable and minAvailable"
+            ),
+        ),
+        (pool(processes=0), "WorkerPool default/p: spec: processes is 0, must be auto or 1 to 256"),
+        (pool(processes="many"), "WorkerPool default/p: spec: processes is 'many', must be auto or 1 to 256"),
+        (
+            {**BATCH, "metadata": {"name": "b" * 190}},
+            (
+                f"document 1: JobBatch: metadata.name: '{'b' * 58}… (190 characters), must be 1 to 189 small letters, "
+                "digits, '-' or '.', with a letter or digit at both ends"
+            ),
+        ),
         ({**a_list(), "items": 5}, "document 1: items: 5, must be a list of objects"),
         (
             a_list(BATCH, a_list(BATCH)),

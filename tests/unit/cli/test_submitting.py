@@ -59,6 +59,13 @@ def test_listed_jobs_keep_their_own_priority() -> None:
             ),
         ),
         (
+            {"metadata": {"a": "b", "k" * 200: "v"}, "generate": {"count": 1, "payload": 1}},
+            (
+                f"batch.yaml: JobBatch shop/mails: spec.metadata: key '{'k' * 100}' has 200 characters, must be a "
+                "string of 1 to 63 characters"
+            ),
+        ),
+        (
             {"generate": {"count": 1, "payload": "{{ number }}"}},
             (
                 "batch.yaml: JobBatch shop/mails: spec.generate.payload: unknown placeholder '{{ number }}'; "

@@ -96,11 +96,11 @@ def batch(count: int = 1) -> JobBatch:
         ),
         (
             lambda b: b.with_metadata("", "x"),
-            "metadata: key '' must be a string of 1 to 63 characters",
+            "metadata: key '' has 0 characters, must be a string of 1 to 63 characters",
         ),
         (
             lambda b: b.with_metadata("k" * 64, "x"),
-            f"metadata: key '{'k' * 64}' must be a string of 1 to 63 characters",
+            f"metadata: key '{'k' * 64}' has 64 characters, must be a string of 1 to 63 characters",
         ),
         (
             lambda b: b.with_metadata("k", "v" * 1_025),
