@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 OPERATOR: Sequence[str] = ("-m", "hammerwork_operator")
 """What Python runs."""
 START_SECONDS = 60.0
-STOP_SECONDS = 20.0
+STOP_SECONDS = 40.0
 
 RIGHTS = Path(__file__).resolve().parents[2] / "charts" / "hammerwork" / "files" / "rights.yaml"
 

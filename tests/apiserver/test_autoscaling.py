@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tests.harness.kubectl import Kubectl
     from tests.harness.manifests import Manifest
 
-REACTION_SECONDS = 15.0
+REACTION_SECONDS = 30.0
 """It takes two ticks of a second and a reconcile, on a machine that has nothing else to do."""
 
 

@@ -86,9 +86,9 @@ async def test_kubectl_can_wait_for_the_end(kubectl: Kubectl, with_database: str
     async with worker(with_database) as running:
         await kubectl.wait("jobbatch", "welcome", complete)
         assert running.get_batch_stats().jobs_completed == 3
-    kubectl("wait", "--for=condition=Complete", "jobbatch/welcome", "--timeout=10s")
-    kubectl("wait", "--for=condition=Succeeded", "jobbatch/welcome", "--timeout=10s")
-    kubectl("wait", "--for=jsonpath={.status.completedJobs}=3", "jobbatch/welcome", "--timeout=10s")
+    kubectl("wait", "--for=condition=Complete", "jobbatch/welcome", "--timeout=50s")
+    kubectl("wait", "--for=condition=Succeeded", "jobbatch/welcome", "--timeout=50s")
+    kubectl("wait", "--for=jsonpath={.status.completedJobs}=3", "jobbatch/welcome", "--timeout=50s")
 
 
 @pytest.mark.usefixtures("operator")
@@ -120,7 +120,7 @@ async def test_failed_jobs_are_counted_and_grouped(kubectl: Kubectl, with_databa
     assert (group["type"], group["count"]) == ("ValueError", 3)
     assert group["message"].startswith(f"no user {group['index']}")
     await kubectl.wait_events("mixed", "Normal Enqueued", "Warning CompletedWithErrors")
-    kubectl("wait", "--for=condition=Succeeded=false", "jobbatch/mixed", "--timeout=10s")
+    kubectl("wait", "--for=condition=Succeeded=false", "jobbatch/mixed", "--timeout=50s")
     for command in (
         "describe jobbatch mixed",
         "get events",
@@ -151,7 +151,7 @@ async def test_fail_fast_fails_the_batch(kubectl: Kubectl, with_database: str) -
     assert found["failed"] + found["cancelled"] == 500
     assert "ValueError: bad job" in failed["status"]["conditions"][0]["message"]
     await kubectl.wait_events("strict", "Normal Enqueued", "Warning JobFailed")
-    kubectl("wait", "--for=condition=Succeeded=false", "jobbatch/strict", "--timeout=10s")
+    kubectl("wait", "--for=condition=Succeeded=false", "jobbatch/strict", "--timeout=50s")
 
 
 @pytest.mark.also_on("mariadb")

@@ -81,7 +81,7 @@ def test_pools_and_batches_are_watched_waited_for_and_scaled(kubectl: Kubectl, t
             wait_until(
                 "Running on the watch",
                 lambda: None if " Running " in seen.read_text() else seen.read_text(),
-                seconds=20,
+                seconds=60,
             )
         finally:
             watching.terminate()

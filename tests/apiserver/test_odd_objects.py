@@ -181,7 +181,7 @@ async def test_an_object_without_room_for_a_status_is_told_of_and_can_be_deleted
     largest = next(size for size in range(MAX_STORED_BYTES - 400, 0, -200) if is_taken(kubectl, of_size("full", size)))
     assert largest > MAX_STORED_BYTES - 2_000
     await kubectl.wait_events("full", "Warning TooLarge")
-    kubectl("delete", "jobbatch", "large", "full", "--timeout=10s")
+    kubectl("delete", "jobbatch", "large", "full", "--timeout=50s")
     kubectl.create(of_size("fits", MAX_OBJECT_BYTES - 2_000))
     await kubectl.wait("jobbatch", "fits", loaded)
     kubectl.delete("jobbatch", "fits")

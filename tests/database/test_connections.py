@@ -19,7 +19,7 @@ from hammerwork import (
     Worker,
 )
 from tests.harness import observing
-from tests.harness.observing import eventually, finished, happens, only_postgres, running
+from tests.harness.observing import DEADLINE_SECONDS, eventually, finished, happens, only_postgres, running
 from tests.harness.proxy import proxy
 from tests.harness.servers.postgres import postgres_server
 
@@ -95,8 +95,9 @@ async def test_sessions_do_not_pile_up_behind_a_lock(database_url: str, queue: J
                 most = max(most, await statements(sql, database_url))
                 await asyncio.sleep(0.02)
         assert await callers == [6, 6, 6]
-        await eventually(lambda: statements(sql, database_url), lambda count: count == 0, within=10)
-    assert 3 <= most <= 6, f"{most} statements at the server for three callers: what was given up goes on"
+        await eventually(lambda: statements(sql, database_url), lambda count: count == 0)
+    # One each, and those whose end is under way; of 18 in all.
+    assert 3 <= most <= 12, f"{most} statements at the server for three callers: what was given up goes on"
     await queue.ping()
 
 
@@ -111,7 +112,7 @@ async def test_a_cancelled_caller_waits_for_nobody_and_its_statement_ends(databa
             turns += 1
         assert caller.cancelled()
         assert turns < 20, "no answer of the server was waited for"
-        await eventually(lambda: statements(sql, database_url), lambda count: count == 0, within=10)
+        await eventually(lambda: statements(sql, database_url), lambda count: count == 0)
     await queue.ping()
 
 
@@ -122,7 +123,7 @@ async def test_closing_waits_for_the_end_of_what_was_given_up(database_url: str,
             await wait_at_server(other, seconds=0.2)
         await other.close()
         assert [task.get_name() for task in asyncio.all_tasks() if "abandoned" in task.get_name()] == []
-        await eventually(lambda: statements(sql, database_url), lambda count: count == 0, within=10)
+        await eventually(lambda: statements(sql, database_url), lambda count: count == 0)
     await queue.ping()
 
 
@@ -135,7 +136,7 @@ async def test_a_server_that_answers_no_more_does_not_hold_up_the_end(database_u
             await wait_at_server(other, seconds=0.2)
         started = time.monotonic()
         await other.close()
-        assert time.monotonic() - started < 15
+        assert time.monotonic() - started < DEADLINE_SECONDS
         assert [task.get_name() for task in asyncio.all_tasks() if "abandoned" in task.get_name()] == []
 
 
@@ -150,8 +151,10 @@ async def test_a_server_that_takes_connections_and_says_nothing_is_not_waited_fo
 async def test_closing_again_takes_no_time(database_url: str) -> None:
     queue = await JobQueue.connect(database_url)
     await queue.close()
-    async with asyncio.timeout(4):  # less than is waited for connections that are in use
-        await queue.close()
+    closing = asyncio.create_task(queue.close())
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert closing.done(), "it waits for something"
 
 
 @only_mariadb
@@ -283,7 +286,7 @@ async def test_a_worker_outlasts_a_database_that_refuses_it_for_a_while(database
         await sql.run("CREATE ROLE worker LOGIN SUPERUSER")
         try:
             async with await JobQueue.connect(database_url.replace("postgres@", "worker@")) as own:
-                worker = Worker(own, "q", slowly).with_concurrency(2)
+                worker = Worker(own, "q", slowly, lease_seconds=6.0).with_concurrency(2)
                 async with running(worker):
                     await happens(lambda: worker.busy_lanes)
                     await sql.run("ALTER ROLE worker NOLOGIN")

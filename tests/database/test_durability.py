@@ -56,7 +56,7 @@ async def without_waiting(sql: Sql, what: Callable[[], Awaitable[object]]) -> No
     async def look() -> bool:
         return await waited_for_the_disk(sql, what)
 
-    await eventually(look, lambda waited: not waited, within=5)
+    await eventually(look, lambda waited: not waited)
 
 
 async def test_heartbeats_and_turns_of_the_upkeep_do_not_wait_for_the_disk(durable: tuple[JobQueue, Sql]) -> None:

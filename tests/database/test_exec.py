@@ -12,6 +12,7 @@ from tests.harness.observing import all_jobs, comes_to, finished, happens, runni
 if TYPE_CHECKING:
     from pathlib import Path
 
+HANGS = "the job ran longer than 1 s"
 FATES = {
     "exit 0": (JobStatus.COMPLETED, 1, None),
     "head -c 3000000 /dev/zero": (JobStatus.COMPLETED, 1, None),
@@ -19,26 +20,27 @@ FATES = {
     'test "$HAMMERWORK_ATTEMPT" = 2 || { echo first >&2; exit 5; }': (JobStatus.COMPLETED, 1, "exit code 5: first"),
     "echo no >&2; exit 100": (JobStatus.FAILED, 1, "exit code 100: no"),
     "kill -9 $$": (JobStatus.FAILED, 2, "ended by signal 9 (SIGKILL): nothing on standard error"),
-    "sleep 1000": (JobStatus.FAILED, 2, "the job ran longer than 1 s"),
-    "sleep 1000 & sleep 1000; true": (JobStatus.FAILED, 2, "the job ran longer than 1 s"),
+    "sleep 1000": (JobStatus.FAILED, 2, HANGS),
+    "sleep 1000 & sleep 1000; true": (JobStatus.FAILED, 2, HANGS),
     None: (JobStatus.FAILED, 1, "argument 2 '{{ payload.script }}': the payload has no 'script'"),
 }
 """What becomes of jobs by their scripts: status, attempts that are recorded, and last message."""
 
 
 async def test_each_command_decides_on_its_own_job(queue: JobQueue) -> None:
-    payloads = [{} if script is None else {"script": script} for script in FATES]
-    batch = JobBatch("commands").with_jobs(Job("q", payload) for payload in payloads)
-    batch.with_partial_failure_handling(PartialFailureMode.COLLECT_ERRORS)
-    batch_id = await queue.enqueue_batch(batch.with_max_attempts(2).with_retry_policy(AT_ONCE).with_timeout(1))
-
+    found = {}
     handler = ExecHandler(["sh", "-c", "{{ payload.script }}"])
     async with running(Worker(queue, "q", handler).with_concurrency(len(FATES))):
-        await finished(queue, batch_id)
-    assert {
-        job.payload.get("script"): (job.status, job.attempts, job.error and job.error.message)
-        for job in await all_jobs(queue, batch_id)
-    } == FATES
+        for hangs in (True, False):
+            scripts = [script for script, (_, _, message) in FATES.items() if hangs == (message == HANGS)]
+            payloads = [{} if script is None else {"script": script} for script in scripts]
+            batch = JobBatch("commands").with_jobs(Job("q", payload) for payload in payloads)
+            batch.with_max_attempts(2).with_retry_policy(AT_ONCE).with_timeout(1 if hangs else 60)
+            batch_id = await queue.enqueue_batch(batch.with_partial_failure_handling(PartialFailureMode.COLLECT_ERRORS))
+            await finished(queue, batch_id)
+            for job in await all_jobs(queue, batch_id):
+                found[job.payload.get("script")] = (job.status, job.attempts, job.error and job.error.message)
+    assert found == FATES
 
 
 async def test_a_worker_that_stops_ends_its_commands_and_returns_the_jobs(queue: JobQueue, tmp_path: Path) -> None:

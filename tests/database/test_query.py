@@ -169,9 +169,9 @@ async def test_a_connection_that_hangs_is_the_databases_fault_and_not_the_querys
     queue: JobQueue, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in (postgres_querying, mysql_querying, mysql_connection):
-        monkeypatch.setattr(module, "EXCHANGE_SECONDS", 1.0)
+        monkeypatch.setattr(module, "EXCHANGE_SECONDS", 2.0)
     for module in (postgres_querying, postgres_sessions, mysql_sessions):
-        monkeypatch.setattr(module, "CANCEL_SECONDS", 1.0)
+        monkeypatch.setattr(module, "CANCEL_SECONDS", 2.0)
     for module in (postgres_querying, mysql_querying):
         monkeypatch.setattr(module, "GRACE_SECONDS", 0.5)
     async with proxy(database_url) as (relay, url), await JobQueue.connect(url) as own, asyncio.timeout(40):

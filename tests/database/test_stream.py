@@ -42,12 +42,12 @@ async def test_a_process_that_answers_nothing_is_bounded_by_the_jobs_time(
     queue: JobQueue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("hammerwork.handlers.lines.COMMAND_END_SECONDS", 0.4)
-    batch = jobs({"do": "hang"}, *[{"do": "pid"}] * 20).with_max_attempts(2).with_timeout(0.5)
-    batch_id = await queue.enqueue_batch(batch)
+    hanging = await queue.enqueue_batch(jobs({"do": "hang"}).with_max_attempts(2).with_timeout(0.5))
+    others = await queue.enqueue_batch(jobs(*[{"do": "pid"}] * 20).with_max_attempts(2))
     async with running(Worker(queue, "q", StreamHandler(COMMAND)).with_concurrency(1)):
-        status = await finished(queue, batch_id)
-    assert (status.completed_jobs, status.failed_jobs) == (20, 1)
-    (failed,) = await all_jobs(queue, batch_id, JobStatus.FAILED)
+        assert (await finished(queue, hanging)).failed_jobs == 1
+        assert (await finished(queue, others)).completed_jobs == 20
+    (failed,) = await all_jobs(queue, hanging, JobStatus.FAILED)
     assert failed.error is not None
     assert (failed.index, failed.attempts, failed.error.message) == (0, 2, "the job ran longer than 0.5 s")
 

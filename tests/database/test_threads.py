@@ -22,21 +22,22 @@ async def test_threads_that_hang_are_replaced_and_named(queue: JobQueue, caplog:
     started = []
 
     def handler(job: Job) -> None:
-        started.append(job.index)
-        if job.index < 2:
+        started.append(job.batch_id)
+        if job.batch_id == hanging:
             release.wait(DEADLINE_SECONDS)
 
-    batch_id = await queue.enqueue_batch(tried_once(3).with_timeout(0.2))
+    hanging = await queue.enqueue_batch(tried_once(2, 0.2))
+    other = await queue.enqueue_batch(tried_once(1, 10.0))
     worker = Worker(queue, "q", handler).with_concurrency(2)
     try:
         async with running(worker):
-            status = await finished(queue, batch_id)
-            assert (status.completed_jobs, status.failed_jobs) == (1, 2)
+            assert (await finished(queue, hanging)).failed_jobs == 2
+            assert (await finished(queue, other)).completed_jobs == 1
             assert worker.busy_lanes == 0
             release.set()
     finally:
         release.set()
-    assert sorted(started) == [0, 1, 2]
+    assert started == [hanging, hanging, other]
     (told,) = [record.getMessage() for record in caplog.records if "cannot be interrupted" in record.getMessage()]
     assert "test_threads_that_hang_are_replaced_and_named.<locals>.handler: a job has timed out" in told
     assert "1 such threads are stuck" in told
@@ -49,27 +50,28 @@ async def test_as_many_threads_as_lanes_are_replaced_then_jobs_wait(
     started = []
 
     def handler(job: Job) -> None:
-        started.append(job.index)
-        if job.index < 4:
+        started.append(job.batch_id)
+        if job.batch_id == hanging:
             release.wait(DEADLINE_SECONDS)
 
     def stuck() -> bool:
         return any("all 4 threads are stuck" in record.getMessage() for record in caplog.records)
 
-    batch_id = await queue.enqueue_batch(tried_once(8).with_timeout(0.2))
+    hanging = await queue.enqueue_batch(tried_once(4, 0.2))
+    waiting = await queue.enqueue_batch(tried_once(4, 2.0))
     worker = Worker(queue, "q", handler).with_concurrency(2)
     try:
         async with running(worker):
             await happens(stuck)
             assert worker.busy_lanes == 2
-            await asyncio.sleep(1)  # several times as long as a job may take
-            assert sorted(started) == [0, 1, 2, 3]
+            await asyncio.sleep(2.5)  # longer than a job may take
+            assert started == [hanging] * 4
             release.set()
-            status = await finished(queue, batch_id)
+            assert (await finished(queue, waiting)).completed_jobs == 4
+            assert (await finished(queue, hanging)).failed_jobs == 4
             await happens(lambda: worker.busy_lanes == 0)
     finally:
         release.set()
-    assert (status.completed_jobs, status.failed_jobs) == (4, 4)
 
 
 @pytest.mark.parametrize("kind", ["async", "waiting", "batch"])

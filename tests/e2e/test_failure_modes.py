@@ -73,7 +73,7 @@ def test_fail_fast_stops_at_the_first_job_that_fails_for_good(kubectl: Kubectl, 
         pending = batch["status"]["pendingJobs"]
         return f"{pending} jobs pending" if pending else None
 
-    status = kubectl.wait_for("jobbatch", "fast", unfinished, seconds=15)["status"]
+    status = kubectl.wait_for("jobbatch", "fast", unfinished, seconds=60)["status"]
     assert status["failedJobs"] >= 1
     # Ten lanes do some 100 jobs between the failure and the moment when every lane has heard of it.
     assert status["cancelledJobs"] > 4_000

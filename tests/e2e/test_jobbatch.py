@@ -28,7 +28,7 @@ def queue(kubectl: Kubectl) -> Iterator[str]:
 def test_kubectl_waits_for_completion_and_shows_the_counts(kubectl: Kubectl, queue: str) -> None:
     kubectl.apply(manifests.batch("shown", 40, queue=queue, priority="High"))
     kubectl("wait", "--for=condition=Complete", "jobbatch/shown", "--timeout=60s", seconds=70)
-    kubectl("wait", "--for=jsonpath={.status.completedJobs}=40", "jobbatch/shown", "--timeout=5s")
+    kubectl("wait", "--for=jsonpath={.status.completedJobs}=40", "jobbatch/shown", "--timeout=50s")
     header, row = kubectl("get", "jobbatches", "shown").splitlines()
     assert header.split() == ["NAME", "QUEUE", "STATUS", "PROGRESS", "TOTAL", "COMPLETED", "FAILED", "AGE"]
     assert row.split()[:-1] == ["shown", queue, "Completed", "100%", "40", "40", "0"]

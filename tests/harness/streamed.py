@@ -25,6 +25,7 @@ for line in sys.stdin:
         os.kill(os.getpid(), signal.SIGKILL)
     elif do == "hang":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        print("hangs", file=sys.stderr, flush=True)
         while True:
             time.sleep(1)
     elif do == "hold":

@@ -41,7 +41,7 @@ async def test_broken_connections_are_replaced(queue: JobQueue, sql: Sql) -> Non
             return True
         return False
 
-    await eventually(works, bool, within=10)
+    await eventually(works, bool)
     await queue.enqueue_batch(batch(3))
 
 

@@ -18,6 +18,7 @@ from hammerwork_operator.kube.client import ApiServer
 from hammerwork_operator.metrics import Metrics
 from hammerwork_operator.watching import build_registry, build_settings
 from hammerwork_operator.workerpool.controller import WorkerPoolController
+from tests.harness.waiting import DEADLINE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -66,7 +67,7 @@ async def test_a_login_that_is_never_taken_is_not_tried_without_a_pause(
         kopf.operator(registry=registry, settings=build_settings(), clusterwide=True, standalone=True)
     )
     seen = 0
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(DEADLINE_SECONDS):
         while seen < 5 and "the next is in" not in caplog.text:
             await asyncio.sleep(0.01)
             seen = caplog.text.count("authentication has finished")
@@ -75,7 +76,7 @@ async def test_a_login_that_is_never_taken_is_not_tried_without_a_pause(
     # It ends at once, as after SIGTERM, though it waits.
     operator.cancel()
     with contextlib.suppress(asyncio.CancelledError):
-        await asyncio.wait_for(operator, 10)
+        await asyncio.wait_for(operator, DEADLINE_SECONDS)
 
 
 async def test_pauses_between_logins_double_and_begin_anew_after_one_that_held(monkeypatch: pytest.MonkeyPatch) -> None:

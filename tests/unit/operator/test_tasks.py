@@ -11,7 +11,7 @@ from hammerwork_operator.kube.workqueue import Key, Workqueue
 from hammerwork_operator.metrics import Metrics
 from hammerwork_operator.tasks import KeptTask
 
-DEADLINE = 10.0
+DEADLINE = 40.0
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,7 @@ from hammerwork_operator.kube.workqueue import Key, Workqueue
 from hammerwork_operator.metrics import Metrics
 
 KEY = ("namespace", "name")
-DEADLINE = 10.0
+DEADLINE = 40.0
 
 
 async def test_a_key_runs_once_at_a_time_and_again_when_asked_meanwhile() -> None:
