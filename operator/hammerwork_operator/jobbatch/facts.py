@@ -17,6 +17,8 @@ class Load(msgspec.Struct, frozen=True):
 
     jobs: int = 0
     """Stored so far."""
+    waits: str | None = None
+    """What it waits for before it begins."""
     failure: str | None = None
     """Why the jobs cannot be loaded, whatever happens; None while they are being loaded."""
 

@@ -34,8 +34,7 @@ if TYPE_CHECKING:
 
 PARALLEL_LOADS = 4
 PARALLEL_QUERIES = 8
-QUERIES_PER_NAMESPACE = 2
-"""Loads of queries have slots of their own, since a query may take a day."""
+"""Loads of queries have slots of their own, since a query may take a day; a namespace has one of them at a time."""
 UNTOLD_SECONDS = 0.5
 """The status does not speak of a load that is younger."""
 
@@ -51,20 +50,26 @@ class Loader:
         self._contents = contents
         self._limit = asyncio.Semaphore(PARALLEL_LOADS)
         self._queries = asyncio.Semaphore(PARALLEL_QUERIES)
-        self._namespaces: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
+        self._namespaces: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         """Of queries; those that nobody holds or waits for go."""
 
     async def load(
-        self, observed: ObservedBatch, database: FollowedQueue, progress: Callable[[int], Awaitable[None]]
+        self,
+        observed: ObservedBatch,
+        database: FollowedQueue,
+        progress: Callable[[int], Awaitable[None]],
+        waits: Callable[[str | None], None],
     ) -> None:
         """Read the object again and store its jobs, unless it has changed: then the watch brings it again.
+
+        `waits` is told what the load waits for, and None once it does not wait any more.
 
         Raises:
             InvalidSourceError, InvalidBatchError, ValidationError: The jobs cannot be loaded, whatever happens.
             HammerworkError, ApiError: They cannot be loaded now.
             ContentChangedError: The ConfigMaps are not as they were; nothing of the batch is left.
         """
-        async with self._slot(observed):
+        async with self._slot(observed, waits):
             started = time.monotonic()
             manifest = await self._server.get(PLURAL, observed.namespace, observed.name)
             if manifest is None or manifest["metadata"]["uid"] != observed.uid:
@@ -84,14 +89,21 @@ class Loader:
             )
 
     @asynccontextmanager
-    async def _slot(self, observed: ObservedBatch) -> AsyncIterator[None]:
+    async def _slot(self, observed: ObservedBatch, waits: Callable[[str | None], None]) -> AsyncIterator[None]:
         if not observed.queries:
             async with self._limit:
                 yield
             return
-        own = self._namespaces.setdefault(observed.namespace, asyncio.Semaphore(QUERIES_PER_NAMESPACE))
-        async with own, self._queries:
-            yield
+        own = self._namespaces.setdefault(observed.namespace, asyncio.Lock())
+        if own.locked():
+            waits(f"waiting for another query of namespace {observed.namespace}, which has one at a time")
+        async with own:
+            # One load of a namespace waits here, so that each namespace has its turn.
+            if self._queries.locked():
+                waits(f"waiting for queries of other namespaces, of which there are {PARALLEL_QUERIES} at a time")
+            async with self._queries:
+                waits(None)
+                yield
 
     async def _store(
         self,
@@ -169,7 +181,7 @@ class Loading:
     async def _run(self, observed: ObservedBatch, database: FollowedQueue) -> tuple[str | None, Exception | None]:
         """Load; return why the jobs cannot be loaded, and what has failed that may do better the next time."""
         try:
-            await self._loader.load(observed, database, self._progress)
+            await self._loader.load(observed, database, self._progress, self._waits)
         except (InvalidSourceError, InvalidBatchError, msgspec.ValidationError) as error:
             return str(error), None
         except QueryError as error:
@@ -192,6 +204,9 @@ class Loading:
         self._task = None
         self.load = None if failure is None else Load(failure=failure)
         self._ended(failed)
+
+    def _waits(self, message: str | None) -> None:
+        self.load = Load(waits=message)
 
     async def _progress(self, count: int) -> None:
         self.load = Load(jobs=count)

@@ -145,10 +145,13 @@ def _before_running(observed: ObservedBatch, facts: Facts) -> _Situation:
     loaded = facts.load.jobs if facts.load is not None else 0
     if facts.row is not None:
         loaded = max(loaded, facts.row.total_jobs)
+    message = f"{loaded:,}{'' if observed.total_jobs is None else f' of {observed.total_jobs:,}'} jobs loaded"
+    if facts.load is not None and facts.load.waits is not None:
+        message += f"; {facts.load.waits}"
     return _Situation(
         ready=False,
         reason=Reason.LOADING,
-        message=f"{loaded:,}{'' if observed.total_jobs is None else f' of {observed.total_jobs:,}'} jobs loaded",
+        message=message,
         reconciling=True,
         enqueued=False,
     )

@@ -111,6 +111,12 @@ def test_errors_are_bounded() -> None:
     msgspec.convert(computed, JobBatchStatus)
 
 
+def test_a_load_that_waits_says_for_what() -> None:
+    found = status.compute(BATCH, Facts(load=Load(waits="waiting for another query")), NOW)
+    ready = next(entry for entry in found["conditions"] if entry["type"] == "Ready")
+    assert (ready["reason"], ready["message"]) == ("Loading", "0 of 2 jobs loaded; waiting for another query")
+
+
 def test_equal_facts_give_an_equal_status_later() -> None:
     before = status.compute(BATCH, Facts(row=row(BATCH)), NOW)
     after = status.compute(batch(status=before), Facts(row=row(BATCH)), NOW + timedelta(hours=1))

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hammerwork_operator.jobbatch.loading import PARALLEL_LOADS, PARALLEL_QUERIES, UNTOLD_SECONDS, Loader, Loading
 from hammerwork_operator.metrics import Metrics
 from tests.unit.operator.builders import batch
+
+if TYPE_CHECKING:
+    from hammerwork_operator.jobbatch.observed import ObservedBatch
 
 
 class Gate:
@@ -64,24 +67,46 @@ class Reader:
         await self.gate.wait()
 
 
-async def test_slow_queries_hold_up_no_other_loads_nor_all_queries_of_other_namespaces() -> None:
+async def test_slow_queries_hold_up_no_other_loads_nor_queries_of_other_namespaces() -> None:
+    """A namespace has one slot, whatever it has waiting, and the others have theirs in turn."""
     server: Any = Reader()
     none: Any = None
     loader = Loader(server, none, Metrics())
     query = {"jobs": None, "query": {"sql": "SELECT pg_sleep(86400) AS n"}}
-    loads = [batch(query, namespace="a", name=f"query-{n}") for n in range(5)]
-    loads += [batch(query, namespace=f"b{n}", name="query") for n in range(PARALLEL_QUERIES)]
-    loads += [batch(namespace="a", name=f"plain-{n}") for n in range(PARALLEL_LOADS + 1)]
-    tasks = [asyncio.create_task(loader.load(each, none, none)) for each in loads]
+    queries = [batch(query, namespace=f"a{n % 4}", name=f"query-{n // 4}") for n in range(12)]
+    queries += [batch(query, namespace=f"b{n}", name="query") for n in range(PARALLEL_QUERIES - 3)]
+    plain = [batch(namespace="a0", name=f"plain-{n}") for n in range(PARALLEL_LOADS + 1)]
+    said: dict[str, str | None] = {}
+
+    def load(each: ObservedBatch) -> asyncio.Task[None]:
+        name = f"{each.namespace}/{each.name}"
+        return asyncio.create_task(loader.load(each, none, none, lambda message: said.update({name: message})))
+
+    tasks = [load(each) for each in (*queries, *plain)]
     for _ in range(10):
         await asyncio.sleep(0)
+    last = f"b{PARALLEL_QUERIES - 4}/query"
     assert server.began == [
-        *("a/query-0", "a/query-1"),
-        *(f"b{n}/query" for n in range(PARALLEL_QUERIES - 2)),
-        *(f"a/plain-{n}" for n in range(PARALLEL_LOADS)),
+        *(f"a{n}/query-0" for n in range(4)),
+        *(f"b{n}/query" for n in range(PARALLEL_QUERIES - 4)),
+        *(f"a0/plain-{n}" for n in range(PARALLEL_LOADS)),
     ]
-    tasks[3].cancel()
+    assert said["a0/query-0"] is None
+    assert said["a0/query-1"] == "waiting for another query of namespace a0, which has one at a time"
+    assert said[last] == "waiting for queries of other namespaces, of which there are 8 at a time"
+    assert not any(name.startswith("a0/plain") for name in said)
+    # As one of a namespace ends, others have waited longer than its next.
+    begun = len(server.began)
+    tasks[0].cancel()
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert server.began[begun:] == [last]
+    assert (said[last], said["a0/query-1"]) == (
+        None,
+        "waiting for queries of other namespaces, of which there are 8 at a time",
+    )
     server.gate.set()
     ends = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 10)
-    assert [type(end) for end in ends] == [type(None)] * 3 + [asyncio.CancelledError] + [type(None)] * (len(loads) - 4)
-    assert len(server.began) == len(loads) - 1
+    assert [type(end) for end in ends] == [asyncio.CancelledError] + [type(None)] * (len(tasks) - 1)
+    assert len(server.began) == len(tasks)
+    assert set(said.values()) == {None}
