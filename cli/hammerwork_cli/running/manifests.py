@@ -180,10 +180,10 @@ def _name_of(document: dict[Any, Any]) -> str:
 
 def _identity(where: str, kind: str, document: dict[Any, Any]) -> tuple[str, str]:
     metadata = document.get("metadata")
-    if not isinstance(metadata, dict) or not isinstance(metadata.get("name"), str):
+    name, limit = metadata.get("name") if isinstance(metadata, dict) else None, _NAME_LIMITS[kind]
+    if not isinstance(metadata, dict) or name is None:
         raise ManifestError(f"{where}: {kind}: metadata.name: missing")
-    name, limit = metadata["name"], _NAME_LIMITS[kind]
-    if not _OBJECT_NAME.fullmatch(name) or len(name) > limit:
+    if not isinstance(name, str) or not _OBJECT_NAME.fullmatch(name) or len(name) > limit:
         raise ManifestError(
             f"{where}: {kind}: metadata.name: {shown(name)}, must be 1 to {limit} small letters, digits, '-' or '.', "
             "with a letter or digit at both ends"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from datetime import date
@@ -79,18 +80,18 @@ def _axis(name: str, given: object, where: str) -> Axis:
             raise InvalidSourceError(f"{place}: {len(given):,} values, must be 1 to {MAX_ITEMS:,}")
         return Axis(name, len(given), lambda: iter(given))
     if not isinstance(given, dict) or set(given) != {"from", "to"}:
-        raise InvalidSourceError(f"{place}: must be {_KINDS}")
+        raise InvalidSourceError(f"{place}: {json.dumps(given):.100}, must be {_KINDS}")
     first, last = given["from"], given["to"]
     if _is_whole(first) and _is_whole(last):
-        whole = _range(first, last, place)
+        whole = _range(first, last, given, place)
         return Axis(name, len(whole), lambda: iter(whole))
-    days = _range(_day(first, place), _day(last, place), place)
+    days = _range(_day(first, place), _day(last, place), given, place)
     return Axis(name, len(days), lambda: (date.fromordinal(day).isoformat() for day in days))
 
 
-def _range(first: int, last: int, place: str) -> range:
+def _range(first: int, last: int, given: Mapping[str, Any], place: str) -> range:
     if last < first:
-        raise InvalidSourceError(f"{place}: from is after to, so it has no value")
+        raise InvalidSourceError(f"{place}: from {given['from']} is after to {given['to']}, so it has no value")
     if last - first >= MAX_GENERATED_JOBS:
         raise InvalidSourceError(f"{place}: {last - first + 1:,} values, the limit is {MAX_GENERATED_JOBS:,}")
     return range(first, last + 1)

@@ -303,6 +303,13 @@ def a_list(*items: object) -> dict[str, Any]:
         ),
         ({**BATCH, "kind": "Batch"}, "document 1: kind: 'Batch', must be JobBatch or WorkerPool"),
         ({**BATCH, "metadata": {}}, "document 1: JobBatch: metadata.name: missing"),
+        (
+            {**POOL, "metadata": {"name": 5}},
+            (
+                "document 1: WorkerPool: metadata.name: 5, must be 1 to 56 small letters, digits, '-' or '.', with a "
+                "letter or digit at both ends"
+            ),
+        ),
         ({"kind": "JobBatch"}, "document 1: apiVersion: missing"),
         ("text", "document 1: 'text', must be a mapping with apiVersion, kind and metadata"),
         (

@@ -151,12 +151,15 @@ KINDS = "two days, such as 2026-01-31, or two whole numbers"
             f"spec.generate.matrix.a: {10**30 + 1:,} values, the limit is 100,000,000",
         ),
         ({"matrix": {"a": []}}, "spec.generate.matrix.a: 0 values, must be 1 to 10,000"),
-        ({"matrix": {"a": {"from": 2, "to": 1}}}, "spec.generate.matrix.a: from is after to, so it has no value"),
+        ({"matrix": {"a": {"from": 2, "to": 1}}}, "spec.generate.matrix.a: from 2 is after to 1, so it has no value"),
         (
             {"matrix": {"a": {"from": 1}}},
-            f"spec.generate.matrix.a: must be a list of values, or {{from, to}} with {KINDS}",
+            f'spec.generate.matrix.a: {{"from": 1}}, must be a list of values, or {{from, to}} with {KINDS}',
         ),
-        ({"matrix": {"a": None}}, f"spec.generate.matrix.a: must be a list of values, or {{from, to}} with {KINDS}"),
+        (
+            {"matrix": {"a": None}},
+            f"spec.generate.matrix.a: null, must be a list of values, or {{from, to}} with {KINDS}",
+        ),
         (
             {"matrix": {"a": {"from": "2026-02-29", "to": "2026-03-01"}}},
             "spec.generate.matrix.a: '2026-02-29' is no day, such as 2026-01-31",
