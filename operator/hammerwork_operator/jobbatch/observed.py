@@ -36,6 +36,8 @@ class Stated(msgspec.Struct, frozen=True, kw_only=True):
     """The jobs were loaded."""
     finished: bool = False
     """The status has the end of the batch, and is final."""
+    overdue: bool = False
+    """The batch was cancelled because its deadline had passed, whatever the spec says by now."""
     suspended: bool = False
     resumed_at: datetime | None = None
     """When it was last resumed after a suspension."""
@@ -220,6 +222,7 @@ def read_status(status: Mapping[str, Any], batch_id: UUID) -> Stated:
     return Stated(
         enqueued=conditions.holds(stated, Type.ENQUEUED),
         finished=ended and completed_at is not None,
+        overdue=_is_overdue(stated),
         suspended=conditions.holds(stated, Type.SUSPENDED),
         resumed_at=_resumed_at(stated),
         satisfied=tuple(status.get("satisfiedDependencies") or ()),
@@ -232,3 +235,8 @@ def read_status(status: Mapping[str, Any], batch_id: UUID) -> Stated:
 def _resumed_at(stated: Sequence[Mapping[str, Any]] | None) -> datetime | None:
     entry = conditions.find(stated, Type.SUSPENDED)
     return reckoned(entry["lastTransitionTime"]) if entry is not None and entry["status"] == "False" else None
+
+
+def _is_overdue(stated: Sequence[Mapping[str, Any]] | None) -> bool:
+    entry = conditions.find(stated, Type.FAILED) or {}
+    return (entry.get("status"), entry.get("reason")) == ("True", Reason.DEADLINE_EXCEEDED)

@@ -164,9 +164,10 @@ def _after_loading(
     if row.state is BatchState.FAILED:
         return _failed(Reason.JOB_FAILED, _sample(errors) + done, enqueued=True)
     if row.state is BatchState.CANCELLED:
-        if has_exceeded(observed, row, now):
-            limit = observed.spec.active_deadline_seconds
-            return _failed(Reason.DEADLINE_EXCEEDED, f"not done within {limit} seconds; {done}", enqueued=True)
+        exceeded = has_exceeded(observed, row, now)
+        if exceeded or observed.stated.overdue:
+            limit = f"{observed.spec.active_deadline_seconds} seconds" if exceeded else "the deadline that it had"
+            return _failed(Reason.DEADLINE_EXCEEDED, f"not done within {limit}; {done}", enqueued=True)
         return _failed(Reason.CANCELLED, f"the batch was cancelled; {done}", enqueued=True)
     if row.finished:
         reason = Reason.COMPLETED_WITH_ERRORS if row.failed_jobs or row.cancelled_jobs else Reason.COMPLETED

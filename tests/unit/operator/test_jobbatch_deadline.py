@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from hammerwork import BatchState
 from hammerwork_operator.api.reasons import Reason
@@ -86,6 +87,22 @@ def test_a_deadline_is_told_although_clocks_differ(finished_ago: float, reason: 
         observed, BatchState.CANCELLED, cancelled_jobs=2, created_at=ago(LIMIT), finished_at=ago(finished_ago)
     )
     assert condition(status.compute(observed, Facts(row=cancelled), NOW), "Failed") == f"True {reason}"
+
+
+@pytest.mark.parametrize("edit", [{"activeDeadlineSeconds": 10 * LIMIT}, {"suspend": True}, {}], ids=str)
+def test_a_deadline_that_has_ended_the_batch_stays_its_reason_whatever_the_spec_says_later(
+    edit: dict[str, Any],
+) -> None:
+    """Jobs that were running come to their end meanwhile."""
+    observed = batch({"activeDeadlineSeconds": LIMIT})
+    cancelled = row(observed, BatchState.CANCELLED, cancelled_jobs=1, running_jobs=1, created_at=ago(LIMIT))
+    before = status.compute(observed, Facts(row=cancelled), NOW)
+    assert condition(before, "Failed") == "True DeadlineExceeded"
+    ended = replace(cancelled, running_jobs=0, completed_jobs=1, finished_at=ago(-5))
+    for now_so in (cancelled, ended):
+        before = status.compute(batch(edit, before), Facts(row=now_so), ago(-6))
+        assert condition(before, "Failed") == "True DeadlineExceeded"
+        assert f"{10 * LIMIT}" not in str(before["conditions"])
 
 
 def test_a_batch_that_is_cancelled_shortly_before_its_deadline_is_told_as_cancelled() -> None:
