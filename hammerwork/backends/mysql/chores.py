@@ -119,12 +119,16 @@ class Chores:
     async def retry_slice(self, batch_id: UUID, limit: int) -> bool:
         """Make chunks of some recorded failures; after the last, let the batch be claimed. False: nothing was left."""
         failures = await self.rows("retry_next", batch=batch_id, limit=limit)
+        while len(failures) == limit and failures[0]["idx"] == failures[-1]["idx"]:
+            # It ends between two jobs, and this one has as many attempts as were asked for, or more.
+            limit *= 2
+            failures = await self.rows("retry_next", batch=batch_id, limit=limit)
         if not failures:
             return False
         if failures[0]["idx"] is None:
             await self.rows("retry_end", batch=batch_id)
             return False
-        if len(failures) == limit and failures[0]["idx"] != failures[-1]["idx"]:
+        if len(failures) == limit:
             # There may be more attempts of the last job than are seen here.
             failures = [row for row in failures if row["idx"] < failures[-1]["idx"]]
         priorities = msgspec.json.decode(failures[0]["priorities"], type=list[tuple[int, int]])

@@ -21,8 +21,6 @@ from hammerwork import (
     RetryPolicy,
     RetryStrategy,
 )
-from hammerwork.backends.storing import RETRY_JOBS
-from hammerwork.batch import MAX_ATTEMPTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -288,8 +286,3 @@ def test_rates_of_a_batch() -> None:
     some = status(total_jobs=10, pending_jobs=6, completed_jobs=3, failed_jobs=1)
     assert (some.success_rate(), some.progress()) == (0.75, 0.4)
     assert status().progress() == 0.0
-
-
-def test_a_slice_of_a_retry_holds_all_attempts_of_a_job() -> None:
-    """MySQL's slices end between two jobs; one job that does not fit would be taken for the last."""
-    assert RETRY_JOBS > MAX_ATTEMPTS
