@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
@@ -51,7 +52,7 @@ class Config:
             namespaces=_namespaces(environment.text(environ, names.ENV_WATCH_NAMESPACES)),
             cluster_id=_cluster_id(environment.text(environ, names.ENV_CLUSTER_ID)),
             worker_image=environment.text(environ, names.ENV_WORKER_IMAGE, default=cls.worker_image),
-            database_hosts=_parts(environment.text(environ, names.ENV_DATABASE_HOSTS)),
+            database_hosts=_hosts(environment.text(environ, names.ENV_DATABASE_HOSTS)),
             certificates=environment.text(environ, names.ENV_CERTIFICATES, default=cls.certificates),
             allow_query_source=environment.truth(environ, names.ENV_ALLOW_QUERY_SOURCE, default=cls.allow_query_source),
             log_level=environment.log_level(environ, names.ENV_LOG_LEVEL, default=cls.log_level),
@@ -72,6 +73,23 @@ def _cluster_id(value: str) -> str:
     if value and not _CLUSTER_ID.fullmatch(value):
         environment.refuse(names.ENV_CLUSTER_ID, value, "1 to 63 letters, digits, -, _ and .")
     return value
+
+
+def _hosts(value: str) -> tuple[str, ...]:
+    found = _parts(value)
+    for host in found:
+        if "/" in host and not _is_network(host):
+            allowed = f"a comma-separated list of names, addresses and networks, not {host!r}"
+            environment.refuse(names.ENV_DATABASE_HOSTS, value, allowed)
+    return found
+
+
+def _is_network(text: str) -> bool:
+    try:
+        ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        return False
+    return True
 
 
 def _parts(value: str) -> tuple[str, ...]:

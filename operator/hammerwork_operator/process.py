@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import kopf
 
+from hammerwork.service.environment import SettingError
 from hammerwork.service.probes import ProbeServer
-from hammerwork_operator.api import jobbatch, jobbatchschedule, workerpool
+from hammerwork_operator.api import jobbatch, jobbatchschedule, names, workerpool
 from hammerwork_operator.databases.access import Access
 from hammerwork_operator.databases.registry import Databases
 from hammerwork_operator.jobbatch.controller import JobBatchController
@@ -60,7 +61,10 @@ class OperatorProcess:
         """Serve probes at once, wait for the CRDs, then watch."""
         # From this loop: one that is stuck does not answer, which is all that a restart can cure.
         probes = ProbeServer(self._config.port, self._metrics.registry, ready=self._not_ready)
-        port = await probes.start()
+        try:
+            port = await probes.start()
+        except OSError as error:
+            raise SettingError(f"{names.ENV_OPERATOR_PORT}: {self._config.port} cannot be served: {error}") from error
         _LOGGER.info("probes and metrics on port %d", port)
         try:
             server = await ApiServer.connect()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from dataclasses import fields
@@ -71,6 +72,17 @@ def test_a_wrong_configuration_ends_it_with_a_clear_message() -> None:
     assert (
         done.stderr == "hammerwork-operator: HAMMERWORK_OPERATOR_PORT: 'eighty', must be a whole number, 0 to 65,535\n"
     )
+
+
+def test_a_port_that_is_taken_ends_it_with_a_clear_message() -> None:
+    with socket.create_server(("0.0.0.0", 0)) as taken:
+        port = taken.getsockname()[1]
+        environment = {**os.environ, "HAMMERWORK_OPERATOR_PORT": str(port)}
+        command = [sys.executable, "-m", "hammerwork_operator"]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert f"hammerwork-operator: HAMMERWORK_OPERATOR_PORT: {port} cannot be served: " in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_help_names_every_variable() -> None:

@@ -37,6 +37,11 @@ def test_everything_can_be_set() -> None:
         ("HAMMERWORK_OPERATOR_PORT", "eighty", "must be a whole number, 0 to 65,535"),
         ("HAMMERWORK_OPERATOR_PORT", "70000", "must be a whole number, 0 to 65,535"),
         ("HAMMERWORK_WATCH_NAMESPACES", "ok,Not_ok", "must be a comma-separated list of namespaces, not 'Not_ok'"),
+        (
+            "HAMMERWORK_DATABASE_HOSTS",
+            "db.example.com,10.0.0.0/99",
+            "must be a comma-separated list of names, addresses and networks, not '10.0.0.0/99'",
+        ),
         ("HAMMERWORK_LOG_LEVEL", "LOUD", "must be DEBUG, INFO, WARNING or ERROR"),
         ("HAMMERWORK_LOG_FORMAT", "xml", "must be text or json"),
     ],
