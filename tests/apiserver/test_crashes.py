@@ -6,6 +6,8 @@ import asyncio
 import uuid
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.apiserver.crashing import api_server, crashing_operator
 from tests.apiserver.lives import LIVES, Handler, Life, Stage
 from tests.apiserver.workers import worker
@@ -42,6 +44,7 @@ async def lived(
         await server.request("DELETE", f"/api/v1/namespaces/{name}")
 
 
+@pytest.mark.timeout(900)  # on a machine that is busy otherwise
 async def test_an_operator_that_crashes_between_its_requests_has_done_no_harm(
     admin: Kubectl, database_url: str
 ) -> None:

@@ -166,9 +166,12 @@ class JobBatchController:
                 memory.rest()  # the object vanished meanwhile: what was begun for it since then is left
 
     async def _bring_on(self, key: Key, memory: Memory) -> float | None:
+        asked_of = memory.observed.batch_id
         facts = await self._facts(memory)
         if self._memory.get(key) is not memory:
             return None
+        if memory.observed.batch_id != asked_of:
+            return 0.0  # the watch has brought the object meanwhile, without what was found out of which batch it is
         if facts.of_former or facts.content is not None:
             memory.observed = _identified(memory.observed, facts)
             return 0.0

@@ -20,6 +20,7 @@ from tests.unit.operator.builders import NOW, batch, manifest
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from uuid import UUID
 
     from hammerwork import JobQueue
 
@@ -105,6 +106,21 @@ async def setting() -> AsyncIterator[Setting]:
         yield made
 
 
+class NoBatches:
+    """A queue without batches, which stores none."""
+
+    def __init__(self) -> None:
+        self.gate = Gate()
+        self.stored: list[str] = []
+
+    async def get_batch_statuses(self, ids: list[UUID]) -> dict[UUID, Any]:  # noqa: ARG002
+        await self.gate.passed()
+        return {}
+
+    async def enqueue_stream(self, *_: Any, batch_id: UUID, **__: Any) -> None:
+        self.stored.append(str(batch_id))
+
+
 async def until_quiet() -> None:
     for _ in range(50):
         await asyncio.sleep(0)
@@ -164,3 +180,22 @@ async def test_a_dependency_that_went_back_to_an_older_state_is_waited_for_again
     await asyncio.wait_for(setting.databases.gate.reached.wait(), 10)
     setting.batches.seen(manifest({"dependsOn": [{"name": "first"}]}))
     assert await setting.told("welcome") == "DependencyNotReady"
+
+
+async def test_an_object_that_comes_again_while_the_database_is_asked_is_not_loaded_as_another_batch(
+    setting: Setting,
+) -> None:
+    """Which batch it is depends on its ConfigMaps; the watch brings it without their digest until the status has it."""
+    queue = NoBatches()
+    queue.gate.opened.clear()
+    setting.databases.one = FollowedQueue(cast("JobQueue", queue))
+    found = manifest({"configMapRefs": [{"name": "shard", "key": "jobs.ndjson"}]})
+    del found["spec"]["jobs"]
+    setting.server.objects = {"welcome": found, "shard": {"metadata": {"name": "shard"}, "data": {"jobs.ndjson": "1"}}}
+    setting.batches.seen(found)
+    await queue.gate.reached.wait()
+    setting.batches.seen({**found, "metadata": {**found["metadata"], "resourceVersion": "8"}})
+    queue.gate.opened.set()
+    await until_quiet()
+    assert queue.stored == []
+    assert "contentDigest" in setting.server.statuses["welcome"]
