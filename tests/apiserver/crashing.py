@@ -18,7 +18,7 @@ from tests.harness.manifests import API_VERSION
 from tests.harness.proxy import proxy
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
     from tests.harness.manifests import Manifest
@@ -114,7 +114,7 @@ async def _operator(kubeconfig: Path, namespace: str, steps: Steps) -> None:
 
     try:
         async with asyncio.TaskGroup() as group:
-            group.create_task(_watch(watched, f"{ours}/jobbatches", batches.seen))
+            group.create_task(_watch(watched, f"{ours}/jobbatches", batches.seen, batches.listed))
             group.create_task(_watch(watched, f"{ours}/workerpools", pools.seen))
             group.create_task(_watch(watched, f"{apps}/deployments", deployment_seen))
     finally:
@@ -124,9 +124,10 @@ async def _operator(kubeconfig: Path, namespace: str, steps: Steps) -> None:
         await watched.close()
 
 
-async def _watch(server: SteppingServer, path: str, seen: Seen) -> None:
+async def _watch(server: SteppingServer, path: str, seen: Seen, listed: Callable[[], None] = lambda: None) -> None:
     """Tell of objects as they are, a few times a second. These requests are no steps."""
     known: dict[str, Manifest] = {}
+    begun = False
     while True:
         with contextlib.suppress(ApiError):  # an API server that has just got the CRD answers with 429
             found = {item["metadata"]["name"]: item for item in (await server.request("GET", path))["items"]}
@@ -135,4 +136,7 @@ async def _watch(server: SteppingServer, path: str, seen: Seen) -> None:
             for item in found.values():
                 seen(item)
             known = found
+            if not begun:
+                listed()
+                begun = True
         await asyncio.sleep(_LOOK_SECONDS)

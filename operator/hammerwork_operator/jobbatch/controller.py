@@ -103,6 +103,7 @@ class JobBatchController:
     def listed(self) -> None:
         """Take note that all objects there are have been seen."""
         self._pools.listed()
+        self._dependencies.listed()
         self._wake(key for key, memory in self._memory.items() if memory.gatherer.database is not None)
 
     async def stop(self) -> None:

@@ -78,6 +78,11 @@ class DependencyIndex:
         """The same the other way round."""
         self._rings: dict[Key, frozenset[Key]] = {}
         """For each batch that waits for itself in the end, all that do so with it."""
+        self._listed = False
+
+    def listed(self) -> None:
+        """Take note that all JobBatches there are have been seen."""
+        self._listed = True
 
     def seen(self, observed: ObservedBatch) -> set[Key]:
         """Take note of a JobBatch as it is now."""
@@ -91,8 +96,8 @@ class DependencyIndex:
         return (woken | self._waits_for(key, frozenset())) - {key}
 
     def is_awaited(self, key: Key) -> bool:
-        """Return whether a batch waits for this one whose status does not say yet what became of it."""
-        return bool(self._waiting_for.get(key))
+        """Return whether a batch may wait for this one whose status does not say yet what became of it."""
+        return not self._listed or bool(self._waiting_for.get(key))
 
     def of(self, observed: ObservedBatch) -> Dependencies:
         """Judge the dependencies of a JobBatch."""

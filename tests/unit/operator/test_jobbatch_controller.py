@@ -16,6 +16,7 @@ from hammerwork_operator.kube.client import ApiError, ApiServer
 from hammerwork_operator.kube.conditions import timestamp
 from hammerwork_operator.kube.situation import Obstacle, ready
 from hammerwork_operator.metrics import Metrics
+from tests.harness.waiting import eventually
 from tests.unit.operator.builders import NOW, batch, manifest
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ class Server(ApiServer):
     def __init__(self) -> None:
         self.objects: dict[str, Manifest] = {}
         self.statuses: dict[str, Manifest] = {}
+        self.deleted: list[str] = []
         self.gate = Gate()
 
     async def request(self, method: str, path: str, body: Any = None, **_: Any) -> Manifest:
@@ -56,6 +58,9 @@ class Server(ApiServer):
             self.statuses[name] = body["status"]
             return {"metadata": {"resourceVersion": "100"}}
         if path.endswith("/events"):
+            return {}
+        if method == "DELETE":
+            self.deleted.append(name)
             return {}
         if method == "GET" and name in self.objects:
             return self.objects[name]
@@ -199,3 +204,20 @@ async def test_an_object_that_comes_again_while_the_database_is_asked_is_not_loa
     await until_quiet()
     assert queue.stored == []
     assert "contentDigest" in setting.server.statuses["welcome"]
+
+
+async def test_a_dependency_outlives_its_time_until_all_that_may_wait_for_it_were_seen(setting: Setting) -> None:
+    """The process before may have ended between the end of the one and the note of the other."""
+
+    async def deleted() -> list[str]:
+        return setting.server.deleted
+
+    over = manifest({"ttlSecondsAfterFinished": 0}, name="first", creationTimestamp=timestamp(NOW))
+    setting.batches.seen({**over, "status": finished()})
+    await until_quiet()
+    assert await deleted() == []
+    setting.batches.seen(manifest({"dependsOn": [{"name": "first"}]}))
+    setting.batches.listed()
+    assert await setting.told("welcome") == "DatabaseUnavailable"
+    assert setting.server.statuses["welcome"]["satisfiedDependencies"] == ["first"]
+    await eventually(deleted, lambda found: found == ["first"], within=20)

@@ -153,9 +153,11 @@ def test_those_who_wait_are_woken_by_an_end_and_by_nothing_else() -> None:
     assert index.is_awaited(("mail", "a"))
     assert index.seen(ended("a", "succeeded")) == keys("b")
     assert index.seen(ended("a", "succeeded")) == set()
+    index.listed()
     judged = status.compute(named("b", "a"), Facts(dependencies=index.of(named("b", "a"))), NOW)
     index.seen(named("b", "a", before=judged))
     assert not index.is_awaited(("mail", "a"))
+    assert DependencyIndex().is_awaited(("mail", "a")), "who waits for it may not be listed yet"
     assert index.gone(("mail", "a")) == set()
 
 

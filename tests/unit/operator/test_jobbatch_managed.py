@@ -32,6 +32,7 @@ def test_who_manages_a_batch_does_not_define_its_jobs() -> None:
 
 def test_it_counts_for_those_that_depend_on_it_and_waits_for_nobody() -> None:
     index = DependencyIndex()
+    index.listed()
     waits = batch({"dependsOn": [{"name": "elsewhere"}]}, name="waits")
     spec = {"managedBy": "example.com/dispatcher", "dependsOn": [{"name": "waits"}]}
     index.seen(waits)
