@@ -174,6 +174,8 @@ async def test_each_policy_of_concurrency(kubectl: Kubectl, clock: Clock, with_d
     clock.set(first)
     for policy in ("allow", "forbid", "replace"):
         await made(kubectl, policy, first)
+        await at_rest(kubectl, policy, first)
+    kubectl("label", "jobbatch", batch_name("forbid", first), "hammerwork.io/schedule-")  # it runs all the same
     clock.set(first + HOUR)
     await made(kubectl, "allow", first, first + HOUR)
     await made(kubectl, "replace", first + HOUR)
@@ -181,12 +183,12 @@ async def test_each_policy_of_concurrency(kubectl: Kubectl, clock: Clock, with_d
     assert waiting["status"]["activeBatches"] == 1
     clock.set(first + 2 * HOUR + timedelta(minutes=1))
     await made(kubectl, "allow", first, first + HOUR, first + 2 * HOUR)
-    await made(kubectl, "forbid", first)
+    await made(kubectl, "forbid")
     told = ["Normal SuccessfulCreate", "Normal BatchAlreadyActive", "Normal BatchAlreadyActive"]
     await eventually(lambda: asyncio.to_thread(kubectl.events, "forbid"), lambda seen: seen == told, within=30)
     async with worker(with_database):
         # The latest time that waited, and only that.
-        await made(kubectl, "forbid", first, first + 2 * HOUR)
+        await made(kubectl, "forbid", first + 2 * HOUR)
     assert "Normal SuccessfulDelete" in kubectl.events("replace")
     assert "Normal MissingBatch" not in kubectl.events("replace")
 

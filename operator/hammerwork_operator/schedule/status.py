@@ -89,7 +89,8 @@ def _outlook(observed: ObservedSchedule, due: Due) -> list[str]:
     found.append(f"next batch at {written(due.next, zone)}")
     seconds = observed.spec.starting_deadline_seconds
     if seconds is not UNSET and seconds < SHORT_DEADLINE_SECONDS:
-        found.append(f"startingDeadlineSeconds is {seconds}: a restart of the operator is enough to miss a run")
+        risk = "a restart of the operator is enough to miss a run" if seconds else "each run is missed"
+        found.append(f"startingDeadlineSeconds is {seconds}: {risk}")
     return found
 
 

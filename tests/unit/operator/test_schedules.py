@@ -275,6 +275,7 @@ def test_each_situation_says_what_it_is() -> None:
             {"startingDeadlineSeconds": 5},
             "startingDeadlineSeconds is 5: a restart of the operator is enough to miss a run",
         ),
+        ({"startingDeadlineSeconds": 0}, "startingDeadlineSeconds is 0: each run is missed"),
         ({"schedule": "0 0 31 2 *"}, "False InvalidSchedule: spec.schedule: '0 0 31 2 *' never comes"),
         ({"schedule": "* * * *"}, "False InvalidSchedule: spec.schedule: 4 fields, must be 5"),
         (
