@@ -56,6 +56,34 @@ async def test_a_call_that_meets_a_lock_for_too_long_is_ended_by_the_server(
     assert database.sessions == sessions
 
 
+async def test_what_removes_workers_is_ended_by_the_server_where_their_rows_are_held(
+    queue: JobQueue, sql: Sql, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are plain statements, which say their limit themselves."""
+    worker = SteeredWorker(queue)
+    await worker.register()
+    await sql.run("UPDATE hammerwork_workers SET instance = 'pod', heard = -1000")
+    line: Any = await queue.backend.lifeline("q", lambda: None)
+    waits: dict[str, dict[str, Any]] = {
+        "retire": {"worker": worker.id},
+        "retire_others": {"worker": uuid.uuid4(), "instance": "pod"},
+        "forget_workers": {},
+        "forget_silent": {"ids": [worker.id], "share": 0.0},
+    }
+    for name in waits:
+        known = line._statements[name]
+        monkeypatch.setitem(line._statements, name, known._replace(text=known.text.replace("'8s'", "'200ms'")))
+    try:
+        async with holding(database_url, "SELECT * FROM hammerwork_workers FOR UPDATE"):
+            for name, values in waits.items():
+                with pytest.raises(DatabaseUnavailableError, match="lock timeout"):
+                    await line.fetch(name, **values)
+        await line.fetch("forget_workers")
+        assert await queue.get_workers() == []
+    finally:
+        await line.close()
+
+
 async def test_a_slice_that_waits_for_its_batch_is_ended_by_the_server(
     queue: JobQueue, sql: Sql, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hammerwork import timing
 from hammerwork.backends import pool
 from hammerwork.backends.mysql import connection
-from hammerwork.backends.sql import list_sql, read_sql
+from hammerwork.backends.sql import list_sql, read_queries, read_sql
 
 
 def test_the_rules_hold() -> None:
@@ -51,7 +51,7 @@ def test_clients_of_mysql_forget_a_connection_before_the_server_does() -> None:
 
 def test_the_functions_of_postgresql_wait_for_locks_as_long_as_timing_says() -> None:
     texts = [read_sql("hammerwork.backends.postgres", path) for path in list_sql("hammerwork.backends.postgres", "sql")]
-    told = {found for text in texts for found in re.findall(r"lock_timeout = '(\w+)'", text)}
+    told = {found for text in texts for found in re.findall(r"lock_timeout(?: =|',) '(\w+)'", text)}
     assert told == {f"{timing.SERVER_LOCK_SECONDS:.0f}s", f"{timing.STEERING_LOCK_SECONDS:.0f}s"}
 
 
@@ -60,3 +60,6 @@ def test_whatever_clients_call_gives_up_waiting_for_locks() -> None:
         text = read_sql("hammerwork.backends.postgres", path)
         for name, head in re.findall(r"FUNCTION (hammerwork_\w+_\d+)\(.*?\)(.*?)AS \$\$", text, re.DOTALL):
             assert "lock_timeout" in head, name
+    for name, text in read_queries("hammerwork.backends.postgres").items():
+        if re.search(r"^(DELETE|UPDATE|INSERT)\b", text, re.MULTILINE):
+            assert "set_config('lock_timeout'" in text, name

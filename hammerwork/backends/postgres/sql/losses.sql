@@ -101,7 +101,8 @@ END $$;
 SELECT jobs, queue FROM hammerwork_reap_1()
 
 -- name: forget_workers
-DELETE FROM hammerwork_workers w USING hammerwork_upkeep u
+WITH waiting AS MATERIALIZED (SELECT set_config('lock_timeout', '8s', true))
+DELETE FROM hammerwork_workers w USING waiting, hammerwork_upkeep u
 WHERE w.heard < u.clock - w.lease_seconds AND NOT EXISTS (SELECT 1 FROM hammerwork_claims k WHERE k.worker_id = w.id)
 
 -- name: workers_at
@@ -113,7 +114,8 @@ FROM hammerwork_workers w, hammerwork_upkeep u WHERE split_part(w.instance, '/',
 
 -- name: forget_silent
 -- By their ids, with another look: one of them may have been heard of.
-DELETE FROM hammerwork_workers w USING hammerwork_upkeep u
+WITH waiting AS MATERIALIZED (SELECT set_config('lock_timeout', '8s', true))
+DELETE FROM hammerwork_workers w USING waiting, hammerwork_upkeep u
 WHERE w.id = ANY(:ids::uuid[]) AND (:share::float8 = 0 OR w.heard <= u.clock - :share::float8 * w.lease_seconds)
 
 -- name: recover

@@ -123,11 +123,14 @@ SELECT hammerwork_upkeep_1(:seconds)
 SELECT queue FROM hammerwork_tick_1(:limit)
 
 -- name: retire
-DELETE FROM hammerwork_workers
+-- As everywhere, the server gives up waiting for rows before the client does.
+WITH waiting AS MATERIALIZED (SELECT set_config('lock_timeout', '8s', true))
+DELETE FROM hammerwork_workers USING waiting
 WHERE id = :worker AND NOT EXISTS (SELECT 1 FROM hammerwork_claims WHERE worker_id = :worker)
 
 -- name: retire_others
-DELETE FROM hammerwork_workers WHERE instance = :instance AND id <> :worker
+WITH waiting AS MATERIALIZED (SELECT set_config('lock_timeout', '8s', true))
+DELETE FROM hammerwork_workers USING waiting WHERE instance = :instance AND id <> :worker
 
 -- name: wake
 SELECT pg_notify(:channel, '')
