@@ -21,7 +21,7 @@ _LOGGER = logging.getLogger(__name__)
 _FIRST_PAUSE = 0.5
 _LONGEST_PAUSE = 30.0
 _CONFLICT_PAUSE = 0.2
-_PARALLEL = 50
+PARALLEL = 50
 
 
 class Workqueue:
@@ -37,7 +37,7 @@ class Workqueue:
         reconcile: Callable[[Key], Awaitable[float | None]],
         metrics: Metrics,
         *,
-        parallel: int = _PARALLEL,
+        parallel: int = PARALLEL,
     ) -> None:
         self._kind = kind
         self._reconcile = reconcile

@@ -12,9 +12,13 @@ import yaml
 from prometheus_client import generate_latest
 
 from hammerwork_operator import config
-from hammerwork_operator.api import names
+from hammerwork_operator.api import common, dependencies, names, sources
 from hammerwork_operator.api.reasons import Reason, Type
+from hammerwork_operator.databases import registry, secrets
+from hammerwork_operator.jobbatch import loading
+from hammerwork_operator.kube import workqueue
 from hammerwork_operator.metrics import Metrics
+from hammerwork_operator.sources import shards
 
 ROOT = Path(__file__).parents[3]
 DOCS = ROOT / "docs"
@@ -47,6 +51,28 @@ def test_every_metric_is_listed() -> None:
     ours = {line.split()[2] for line in lines if line.startswith("# TYPE hammerwork_")}
     assert ours
     assert {name for name in ours if f"`{name}" not in OPERATOR and not name.endswith("_created")} == set()
+
+
+def test_the_sizes_are_those_of_the_code() -> None:
+    section = " ".join(OPERATOR.split("## Sizes")[1].split("\n## ")[0].split())
+    unpacked = shards.MAX_UNPACKED_BYTES // 2**20
+    for words in (
+        f"each list of `generate` | {sources.MAX_ITEMS:,} |",
+        f"`query` | {sources.MAX_GENERATED_JOBS:,} |",
+        f"as JSON | {common.MAX_OBJECT_BYTES:,} bytes |",
+        f"of a batch | {sources.MAX_CONFIG_MAP_REFS}, each with {unpacked} MiB",
+        f"`dependsOn` of a batch | {dependencies.MAX_DEPENDENCIES} |",
+        f"| {loading.PARALLEL_LOADS}, and beside them {loading.PARALLEL_QUERIES} with `query`, ",
+        f"at a time | {workqueue.PARALLEL};",
+        f"| {registry.MAX_CONNECTIONS} connections of the operator, ",
+        f"none once it was not needed for {registry.IDLE_SECONDS / 60:g} minutes |",
+        f"reads of Secrets | {secrets.MOST_READS:g} a second |",
+    ):
+        assert words in section
+    given = yaml.safe_load((ROOT / "charts" / "hammerwork" / "values.yaml").read_text())["operator"]["resources"]
+    assert given == {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"memory": "512Mi"}}, (
+        "the section says so"
+    )
 
 
 def test_the_rights_are_those_of_the_chart() -> None:
