@@ -43,6 +43,9 @@ if TYPE_CHECKING:
 
 _LOGGER = logging.getLogger(__name__)
 
+_RECORDED = ("satisfiedDependencies", "contentDigest")
+"""Fields of the status that `plan` waits for before it has jobs loaded."""
+
 
 class JobBatchController:
     """Brings JobBatches to their end. The watch calls `seen` for every change of an object."""
@@ -224,7 +227,10 @@ class JobBatchController:
         return msgspec.structs.replace(facts, speed=speed(memory.progress, row))
 
     async def _write_status(self, memory: Memory, facts: Facts) -> float | None:
-        """Write the status if it changed; return the seconds to wait if it was written a moment ago."""
+        """Write the status if it changed; return the seconds to wait if it was written a moment ago.
+
+        What has to be recorded before jobs are loaded does not hold up the status that tells of the load.
+        """
         observed = memory.observed
         wanted = status.compute(observed, facts, datetime.now(UTC))
         change = statuses.patch(observed.status, wanted)
@@ -234,7 +240,8 @@ class JobBatchController:
         if (rest := memory.pace.rest(progress_only=status.same_reason(observed.status, wanted))) > 0:
             return rest
         memory.written = wanted
-        with memory.pace.writing():
+        records = any(observed.status.get(key) != wanted.get(key) for key in _RECORDED)
+        with contextlib.nullcontext() if records else memory.pace.writing():
             version = await statuses.write(self._server, self._metrics, PLURAL, observed.subject, change)
         memory.observed = memory.observed.with_status(wanted, version)
         if self._memory.get((observed.namespace, observed.name)) is memory:
@@ -242,7 +249,7 @@ class JobBatchController:
         notes = status.notes(observed.status, wanted, edited=memory.edited)
         memory.edited = False
         await events.record(self._server, observed.subject, notes)
-        return None
+        return 0.0 if records else None
 
     async def _tell_of_edit(self, memory: Memory, facts: Facts) -> None:
         if memory.edited and memory.observed.stated.finished and facts.row is None and facts.obstacle is None:

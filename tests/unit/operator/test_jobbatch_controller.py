@@ -17,13 +17,13 @@ from hammerwork_operator.kube.conditions import timestamp
 from hammerwork_operator.kube.situation import Obstacle, ready
 from hammerwork_operator.metrics import Metrics
 from tests.harness.waiting import eventually
-from tests.unit.operator.builders import NOW, batch, manifest
+from tests.unit.operator.builders import NOW, batch, manifest, row
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from uuid import UUID
 
-    from hammerwork import JobQueue
+    from hammerwork import BatchStatus, JobBatch, JobQueue
 
 Manifest = dict[str, Any]
 
@@ -67,6 +67,19 @@ class Server(ApiServer):
         raise ApiError(404, f"{method} {path}")
 
 
+class Rows:
+    """A queue that keeps of each batch that it is running."""
+
+    def __init__(self) -> None:
+        self.rows: dict[UUID, BatchStatus] = {}
+
+    async def get_batch_statuses(self, batch_ids: list[UUID]) -> dict[UUID, BatchStatus]:
+        return {each: self.rows[each] for each in batch_ids if each in self.rows}
+
+    async def enqueue_batch(self, given: JobBatch, *, batch_id: UUID, fingerprint: str) -> None:
+        self.rows[batch_id] = row(batch(), batch_id=batch_id, queue=given.queue, fingerprint=fingerprint)
+
+
 class OneDatabase(Databases):
     """All Secrets lead to one database, which cannot be used now."""
 
@@ -95,7 +108,7 @@ class Setting:
         self.batches = JobBatchController(self.server, self.databases, metrics)
 
     async def told(self, name: str) -> str | None:
-        """Return the reason that the first status of the object has."""
+        """Return the reason that the last status of the object has."""
         await until_quiet()
         assert name in self.server.statuses, f"only {list(self.server.statuses)} have one"
         found = ready(self.server.statuses[name])
@@ -221,3 +234,13 @@ async def test_a_dependency_outlives_its_time_until_all_that_may_wait_for_it_wer
     assert await setting.told("welcome") == "DatabaseUnavailable"
     assert setting.server.statuses["welcome"]["satisfiedDependencies"] == ["first"]
     await eventually(deleted, lambda found: found == ["first"], within=20)
+
+
+async def test_a_batch_that_needs_to_wait_no_longer_is_loaded_and_says_so_at_once(setting: Setting) -> None:
+    """Not only when the watch has brought the status that records it, nor after the pause between two statuses."""
+    setting.databases.one = FollowedQueue(cast("JobQueue", Rows()))
+    waits = manifest({"dependsOn": [{"name": "first"}]})
+    setting.server.objects["welcome"] = waits
+    setting.batches.seen({**manifest(name="first"), "status": finished()})
+    setting.batches.seen(waits)
+    assert await setting.told("welcome") == "Running"
