@@ -266,7 +266,7 @@ async def test_memory_is_bounded_whatever_a_query_returns(queue: JobQueue, datab
     if kind == "postgresql":
         statements[f"SELECT {HUGE[kind][0]}::int AS n"] = "a message of the server: at least 60,000,"
     async with started("tests.database.querier", [database_url, *statements]) as process:
-        told = [json.loads(await next_line(process)) for _ in statements]
+        told = [json.loads(await next_line(process, within=120)) for _ in statements]
     for (said, mib), expected in zip(told, statements.values(), strict=True):
         assert str(said).startswith(expected), told
         assert mib < MEMORY_MIB, told
