@@ -11,6 +11,8 @@ from hammerwork.backends.querying import BLOCK_BYTES, MAX_ROW_BYTES
 
 _HEADER = Struct(">cI")
 _ROW, _READY, _ERROR = b"D", b"Z", b"E"
+_AT_ANY_TIME = {b"A", b"N", b"S"}
+"""Notifications, notices and settings that have changed are of no answer."""
 _SUSPENDED = b"s\x00\x00\x00\x04Z\x00\x00\x00\x05T"
 """What a server says after as many rows as it was asked for: portal suspended, ready for the next message."""
 _FAILED = b"Z\x00\x00\x00\x05E"
@@ -95,7 +97,7 @@ class FlowControl(asyncio.Protocol):
         """Return whether the driver gets a message of an answer that was ended here."""
         if kind == _READY:
             self._owed -= 1
-        return kind in {_ROW, _ERROR} and not self._draining
+        return kind in _AT_ANY_TIME or (kind in {_ROW, _ERROR} and not self._draining)
 
     def _end_answer(self, start: int, after: int, end: bytes) -> None:
         self._owed += 1
