@@ -56,6 +56,15 @@ async def query(queue: JobQueue, _url: str) -> None:
         assert [row async for row in rows] == [{"n": 1}]
 
 
+async def leave_query(queue: JobQueue, _url: str) -> None:
+    """While the server still sends rows."""
+    numbers = " UNION ALL ".join(f"SELECT {n} AS n" for n in range(40))
+    sql = f"SELECT repeat('x', 100000) AS text FROM ({numbers}) m"
+    async with queue.query(sql, timeout=60, alone=uuid.uuid4()) as rows:
+        for _ in range(8):
+            await anext(rows)
+
+
 async def steer(queue: JobQueue, _url: str) -> None:
     batch_id = await queue.enqueue_batch(JobBatch("b").with_jobs([Job("q", 1)]).with_suspended(True))
     await queue.resume_batch(batch_id)
@@ -77,7 +86,7 @@ async def work(queue: JobQueue, _url: str) -> None:
 
 
 Operation = Callable[[JobQueue, str], Coroutine[Any, Any, None]]
-OPERATIONS: list[Operation] = [connect, close, store, stream, look, check, do_upkeep, query, steer, work]
+OPERATIONS: list[Operation] = [connect, close, store, stream, look, check, do_upkeep, query, leave_query, steer, work]
 
 
 async def test_a_cancellation_is_never_forgotten(database_url: str, queue: JobQueue, sql: Sql) -> None:

@@ -15,6 +15,7 @@ from hammerwork.backends.mysql import querying as mysql_querying
 from hammerwork.backends.mysql import sessions as mysql_sessions
 from hammerwork.backends.postgres import querying as postgres_querying
 from hammerwork.backends.postgres import sessions as postgres_sessions
+from tests.harness.observing import DEADLINE_SECONDS, happens
 from tests.harness.processes import next_line, started
 from tests.harness.proxy import proxy
 
@@ -286,3 +287,29 @@ async def test_large_rows_come_whole_and_in_order(queue: JobQueue, database_url:
     }[family(database_url)]
     told = await refused(queue, failing)
     assert "division by zero" in told or "more than 1 row" in told
+
+
+@pytest.mark.usefixtures("queue")
+async def test_who_is_cancelled_while_rows_come_does_not_wait_for_the_servers_end(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (postgres_sessions, mysql_sessions):
+        monkeypatch.setattr(module, "CANCEL_SECONDS", 2 * DEADLINE_SECONDS)
+    text = f"SELECT repeat('x', 100000) AS text FROM ({MANY}) m WHERE id < 100"
+    async with (
+        proxy(database_url) as (relay, url),
+        await JobQueue.connect(url) as own,
+        asyncio.timeout(DEADLINE_SECONDS),
+        own.query(text, timeout=60, alone=uuid.uuid4()) as found,
+    ):
+        for _ in range(7):
+            await anext(found)
+        # The server sends the next eight at once; they come little by little.
+        relay.bytes_per_second = 500_000
+        asked = relay.bursts
+        reading = asyncio.ensure_future(anext(found))
+        if family(database_url) == "postgresql":
+            await happens(lambda: relay.bursts > asked)
+        await asyncio.sleep(0.3)
+        reading.cancel()
+        await asyncio.gather(reading, return_exceptions=True)

@@ -50,10 +50,13 @@ async def query(
                 await _begin(database, connection, timeout, alone)
         yield objects(_Answer(database, connection, flow, sql, timeout), timeout)
     finally:
-        if flow.behind:
-            flow.drain()
-            await _give_up(connection)
-        await database.leave(connection)
+        behind = flow.behind
+        flow.drain()
+        try:
+            if behind:
+                await _give_up(connection)
+        finally:
+            await database.leave(connection)
 
 
 async def _give_up(connection: Any) -> None:
