@@ -8,6 +8,7 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from asyncpg.cursor import Cursor
 
 from hammerwork import BatchState, DatabaseUnavailableError, Job, JobBatch, JobQueue, QueryError
 from hammerwork.backends.mysql import connection as mysql_connection
@@ -15,7 +16,8 @@ from hammerwork.backends.mysql import querying as mysql_querying
 from hammerwork.backends.mysql import sessions as mysql_sessions
 from hammerwork.backends.postgres import querying as postgres_querying
 from hammerwork.backends.postgres import sessions as postgres_sessions
-from tests.harness.observing import DEADLINE_SECONDS, happens
+from hammerwork.backends.querying import MOST_ROWS
+from tests.harness.observing import DEADLINE_SECONDS, happens, only_postgres
 from tests.harness.processes import next_line, started
 from tests.harness.proxy import proxy
 
@@ -313,3 +315,21 @@ async def test_who_is_cancelled_while_rows_come_does_not_wait_for_the_servers_en
         await asyncio.sleep(0.3)
         reading.cancel()
         await asyncio.gather(reading, return_exceptions=True)
+
+
+@only_postgres
+async def test_as_many_rows_are_asked_for_as_are_read_at_a_time(
+    queue: JobQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For what is asked for and not read, the server's log has a line each when a query ends early."""
+    asked = []
+    given = Cursor._exec
+
+    async def execute(self: Cursor, count: int, timeout: float | None) -> Any:
+        asked.append(count)
+        return await given(self, count, timeout)
+
+    monkeypatch.setattr(Cursor, "_exec", execute)
+    found = await rows(queue, f"SELECT repeat('x', 1000) AS text FROM ({MANY}) m WHERE id < 10000")
+    assert len(found) == 10_000
+    assert sum(asked) <= 10_000 + MOST_ROWS

@@ -88,6 +88,8 @@ class _Answer:
         self.deadline = asyncio.get_running_loop().time() + timeout + GRACE_SECONDS
         self._cursor: Any = None
         self._count = 1
+        self._pending = 0
+        """Rows that were asked for and have not come."""
 
     async def begin(self) -> list[str]:
         async with self._translated():
@@ -100,7 +102,8 @@ class _Answer:
             self._flow.ask()
             # The driver's `fetch` would take it for the end that fewer rows come than were asked for.
             rows: list[Any] = await self._cursor._exec(self._count, None)  # noqa: SLF001
-        self._count = min(MOST_ROWS, 2 * len(rows))
+        self._pending += self._count - len(rows)
+        self._count = max(1, min(MOST_ROWS, 2 * len(rows)) - self._pending)
         return rows
 
     @asynccontextmanager
