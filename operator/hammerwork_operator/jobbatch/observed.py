@@ -36,8 +36,8 @@ class Stated(msgspec.Struct, frozen=True, kw_only=True):
     """The jobs were loaded."""
     finished: bool = False
     """The status has the end of the batch, and is final."""
-    overdue: bool = False
-    """The batch was cancelled because its deadline had passed, whatever the spec says by now."""
+    cancelled: Reason | None = None
+    """Why the batch was cancelled: that stays so, whatever spec and clock say by now."""
     suspended: bool = False
     resumed_at: datetime | None = None
     """When it was last resumed after a suspension."""
@@ -222,7 +222,7 @@ def read_status(status: Mapping[str, Any], batch_id: UUID) -> Stated:
     return Stated(
         enqueued=conditions.holds(stated, Type.ENQUEUED),
         finished=ended and completed_at is not None,
-        overdue=_is_overdue(stated),
+        cancelled=_why_cancelled(stated),
         suspended=conditions.holds(stated, Type.SUSPENDED),
         resumed_at=_resumed_at(stated),
         satisfied=tuple(status.get("satisfiedDependencies") or ()),
@@ -237,6 +237,7 @@ def _resumed_at(stated: Sequence[Mapping[str, Any]] | None) -> datetime | None:
     return reckoned(entry["lastTransitionTime"]) if entry is not None and entry["status"] == "False" else None
 
 
-def _is_overdue(stated: Sequence[Mapping[str, Any]] | None) -> bool:
+def _why_cancelled(stated: Sequence[Mapping[str, Any]] | None) -> Reason | None:
     entry = conditions.find(stated, Type.FAILED) or {}
-    return (entry.get("status"), entry.get("reason")) == ("True", Reason.DEADLINE_EXCEEDED)
+    told = [reason for reason in (Reason.DEADLINE_EXCEEDED, Reason.CANCELLED) if reason == entry.get("reason")]
+    return told[0] if told and entry.get("status") == "True" else None

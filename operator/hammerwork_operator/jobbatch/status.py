@@ -165,10 +165,11 @@ def _after_loading(
         return _failed(Reason.JOB_FAILED, _sample(errors) + done, enqueued=True)
     if row.state is BatchState.CANCELLED:
         exceeded = has_exceeded(observed, row, now)
-        if exceeded or observed.stated.overdue:
+        reason = observed.stated.cancelled or (Reason.DEADLINE_EXCEEDED if exceeded else Reason.CANCELLED)
+        if reason is Reason.DEADLINE_EXCEEDED:
             limit = f"{observed.spec.active_deadline_seconds} seconds" if exceeded else "the deadline that it had"
-            return _failed(Reason.DEADLINE_EXCEEDED, f"not done within {limit}; {done}", enqueued=True)
-        return _failed(Reason.CANCELLED, f"the batch was cancelled; {done}", enqueued=True)
+            return _failed(reason, f"not done within {limit}; {done}", enqueued=True)
+        return _failed(reason, f"the batch was cancelled; {done}", enqueued=True)
     if row.finished:
         reason = Reason.COMPLETED_WITH_ERRORS if row.failed_jobs or row.cancelled_jobs else Reason.COMPLETED
         return _Situation(ready=True, reason=reason, message=done, complete=True, enqueued=True)

@@ -111,6 +111,16 @@ def test_a_batch_that_is_cancelled_shortly_before_its_deadline_is_told_as_cancel
     assert condition(status.compute(observed, Facts(row=cancelled), NOW), "Failed") == "True Cancelled"
 
 
+def test_a_batch_that_was_cancelled_before_its_deadline_stays_so_however_long_its_running_jobs_take() -> None:
+    spec = {"activeDeadlineSeconds": LIMIT}
+    cancelled = row(batch(spec), BatchState.CANCELLED, cancelled_jobs=1, running_jobs=1, created_at=ago(10))
+    before = status.compute(batch(spec), Facts(row=cancelled), NOW)
+    ended = replace(cancelled, running_jobs=0, completed_jobs=1, finished_at=ago(-2 * LIMIT))
+    for now_so in (cancelled, ended):
+        before = status.compute(batch(spec, before), Facts(row=now_so), ago(-3 * LIMIT))
+        assert condition(before, "Failed") == "True Cancelled"
+
+
 def test_a_cancellation_while_suspended_is_none_by_the_deadline() -> None:
     for spec in ({"suspend": True}, {}):
         observed = batch({"activeDeadlineSeconds": LIMIT, **spec}, told(True, seconds_ago=900))
