@@ -50,7 +50,7 @@ class Loader:
         self._contents = contents
         self._limit = asyncio.Semaphore(PARALLEL_LOADS)
         self._queries = asyncio.Semaphore(PARALLEL_QUERIES)
-        self._namespaces: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._namespaces: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
         """Of queries; those that nobody holds or waits for go."""
 
     async def load(
@@ -94,7 +94,7 @@ class Loader:
             async with self._limit:
                 yield
             return
-        own = self._namespaces.setdefault(observed.namespace, asyncio.Lock())
+        own = self._namespaces.setdefault(observed.namespace, asyncio.Semaphore(1))
         if own.locked():
             waits(f"waiting for another query of namespace {observed.namespace}, which has one at a time")
         async with own:

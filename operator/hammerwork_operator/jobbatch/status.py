@@ -95,7 +95,8 @@ def _situation(observed: ObservedBatch, facts: Facts, now: datetime) -> _Situati
         return _failed(observed.problem_reason, observed.problem)
     if facts.dependencies.reason is not None:
         return _dependent(facts.dependencies.reason, facts.dependencies.message)
-    obstacle = facts.obstacle or (facts.met if facts.load is None or not facts.load.jobs else None)
+    gets_on = facts.load is not None and (facts.load.jobs or facts.load.waits)
+    obstacle = facts.obstacle or (None if gets_on else facts.met)
     if obstacle is not None:
         return _behind(observed, obstacle, now)
     row = facts.row

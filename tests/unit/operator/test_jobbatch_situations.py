@@ -92,6 +92,7 @@ SITUATIONS: dict[str, list[tuple[ObservedBatch, Facts]]] = {
         (BATCH, Facts(load=Load(waits="waits for another query"))),
         (BATCH, Facts(row=row(BATCH, BatchState.LOADING))),
         (BATCH, Facts(met=Obstacle(Reason.DATABASE_REFUSED, "none"), load=Load(jobs=1))),
+        (BATCH, Facts(met=Obstacle(Reason.DATABASE_REFUSED, "none"), load=Load(waits="waits for another query"))),
     ],
     "loaded": [(BATCH, Facts(row=row(BATCH))), (BATCH, Facts(row=row(BATCH, BatchState.PENDING)))],
     "loaded, and nobody works on its queue": [(BATCH, Facts(row=row(BATCH), served=False))],

@@ -67,6 +67,33 @@ class Reader:
         await self.gate.wait()
 
 
+async def test_a_query_that_comes_just_as_another_ends_says_that_it_waits_for_the_next() -> None:
+    class Ending(Reader):
+        async def get(self, plural: str, namespace: str, name: str) -> None:
+            await super().get(plural, namespace, name)
+            if name == "first":
+                tasks.append(load("third"))
+
+    server: Any = Ending()
+    none: Any = None
+    loader = Loader(server, none, Metrics())
+    said: dict[str, list[str | None]] = {}
+
+    def load(name: str) -> asyncio.Task[None]:
+        found = batch({"jobs": None, "query": {"sql": "SELECT 1 AS n"}}, name=name)
+        return asyncio.create_task(loader.load(found, none, none, said.setdefault(name, []).append))
+
+    tasks = [load("first"), load("second")]
+    for _ in range(5):
+        await asyncio.sleep(0)
+    server.gate.set()
+    await tasks[0]
+    async with asyncio.timeout(10):
+        await asyncio.gather(*tasks)
+    waits = "waiting for another query of namespace mail, which has one at a time"
+    assert said == {"first": [None], "second": [waits, None], "third": [waits, None]}
+
+
 async def test_slow_queries_hold_up_no_other_loads_nor_queries_of_other_namespaces() -> None:
     """A namespace has one slot, whatever it has waiting, and the others have theirs in turn."""
     server: Any = Reader()
