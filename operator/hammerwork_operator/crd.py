@@ -93,7 +93,7 @@ def _name_rule(limit: int, why: str) -> Schema:
     wanted = f"must be at most {limit}{why}"
     return {
         "rule": f"self.metadata.name.size() <= {limit}",
-        "message": f"the characters of metadata.name {wanted}",
+        "message": f"metadata.name must have at most {limit} characters{why}",
         "messageExpression": said(f"metadata.name has %s characters, {wanted}", "string(self.metadata.name.size())"),
         "fieldPath": ".metadata",
     }

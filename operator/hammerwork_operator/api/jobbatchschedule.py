@@ -192,7 +192,7 @@ class BatchReference(Struct, frozen=True, rename="camel"):
     api_version: Annotated[str, Meta(description="The API version of JobBatch.")]
     kind: Annotated[str, Meta(description="Always JobBatch.")]
     namespace: Annotated[str, Meta(max_length=63, description="The namespace of the schedule.")]
-    name: Annotated[str, Meta(max_length=253, description="Its name.")]
+    name: Annotated[str, Meta(max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", description="Its name.")]
     uid: Annotated[str, Meta(max_length=128, description="Its uid.")]
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any, get_args
 
@@ -90,6 +91,14 @@ def test_everything_is_bounded(path: str, node: dict[str, Any]) -> None:
             assert "maximum" in node
         case "object" if "additionalProperties" in node:
             assert "maxProperties" in node
+
+
+def test_no_name_leads_to_another_path_of_the_api_server() -> None:
+    """The operator asks for what is referred to by its name, also where somebody else wrote the status."""
+    names = (".active[].name", "Refs[].name", "Ref.name")
+    given = {path: node.get("pattern", "") for path, node in NODES if path.endswith(names)}
+    assert len(given) > 3
+    assert [path for path, pattern in given.items() if re.search(pattern, "a/../b?watch=true")] == []
 
 
 def test_rules_say_what_is_wrong() -> None:
