@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 AT_ONCE = 12
 EVERY = 20
-"""Of the requests of a life, of which there are a hundred, each so manieth is tried."""
+"""A life has about a hundred requests; an operator crashes before one in so many of them."""
 
 
 async def lived(
