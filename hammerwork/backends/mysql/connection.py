@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import random
 import time
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from pymysql.constants import FIELD_TYPE
@@ -126,11 +126,9 @@ class Database:
                     yield connection
                 except BaseException as error:
                     # Whatever it was, what the server still does for this connection is not known.
+                    self._sessions.drop(raw)
                     if connection.running and isinstance(error, TimeoutError | asyncio.CancelledError):
-                        raw.close()
                         self._pool.abandon(raw, self._sessions.kill(raw.thread_id(), port))
-                    else:
-                        raw.close()
                     if isinstance(error, TimeoutError) or is_read_only(error):
                         # The other end may be gone without a word, or a new one has taken its place: then all our
                         # connections lead nowhere.
@@ -211,6 +209,7 @@ class Line:
 
     def __init__(self, raw: Any, address: str, url: DatabaseURL, *, has_blocks: bool) -> None:
         self._raw = raw
+        self._writer = raw._writer  # noqa: SLF001
         self.address = address
         self._url = url
         self._has_blocks = has_blocks
@@ -233,14 +232,11 @@ class Line:
 
     async def close(self) -> None:
         """Close the connection, before its event loop ends."""
-        writer = self._raw._writer  # noqa: SLF001
-        if writer is None:
-            return  # the driver has closed it
-        try:
+        with suppress(TimeoutError):
             async with asyncio.timeout(_GOOD_BYE_SECONDS):
                 await say_good_bye(self._raw)
-        except TimeoutError:
-            writer.transport.abort()
+        # The driver, which may have closed it before, waits half a minute for the other end of TLS.
+        self._writer.transport.abort()
 
 
 class Connection:

@@ -32,6 +32,10 @@ class MysqlSessions:
         return not (reader.eof_received or reader.exception())
 
     def drop(self, connection: Any) -> None:
+        # The driver's own close would wait half a minute for the other end of TLS, which may be gone.
+        writer = connection._writer  # noqa: SLF001
+        if writer is not None:
+            writer.transport.abort()
         connection.close()
 
     async def leave(self, connection: Any) -> None:
