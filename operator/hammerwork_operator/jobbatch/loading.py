@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from hammerwork_operator.sources.source import Fetched, Need
 
 PARALLEL_LOADS = 4
-NAMESPACE_LOADS = 2
-"""Of these, so that large batches of one namespace do not hold up those of all others."""
 PARALLEL_QUERIES = 8
 """Loads of queries have slots of their own, since a query may take a day; a namespace has one of them at a time."""
 UNTOLD_SECONDS = 0.5
@@ -50,11 +48,10 @@ class Loader:
         self.metrics = metrics
         self._server = server
         self._contents = contents
-        self._loads = asyncio.Semaphore(PARALLEL_LOADS)
+        self._limit = asyncio.Semaphore(PARALLEL_LOADS)
         self._queries = asyncio.Semaphore(PARALLEL_QUERIES)
-        self._loads_of: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
-        self._queries_of: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
-        """Of a namespace; those that nobody holds or waits for go."""
+        self._namespaces: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
+        """Of queries; those that nobody holds or waits for go."""
 
     async def load(
         self,
@@ -94,11 +91,10 @@ class Loader:
     @asynccontextmanager
     async def _slot(self, observed: ObservedBatch, waits: Callable[[str | None], None]) -> AsyncIterator[None]:
         if not observed.queries:
-            of_namespace = self._loads_of.setdefault(observed.namespace, asyncio.Semaphore(NAMESPACE_LOADS))
-            async with of_namespace, self._loads:
+            async with self._limit:
                 yield
             return
-        own = self._queries_of.setdefault(observed.namespace, asyncio.Semaphore(1))
+        own = self._namespaces.setdefault(observed.namespace, asyncio.Semaphore(1))
         if own.locked():
             waits(f"waiting for another query of namespace {observed.namespace}, which has one at a time")
         async with own:
