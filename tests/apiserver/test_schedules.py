@@ -345,7 +345,7 @@ async def test_what_a_quota_forbids_is_made_once_it_does_not(kubectl: Kubectl, c
 
 @pytest.mark.parametrize("due", [True, False], ids=["when a batch is made", "when the status is written"])
 async def test_a_schedule_that_went_unseen_is_forgotten(kubectl: Kubectl, clock: Clock, due: bool) -> None:
-    """A watch that was broken off does not tell what was deleted meanwhile."""
+    """The operator may be at work for it before the watch tells that it is gone."""
     kubectl.create(schedule("gone", "* * * * *"))
     manifest = kubectl.get("jbs", "gone")
     kubectl.delete("jbs", "gone")

@@ -174,7 +174,7 @@ class Database:
             try:
                 yield Connection(raw, MIGRATION_TIMEOUT_SECONDS)
             finally:
-                raw.close()
+                self._sessions.drop(raw)
 
     @asynccontextmanager
     async def for_query(self, seconds: float) -> AsyncIterator[Connection]:
@@ -188,7 +188,7 @@ class Database:
             yield Connection(raw, EXCHANGE_SECONDS)
         finally:
             number = raw.thread_id()
-            raw.close()
+            self._sessions.drop(raw)
             await self._sessions.kill(number, port)
 
     async def at_work(self, number: int, port: int | None) -> bool:
