@@ -1,4 +1,4 @@
-"""Stops the loading of batches at a given job, so that tests can act while a batch is half loaded."""
+"""Stops those who change a batch in the database, so that tests can act while a change is half done."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hammerwork import JobQueue
 from tests.harness import observing
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
 _POSTGRES = (
     "SELECT pg_advisory_lock(20010)",
@@ -22,19 +22,23 @@ _POSTGRES = (
     """,
     """
     CREATE TRIGGER test_barrier BEFORE UPDATE ON hammerwork_batches
-        FOR EACH ROW WHEN (NEW.total > {jobs}) EXECUTE FUNCTION test_barrier()
+        FOR EACH ROW WHEN ({stopped}) EXECUTE FUNCTION test_barrier()
     """,
 )
 _MYSQL = (
     "SELECT GET_LOCK(DATABASE(), 0)",
     """
     CREATE TRIGGER test_barrier BEFORE UPDATE ON hammerwork_batches FOR EACH ROW
-    IF NEW.total > {jobs} THEN
+    IF {stopped} THEN
         DO GET_LOCK(DATABASE(), 3600);
         DO RELEASE_LOCK(DATABASE());
     END IF
     """,
 )
+_WAITING = {
+    "postgres": "pg_locks WHERE locktype = 'advisory' AND NOT granted",
+    "mysql": "information_schema.processlist WHERE state = 'User lock'",
+}
 
 
 @contextlib.asynccontextmanager
@@ -42,8 +46,26 @@ async def loading_stops_at(database_url: str, jobs: int) -> AsyncIterator[None]:
     """While the block runs, no batch in the database gets more than `jobs` jobs: who stores the next slice waits."""
     async with await JobQueue.connect(database_url) as queue:
         await queue.create_tables()
+    async with _barrier(database_url, f"NEW.total > {jobs}"):
+        yield
+
+
+@contextlib.asynccontextmanager
+async def retries_stop(database_url: str) -> AsyncIterator[Callable[[], Awaitable[int]]]:
+    """While the block runs, whoever begins a retry waits in its transaction; yield what counts those who wait."""
+    async with _barrier(database_url, "NEW.retry_attempt > OLD.retry_attempt") as connection:
+        waiting = _WAITING["postgres" if database_url.startswith("postgres") else "mysql"]
+
+        async def count() -> int:
+            return int(await connection.value(f"SELECT count(*) FROM {waiting}"))
+
+        yield count
+
+
+@contextlib.asynccontextmanager
+async def _barrier(database_url: str, stopped: str) -> AsyncIterator[observing.Sql]:
     # The lock goes with its connection; the trigger stays and stops nobody any more.
     async with observing.sql(database_url) as connection:
         for statement in _POSTGRES if database_url.startswith("postgres") else _MYSQL:
-            await connection.run(statement.format(jobs=jobs))
-        yield
+            await connection.run(statement.format(stopped=stopped))
+        yield connection

@@ -10,7 +10,7 @@ from uuid import UUID
 from hammerwork import JobQueue
 from tests.harness.kubectl import condition
 from tests.harness.manifests import API_VERSION, jobbatch, workerpool
-from tests.harness.observing import sql
+from tests.harness.observing import numbers, sql
 from tests.harness.waiting import eventually
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ async def of_a_generated_stream(stage: Stage) -> dict[str, int]:
 
 async def of_a_query(stage: Stage) -> dict[str, int]:
     """What is half loaded is loaded anew."""
-    return await _of_a_stream(stage, query={"sql": f"SELECT n FROM generate_series(1, {STREAM_JOBS}) n"})
+    return await _of_a_stream(stage, query={"sql": numbers(STREAM_JOBS)})
 
 
 async def of_configmaps(stage: Stage) -> dict[str, int]:
@@ -122,8 +122,9 @@ async def _of_a_stream(stage: Stage, **source: Any) -> dict[str, int]:
     loaded = await stage.shows("stream", "Ready", "True Suspended")
     assert loaded["status"]["totalJobs"] == STREAM_JOBS, stage.mark
     async with sql(stage.database_url) as connection:
-        counts = "SELECT count(*), count(DISTINCT CAST(payload AS text)) FROM hammerwork_jobs WHERE batch_id = $1"
-        (stored,) = await connection.rows(counts, UUID(loaded["status"]["batchId"]))
+        counts = f"count(*), count(DISTINCT {connection.as_text('payload')})"
+        jobs = f"SELECT {counts} FROM hammerwork_jobs WHERE batch_id = $1"
+        (stored,) = await connection.rows(jobs, UUID(loaded["status"]["batchId"]))
     assert stored == (STREAM_JOBS, STREAM_JOBS), stage.mark
     await stage.delete("stream")
     return {}

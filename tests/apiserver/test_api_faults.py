@@ -8,7 +8,6 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
-import asyncpg
 import pytest
 
 from tests.apiserver.faulty_proxy import Fault, FaultyProxy, faulty_proxy
@@ -16,6 +15,7 @@ from tests.apiserver.operator_process import OperatorUnderTest, service_account_
 from tests.apiserver.workers import worker
 from tests.harness.kubectl import condition, conditions
 from tests.harness.manifests import jobbatch, workerpool
+from tests.harness.observing import sql
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -71,12 +71,8 @@ def ready_message(found: Manifest) -> str:
 
 async def rows(url: str) -> int:
     """Return the number of batches in the database."""
-    connection = await asyncpg.connect(url)
-    try:
-        found: int = await connection.fetchval("SELECT count(*) FROM hammerwork_batches")
-        return found
-    finally:
-        await connection.close()
+    async with sql(url) as connection:
+        return int(await connection.value("SELECT count(*) FROM hammerwork_batches"))
 
 
 async def test_each_third_request_fails_and_all_ends_as_it_should(

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import asyncpg
-
 from tests.apiserver.workers import worker
 from tests.harness.kubectl import condition
 from tests.harness.manifests import jobbatch
+from tests.harness.observing import sql
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,12 +29,9 @@ def says(reason: str, words: str = "") -> Callable[[Manifest], bool]:
 
 
 async def stored(url: str) -> list[str]:
-    connection = await asyncpg.connect(url)
-    try:
-        found = await connection.fetch("SELECT name FROM hammerwork_batches ORDER BY name")
-    finally:
-        await connection.close()
-    return [row["name"].partition("/")[2] for row in found]
+    async with sql(url) as connection:
+        found = await connection.rows("SELECT name FROM hammerwork_batches ORDER BY name")
+    return [name.partition("/")[2] for (name,) in found]
 
 
 async def fails(job: Job) -> None:

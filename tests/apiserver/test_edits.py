@@ -22,10 +22,13 @@ if TYPE_CHECKING:
     from tests.apiserver.operator_process import OperatorUnderTest
     from tests.harness.kubectl import Kubectl
     from tests.harness.manifests import Manifest
+    from tests.harness.servers import Server
 
 STORED = 10_000
 """Jobs of the first slice."""
 JOBS = 10_100
+SUSPENSION = {"postgresql": "hammerwork_suspend_1", "mysql": "INTO @batch"}
+"""Words of the statement that suspends a batch."""
 
 
 def ready(expected: str) -> Callable[[Manifest], bool]:
@@ -42,28 +45,25 @@ def stream(name: str, *, queue: str = "work", count: int = JOBS) -> Manifest:
     return jobbatch(name, queue=queue, generate=source, backoffLimit=0, batchSize=1_000)
 
 
-@pytest.mark.only("postgres")  # how a session that waits is seen
 async def test_a_batch_that_is_edited_or_deleted_while_it_loads(
-    kubectl: Kubectl, operator: OperatorUnderTest, with_database: str
+    kubectl: Kubectl, operator: OperatorUnderTest, server: Server, with_database: str
 ) -> None:
     handler = Handler("edited.7")
     async with worker(with_database, handler), sql(with_database) as connection:
 
-        async def suspensions_waiting() -> int:
-            waits = "wait_event_type = 'Lock' AND query LIKE '%hammerwork_suspend_1%'"
-            return int(await connection.value(f"SELECT count(*) FROM pg_stat_activity WHERE {waits}"))
-
         async def stored(found: Manifest) -> tuple[Any, ...]:
-            counts = "SELECT count(*), count(DISTINCT CAST(payload AS text)) FROM hammerwork_jobs WHERE batch_id = $1"
-            return (await connection.rows(counts, UUID(found["status"]["batchId"])))[0]
+            counts = f"count(*), count(DISTINCT {connection.as_text('payload')})"
+            jobs = f"SELECT {counts} FROM hammerwork_jobs WHERE batch_id = $1"
+            return (await connection.rows(jobs, UUID(found["status"]["batchId"])))[0]
 
+        suspension = SUSPENSION[server.family]
         async with loading_stops_at(with_database, STORED):
             names = ("held", "edited", "deleted", "replaced")
             kubectl.apply(*(stream(name) for name in names))
             loading = {name: await kubectl.wait("jobbatch", name, half_loaded) for name in names}
 
             kubectl.patch("jobbatch", "held", {"spec": {"suspend": True}})
-            await eventually(suspensions_waiting, lambda count: count == 1)
+            await eventually(lambda: connection.waiting_for_locks(suspension), lambda count: count == 1)
 
             later = {"activeDeadlineSeconds": 3_600, "ttlSecondsAfterFinished": 7_200, "retry": {"attempt": 1}}
             kubectl.patch("jobbatch", "edited", {"spec": later})

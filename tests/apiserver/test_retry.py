@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-import asyncpg
 import pytest
 
 from hammerwork import JobQueue
 from hammerwork.selection import select
+from tests.apiserver.barrier import retries_stop
 from tests.apiserver.operator_process import OperatorUnderTest
 from tests.apiserver.workers import worker
 from tests.harness.kubectl import CommandError, condition
@@ -20,7 +19,7 @@ from tests.harness.manifests import jobbatch
 from tests.harness.waiting import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import Callable
     from pathlib import Path
 
     from hammerwork import Job
@@ -113,34 +112,6 @@ async def test_each_raise_of_the_attempt_runs_the_chosen_failed_jobs_once(kubect
     kubectl.patch("jobbatch", "raised", {"spec": {"retry": None}})
 
 
-@contextlib.asynccontextmanager
-async def retries_stop(url: str) -> AsyncIterator[asyncpg.Connection]:
-    """While the block runs, whoever begins a retry waits in its transaction."""
-    connection = await asyncpg.connect(url)
-    await connection.execute(
-        """
-        CREATE OR REPLACE FUNCTION test_retries() RETURNS trigger LANGUAGE plpgsql AS $$
-        BEGIN
-            PERFORM pg_advisory_xact_lock_shared(20011);
-            RETURN NEW;
-        END $$;
-        CREATE OR REPLACE TRIGGER test_retries BEFORE UPDATE ON hammerwork_batches
-            FOR EACH ROW WHEN (NEW.retry_attempt > OLD.retry_attempt) EXECUTE FUNCTION test_retries();
-        SELECT pg_advisory_lock(20011)
-        """
-    )
-    try:
-        yield connection
-    finally:
-        await connection.close()
-
-
-async def waiting(connection: asyncpg.Connection) -> int:
-    waits = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
-    return int(await connection.fetchval(waits))
-
-
-@pytest.mark.only("postgres")  # the barrier
 async def test_a_raise_is_followed_once_whoever_dies_and_whoever_helps(
     kubectl: Kubectl, operator: OperatorUnderTest, with_database: str, tmp_path: Path
 ) -> None:
@@ -151,9 +122,9 @@ async def test_a_raise_is_followed_once_whoever_dies_and_whoever_helps(
         backend: Any = queue.backend
 
         # In the transaction: the server carries it out although nobody waits for the answer.
-        async with retries_stop(with_database) as barrier:
+        async with retries_stop(with_database) as waiting:
             raise_to(kubectl, "mortal", 1)
-            await eventually(lambda: waiting(barrier), lambda count: count == 1)
+            await eventually(waiting, lambda count: count == 1)
             operator.kill()
         operator.start()
         await kubectl.wait("jobbatch", "mortal", runs_again)

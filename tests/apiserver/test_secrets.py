@@ -7,12 +7,12 @@ import json
 import time
 from typing import TYPE_CHECKING
 
-import asyncpg
 import pytest
 
 from tests.apiserver.workers import worker
 from tests.harness.kubectl import condition
 from tests.harness.manifests import jobbatch, secret
+from tests.harness.observing import sql
 from tests.harness.waiting import eventually
 
 if TYPE_CHECKING:
@@ -20,10 +20,13 @@ if TYPE_CHECKING:
 
     from tests.harness.kubectl import Kubectl
     from tests.harness.manifests import Manifest
+    from tests.harness.servers import Server
 
 ONE = [{"payload": 1}]
 NAME = "hammerwork-database"
 MANY = 20
+ANY_OPTION = {"postgresql": "application_name=rotated", "mysql": "ssl_mode=DISABLED"}
+"""Which makes it another URL."""
 
 
 def ready(expected: str) -> Callable[[Manifest], bool]:
@@ -64,7 +67,7 @@ async def test_batches_that_wait_for_one_secret_read_it_once_for_all_and_begin_w
 
 @pytest.mark.usefixtures("operator")
 async def test_a_secret_that_goes_or_leads_elsewhere_under_a_running_batch_is_told(
-    kubectl: Kubectl, database_url: str
+    kubectl: Kubectl, server: Server, database_url: str, other_database_url: str
 ) -> None:
     kubectl.create(secret(f"  {database_url}\n"))
     kubectl.create(jobbatch("steady", jobs=ONE))
@@ -75,21 +78,15 @@ async def test_a_secret_that_goes_or_leads_elsewhere_under_a_running_batch_is_to
     assert condition(gone, "Stalled") == "True SecretNotFound"
     assert (gone["status"]["totalJobs"], gone["status"]["pendingJobs"]) == (1, 1)
 
-    other = f"{database_url}_other"
-    connection = await asyncpg.connect(database_url)
-    await connection.execute(f"CREATE DATABASE {other.rpartition('/')[2]}")
-    kubectl.create(secret(other))
+    kubectl.create(secret(other_database_url))
     missing = await kubectl.wait("jobbatch", "steady", ready("False RowsMissing"))
     assert condition(missing, "Stalled") == "True RowsMissing"
-    elsewhere = await asyncpg.connect(other)
-    assert await elsewhere.fetchval("SELECT count(*) FROM hammerwork_batches") == 0
-    await elsewhere.close()
+    async with sql(other_database_url) as elsewhere:
+        assert await elsewhere.value("SELECT count(*) FROM hammerwork_batches") == 0
 
-    rotated = f"{database_url}?application_name=rotated"
+    rotated = f"{database_url}?{ANY_OPTION[server.family]}"
     kubectl.patch("secret", NAME, {"stringData": {"url": rotated}})
     back = await kubectl.wait("jobbatch", "steady", ready("True Running"))
     assert back["status"]["batchId"] == first["status"]["batchId"]
     async with worker(f"{database_url}\n"):
         await kubectl.wait("jobbatch", "steady", lambda found: condition(found, "Complete") == "True Completed")
-    await connection.execute(f"DROP DATABASE {other.rpartition('/')[2]} WITH (FORCE)")
-    await connection.close()

@@ -9,13 +9,13 @@ import re
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-import asyncpg
 import pytest
 
 from hammerwork import BatchState, JobQueue
 from tests.apiserver.barrier import loading_stops_at
 from tests.harness.kubectl import condition
 from tests.harness.manifests import jobbatch
+from tests.harness.observing import numbers, sql
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -146,17 +146,11 @@ async def test_a_content_that_changes_while_it_is_loaded_is_loaded_from_the_begi
     assert set(await payloads(with_database, loaded)) == {"new"}
     async with await JobQueue.connect(with_database) as queue:
         assert [batch.state for batch in await queue.list_batches()] == [BatchState.PENDING]
-    connection = await asyncpg.connect(with_database)
-    try:
-        assert await connection.fetchval("SELECT count(DISTINCT batch_id) FROM hammerwork_pages") == 1
-    finally:
-        await connection.close()
+    async with sql(with_database) as connection:
+        assert await connection.value("SELECT count(DISTINCT batch_id) FROM hammerwork_pages") == 1
 
 
-MANY = """
-WITH RECURSIVE ten(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM ten WHERE n < 9)
-SELECT a.n + 10 * b.n + 100 * c.n + 1000 * d.n + 10000 * e.n AS id FROM ten a, ten b, ten c, ten d, ten e WHERE e.n < 2
-"""
+MANY = numbers(20_000)
 SLEEP = {
     "postgresql": "SELECT pg_sleep(600)",
     "mysql": "SELECT n FROM (SELECT 1 AS n UNION SELECT 2) t WHERE SLEEP(600)",
@@ -199,8 +193,8 @@ async def test_a_query_makes_a_job_of_each_row_where_it_is_allowed(
     }
     kubectl.create(jobbatch("long", query={"sql": sleep, "timeoutSeconds": 600}))
     await kubectl.wait("jobbatch", "long", reason("Loading"))
-    for name, (sql, _) in bad.items():
-        kubectl.create(jobbatch(name, query={"sql": sql, "timeoutSeconds": 1 if name == "endless" else 60}))
+    for name, (text, _) in bad.items():
+        kubectl.create(jobbatch(name, query={"sql": text, "timeoutSeconds": 1 if name == "endless" else 60}))
     told = f"0 jobs loaded; waiting for another query of namespace {kubectl.namespace}, which has one at a time"
     await kubectl.wait("jobbatch", "missing", lambda found: reason("Loading")(found) and message(found) == told)
     kubectl("delete", "jobbatch", "long", "--timeout=30s")

@@ -106,12 +106,7 @@ async def test_a_slice_that_waits_for_its_batch_is_ended_by_the_server(
         held.set()
         with pytest.raises(DatabaseUnavailableError, match="lock timeout"):
             await asyncio.wait_for(enqueueing, 20)
-
-    async def waiting() -> int:
-        query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-        return int(await sql.value(query))
-
-    await eventually(waiting, lambda count: count == 0)
+    await eventually(lambda: sql.waiting_for_locks(""), lambda count: count == 0)
     again = (Job("q", n) for n in range(25_000))
     assert await queue.enqueue_stream(JobBatch("b", queue="q"), again, batch_id=batch_id) == batch_id
     assert (await queue.get_batch_status(batch_id)).total_jobs == 25_000

@@ -17,7 +17,7 @@ from hammerwork.backends.mysql import sessions as mysql_sessions
 from hammerwork.backends.postgres import querying as postgres_querying
 from hammerwork.backends.postgres import sessions as postgres_sessions
 from hammerwork.backends.querying import MOST_ROWS
-from tests.harness.observing import DEADLINE_SECONDS, happens, only_postgres
+from tests.harness.observing import DEADLINE_SECONDS, happens, numbers, only_postgres
 from tests.harness.processes import next_line, started
 from tests.harness.proxy import proxy
 
@@ -26,11 +26,7 @@ if TYPE_CHECKING:
 
     from tests.harness.observing import Sql
 
-# A number of rows that no block and no slice ends at; in the words of both families.
-MANY = """
-WITH RECURSIVE ten(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM ten WHERE n < 9)
-SELECT a.n + 10 * b.n + 100 * c.n + 1000 * d.n + 10000 * e.n AS id FROM ten a, ten b, ten c, ten d, ten e WHERE e.n < 2
-"""
+MANY = numbers(20_000)
 TYPES = {
     "postgresql": """
         SELECT 1.50::numeric(5,2) AS price, 'NaN' AS text, 2::int8 AS big, 0.5::float8 AS half, NULL AS nothing,

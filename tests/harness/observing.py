@@ -33,6 +33,7 @@ __all__ = [
     "finished",
     "happens",
     "notifying",
+    "numbers",
     "one_server",
     "only_postgres",
     "running",
@@ -46,6 +47,17 @@ notifying = pytest.mark.capability(notifies=True)
 with_functions = pytest.mark.capability(functions=True)
 one_server = pytest.mark.one_server
 """Marks tests that do not depend on the kind of database."""
+
+
+def numbers(count: int) -> str:
+    """Return SQL of both families for rows with an ``id`` from 0, at most 100,000 of them."""
+    return f"""
+        SELECT id FROM (
+            WITH RECURSIVE ten(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM ten WHERE n < 9)
+            SELECT a.n + 10 * b.n + 100 * c.n + 1000 * d.n + 10000 * e.n AS id
+            FROM ten a, ten b, ten c, ten d, ten e
+        ) numbers WHERE id < {count}
+    """
 
 
 async def comes_to(
@@ -86,8 +98,9 @@ async def all_jobs(queue: JobQueue, batch_id: UUID, status: JobStatus | None = N
 async def different_payloads(url: str) -> int:
     """Count the payloads in a database, those that several jobs have once."""
     async with sql(url) as connection:
-        kind = "text" if url.startswith("postgres") else "char"
-        return int(await connection.value(f"SELECT count(DISTINCT CAST(payload AS {kind})) FROM hammerwork_jobs"))
+        return int(
+            await connection.value(f"SELECT count(DISTINCT {connection.as_text('payload')}) FROM hammerwork_jobs")
+        )
 
 
 class Sql:
@@ -147,6 +160,15 @@ class Sql:
         """Break off what the connection is doing."""
         await self.run("SELECT pg_cancel_backend($1)", number)
 
+    async def waiting_for_locks(self, words: str) -> int:
+        """Count the statements with these words that wait for a lock of another session."""
+        waits = "datname = current_database() AND wait_event_type = 'Lock' AND query LIKE $1"
+        return int(await self.value(f"SELECT count(*) FROM pg_stat_activity WHERE {waits}", f"%{words}%"))
+
+    def as_text(self, column: str) -> str:
+        """Return SQL for JSON as text."""
+        return f"CAST({column} AS text)"
+
     def json_text(self, column: str, key: str) -> str:
         """Return SQL for a string or number in a JSON object, as text."""
         return f"{column}->>'{key}'"
@@ -182,6 +204,13 @@ class MysqlSql(Sql):
     async def _kill(self, statement: str) -> None:
         with contextlib.suppress(aiomysql.OperationalError):  # it has gone already
             await self.run(statement)
+
+    async def waiting_for_locks(self, words: str) -> int:  # in all databases: transactions do not tell theirs
+        waits = "trx_state = 'LOCK WAIT' AND trx_query LIKE $1"
+        return int(await self.value(f"SELECT count(*) FROM information_schema.innodb_trx WHERE {waits}", f"%{words}%"))
+
+    def as_text(self, column: str) -> str:
+        return f"CAST({column} AS char)"
 
     def json_text(self, column: str, key: str) -> str:
         return f"JSON_UNQUOTE(JSON_EXTRACT({column}, '$.{key}'))"
