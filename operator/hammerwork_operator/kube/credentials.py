@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 import kopf
 from kubernetes.aio import client, config
 
-from hammerwork_operator.kube.missed import MissedDeletions
-from hammerwork_operator.kube.session import Pauses, watch_session
+from hammerwork_operator.kube.session import Pauses, Watches, watch_session
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,8 +45,7 @@ class Logins:
         self._clock = clock
         self._last = float("-inf")
         self._pauses = iter(Pauses())
-        self._begun: dict[str, float] = {}
-        self._missed = MissedDeletions()
+        self._watches = Watches()
 
     async def login(self, **arguments: Any) -> kopf.AiohttpSession | None:
         """Return a session that kopf watches through. It takes any as good, so one after the other is made to wait."""
@@ -63,7 +61,7 @@ class Logins:
         return kopf.AiohttpSession(
             server=found.server,
             default_namespace=found.default_namespace,
-            aiohttp_session=watch_session(found.as_http_headers(), found.as_ssl_context(), self._begun, self._missed),
+            aiohttp_session=watch_session(found.as_http_headers(), found.as_ssl_context(), self._watches),
         )
 
 

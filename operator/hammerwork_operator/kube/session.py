@@ -17,14 +17,13 @@ import aiohttp
 import msgspec
 
 from hammerwork_operator.kube.decoding import decode, shallow
+from hammerwork_operator.kube.missed import MissedDeletions
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncIterator, Collection, Iterator, Mapping
+    from collections.abc import AsyncIterator, Iterator, Mapping
 
     from yarl import URL
-
-    from hammerwork_operator.kube.missed import MissedDeletions
 
 WATCH_PAUSE_SECONDS = 1.0
 """A watch of the same objects is begun at most this often, however soon the one before it ended."""
@@ -51,49 +50,49 @@ class Pauses:
             pause = min(2 * pause, 8.0)
 
 
-def watch_session(
-    headers: Mapping[str, str], certificates: ssl.SSLContext, begun: dict[str, float], missed: MissedDeletions
-) -> aiohttp.ClientSession:
-    """Return a session for kopf. No request is made.
+class Watches:
+    """What is known of the watches, by their paths; it holds in any session."""
 
-    `begun`: when each path was watched last; `missed`: what was listed and watched. Both hold in any session.
-    """
-    set_back: set[str] = set()
+    def __init__(self) -> None:
+        self.begun: dict[str, float] = {}
+        """When each was begun last, by the clock of the loop."""
+        self.doubtful: set[str] = set()
+        """Those from a version that the API server may not know, since it was away or set back: until the next list."""
+        self.deletions = MissedDeletions()
+
+
+def watch_session(headers: Mapping[str, str], certificates: ssl.SSLContext, watches: Watches) -> aiohttp.ClientSession:
+    """Return a session for kopf. No request is made."""
 
     class Answer(_Answer):
-        paths_set_back = set_back
-        deletions = missed
+        known = watches
 
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0, ssl=certificates),
         headers=headers,
         response_class=Answer,
-        trace_configs=[_paced(set_back, begun)],
+        trace_configs=[_paced(watches)],
     )
 
 
-def _paced(set_back: set[str], begun: dict[str, float]) -> aiohttp.TraceConfig:
-    away: set[str] = set()
-
+def _paced(watches: Watches) -> aiohttp.TraceConfig:
     async def wait(session: aiohttp.ClientSession, _context: object, request: aiohttp.TraceRequestStartParams) -> None:
         if not _is_watch(request.url.query):
             return
         clock, path = asyncio.get_running_loop().time, request.url.path
-        while (rest := begun.get(path, float("-inf")) + WATCH_PAUSE_SECONDS - clock()) > 0:
+        while (rest := watches.begun.get(path, float("-inf")) + WATCH_PAUSE_SECONDS - clock()) > 0:
             await asyncio.sleep(rest)
-        begun[path] = clock()
+        watches.begun[path] = clock()
         try:
             ahead = await _is_ahead(session, request.url)
         except aiohttp.ClientConnectionError:
-            away.add(path)  # whatever was restored meanwhile may have gone on past the version that is known
+            watches.doubtful.add(
+                path
+            )  # whatever was restored meanwhile may have gone on past the version that is known
             raise
         if ahead:
             _LOGGER.warning("watching %s: the API server knows an older state than before; all is listed again", path)
-        if ahead or path in away:
-            away.discard(path)
-            set_back.add(path)
-        else:
-            set_back.discard(path)
+            watches.doubtful.add(path)
 
     config = aiohttp.TraceConfig()
     config.on_request_start.append(wait)
@@ -118,7 +117,8 @@ async def _is_ahead(session: aiohttp.ClientSession, url: URL) -> bool:
             content = await answer.read()
             newest = msgspec.json.decode(shallow(content), type=_List).metadata.resource_version
     except (aiohttp.ClientError, TimeoutError, msgspec.MsgspecError) as error:
-        raise aiohttp.ClientConnectionError(f"{url.path}: {error!r}") from error
+        # Not its repr, which may have the headers of the request, and so the token.
+        raise aiohttp.ClientConnectionError(f"{url.path}: {type(error).__name__}: {error}") from error
     return newest.isdigit() and int(newest) < int(version)
 
 
@@ -129,9 +129,7 @@ def _is_watch(query: Mapping[str, str]) -> bool:
 class _Answer(aiohttp.ClientResponse):
     """An answer of the API server, as kopf can take it."""
 
-    paths_set_back: Collection[str] = ()
-    """Of watches that are to begin anew."""
-    deletions: MissedDeletions
+    known: Watches
 
     async def start(self, connection: Any) -> aiohttp.ClientResponse:
         try:
@@ -143,11 +141,11 @@ class _Answer(aiohttp.ClientResponse):
             _LOGGER.warning("%s: HTTP status %d %s", self.url.path, self.status, self.reason)
         if not _is_watch(self.url.query):
             await self._take(refused=refused)
-        elif refused or (self.status < 400 and self.url.path in self.paths_set_back):
+        elif refused or (self.status < 400 and self.url.path in self.known.doubtful):
             self.status = 200
-            self.content = _BeginsAnew(self.content, self.url.path, self.deletions)  # type: ignore[assignment]
+            self.content = _BeginsAnew(self.content, self.url.path, self.known.deletions)  # type: ignore[assignment]
         elif self.status < 400:
-            self.content = _Events(self.content, self.url.path, self.deletions)  # type: ignore[assignment]
+            self.content = _Events(self.content, self.url.path, self.known.deletions)  # type: ignore[assignment]
         return self
 
     async def _take(self, *, refused: bool) -> None:
@@ -166,7 +164,8 @@ class _Answer(aiohttp.ClientResponse):
     def _note_list(self) -> None:
         query, found = self.url.query, self._decoded
         if isinstance(found, dict) and "items" in found and query.get("limit") != _CHECK_LIMIT:
-            self.deletions.listed(self.url.path, found, continued="continue" in query)
+            self.known.deletions.listed(self.url.path, found, continued="continue" in query)
+            self.known.doubtful.discard(self.url.path)
 
     async def json(self, **_: Any) -> Any:
         return self._decoded if self.status < 400 else await super().json()

@@ -14,8 +14,7 @@ import pytest
 from aiohttp import web
 
 from hammerwork_operator.kube import session
-from hammerwork_operator.kube.missed import MissedDeletions
-from hammerwork_operator.kube.session import Pauses, watch_session
+from hammerwork_operator.kube.session import Pauses, Watches, watch_session
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -25,17 +24,18 @@ DEEP_HALF = b'{"type":"ADDED","object":{"spec":' + b'{"a":' * 2_000 + b"\n"
 """Deep, and cut off."""
 NEWEST = "41"
 """The version that the server has reached."""
+LISTED = json.dumps({"metadata": {"resourceVersion": NEWEST}, "items": []}).encode()
 ANEW = [("ERROR", 410)]
+LOGIN = {"Authorization": "Bearer the-token"}
 
 
 @contextlib.asynccontextmanager
 async def served(
     status: int,
     body: bytes,
-    begun: dict[str, float] | None = None,
+    watches: Watches | None = None,
     *,
     of_version: int = 200,
-    missed: MissedDeletions | None = None,
 ) -> AsyncIterator[tuple[aiohttp.ClientSession, str]]:
     """Serve this answer to whatever is asked, and `of_version` to who asks how far the server is.
 
@@ -56,17 +56,22 @@ async def served(
     port = runner.addresses[0][1]
     try:
         context = ssl.create_default_context()
-        async with watch_session({}, context, {} if begun is None else begun, missed or MissedDeletions()) as client:
+        async with watch_session(LOGIN, context, watches or Watches()) as client:
             yield client, f"http://127.0.0.1:{port}/pods"
     finally:
         await runner.cleanup()
 
 
-async def watched(status: int, body: bytes, **query: str) -> list[tuple[str, Any]]:
+async def watched(
+    status: int, body: bytes, watches: Watches | None = None, *, of_version: int = 200, **query: str
+) -> list[tuple[str, Any]]:
     """Return type, and name or code, of the events of a watch that is answered like this, as kopf reads them."""
     found = []
     asked = {"watch": "true", **query}
-    async with served(status, body) as (client, url), client.get(url, params=asked) as response:
+    async with (
+        served(status, body, watches, of_version=of_version) as (client, url),
+        client.get(url, params=asked) as response,
+    ):
         if response.status < 400:
             async for chunk in response.content.iter_chunked(2**20):
                 event = json.loads(chunk.decode())
@@ -138,9 +143,33 @@ async def test_a_list_that_is_no_json_is_tried_again(body: bytes) -> None:
 @pytest.mark.parametrize("status", [403, 404, 500])
 async def test_a_watch_is_not_begun_where_it_is_not_known_whether_the_server_was_set_back(status: int) -> None:
     """One that begins at a version that the API server does not have would wait in silence."""
-    async with served(200, ADDED + b"\n", of_version=status) as (client, url):
+    with pytest.raises(aiohttp.ClientConnectionError, match=rf"/pods: Client\w+Error: .*{status}") as caught:
+        await watched(200, ADDED + b"\n", of_version=status, resourceVersion="5")
+    assert "the-token" not in repr(caught.value)
+
+
+@pytest.mark.parametrize("doubt", ["gone", "behind"])
+async def test_a_watch_in_doubt_begins_anew_whatever_comes_between_until_there_was_a_list(
+    doubt: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before it is answered the API server may refuse it, want another login, and go on past the version."""
+    monkeypatch.setattr(session, "WATCH_PAUSE_SECONDS", 0.0)
+    watches = Watches()
+    if doubt == "gone":
         with pytest.raises(aiohttp.ClientConnectionError):
-            await client.get(url, params={"watch": "true", "resourceVersion": "5"})
+            await watched(200, b"", watches, of_version=500, resourceVersion="5")
+    else:
+        assert await watched(500, b"{}", watches, resourceVersion="42") == [("status", 500)]
+    for status in (429, 401):
+        assert await watched(status, b"{}", watches, resourceVersion="5") == [("status", status)]
+    for _ in range(2):
+        assert await watched(200, ADDED + b"\n", watches, resourceVersion="5") == ANEW
+    async with served(503, b"{}", watches) as (client, url):
+        await client.get(url)
+    assert await watched(200, ADDED + b"\n", watches, resourceVersion="5") == ANEW
+    async with served(200, LISTED, watches) as (client, url):
+        await client.get(url)
+    assert await watched(200, ADDED + b"\n", watches, resourceVersion="5") == [("ADDED", "a")]
 
 
 async def test_a_watch_that_ends_at_once_is_not_begun_again_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,10 +194,10 @@ async def test_a_watch_that_ends_at_once_is_not_begun_again_at_once(monkeypatch:
 
 async def test_a_watch_of_the_session_after_a_new_login_waits_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session, "WATCH_PAUSE_SECONDS", 1_000.0)
-    begun: dict[str, float] = {}
-    async with served(200, b"{}", begun) as (client, url), client.get(url, params={"watch": "true"}):
+    watches = Watches()
+    async with served(200, b"{}", watches) as (client, url), client.get(url, params={"watch": "true"}):
         pass
-    async with served(200, b"{}", begun) as (client, url):
+    async with served(200, b"{}", watches) as (client, url):
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.2):
                 await client.get(url, params={"watch": "true"})
@@ -186,13 +215,13 @@ async def test_a_watch_begins_with_the_deletions_that_no_watch_has_told_of() -> 
         items = [{"metadata": {"name": name, "uid": f"uid-{name}", "creationTimestamp": created}} for name in names]
         return json.dumps({"metadata": {"resourceVersion": NEWEST}, "items": items}).encode()
 
-    missed, told = MissedDeletions(), []
+    watches, told = Watches(), []
     for answer in (found("a", "b"), found("b")):
-        async with served(200, answer, missed=missed) as (client, url):
+        async with served(200, answer, watches) as (client, url):
             await client.get(url)
     for _ in range(2):
         async with (
-            served(200, ADDED + b"\n", missed=missed) as (client, url),
+            served(200, ADDED + b"\n", watches) as (client, url),
             client.get(url, params={"watch": "true", "resourceVersion": NEWEST}) as response,
         ):
             told.append([json.loads(line) async for line in response.content.iter_chunked(2**20)])
