@@ -19,7 +19,15 @@ from hammerwork import (
     Worker,
 )
 from tests.harness import observing
-from tests.harness.observing import DEADLINE_SECONDS, eventually, finished, happens, only_postgres, running
+from tests.harness.observing import (
+    DEADLINE_SECONDS,
+    direct_postgres,
+    eventually,
+    finished,
+    happens,
+    only_postgres,
+    running,
+)
 from tests.harness.proxy import proxy
 from tests.harness.servers.postgres import postgres_server
 
@@ -173,7 +181,7 @@ async def test_a_session_with_the_same_number_elsewhere_is_spared(
 # -- failover
 
 
-@only_postgres
+@direct_postgres
 async def test_a_read_only_server_costs_one_failure_and_its_connections(queue: JobQueue, sql: Sql) -> None:
     # As after a failover: the server that the connections lead to only reads from now on, but new ones get the new one.
     database = database_of(queue)
@@ -279,7 +287,7 @@ async def test_a_batch_enqueued_again_after_its_answer_was_lost_is_stored_once(
         assert len(await queue.list_batches(queue="q")) == 1
 
 
-@only_postgres
+@direct_postgres
 async def test_a_worker_outlasts_a_database_that_refuses_it_for_a_while(database_url: str, queue: JobQueue) -> None:
     batch_id = await queue.enqueue_batch(JobBatch("b").with_jobs(Job("q", n) for n in range(20)))
     async with observing.sql(database_url) as sql:

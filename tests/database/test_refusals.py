@@ -24,7 +24,7 @@ from hammerwork.backends.mysql import refusals as mysql
 from hammerwork.backends.postgres import refusals as postgres
 from hammerwork.backends.urls import parse_url
 from tests.harness import observing
-from tests.harness.observing import only_postgres
+from tests.harness.observing import direct_postgres, only_postgres
 from tests.harness.servers.mariadb import mariadb_server
 
 if TYPE_CHECKING:
@@ -73,14 +73,14 @@ async def app_url(database_url: str) -> AsyncIterator[str]:
 # -- rights
 
 
-@only_postgres
+@direct_postgres
 async def test_no_right_to_make_tables(app_url: str) -> None:
     line = await refused(app_url, "migrate")
     assert line.startswith(f"Error: database {parse_url(app_url).address()}: permission denied for schema public")
     assert "USAGE and CREATE on the schema" in line
 
 
-@only_postgres
+@direct_postgres
 async def test_no_right_to_read_a_table(app_url: str, queue: JobQueue) -> None:  # noqa: ARG001 (its tables)
     line = await refused(app_url, "batches")
     assert f"database {parse_url(app_url).address()}: permission denied for table hammerwork_" in line
@@ -88,7 +88,7 @@ async def test_no_right_to_read_a_table(app_url: str, queue: JobQueue) -> None: 
     assert "permission denied for table hammerwork_" in await refused(app_url, "status", str(uuid.uuid4()))
 
 
-@only_postgres
+@direct_postgres
 async def test_a_schema_that_is_missing(database_url: str) -> None:
     line = await refused(f"{database_url}?search_path=nowhere", "migrate")
     assert "no schema has been selected to create in; needed: a schema in search_path" in line
@@ -125,12 +125,12 @@ async def test_rights_that_are_missing_are_named_by_mariadb(app_url: str, databa
         ("_no_such_database", "does not exist"),
     ],
 )
-@only_postgres
+@direct_postgres
 async def test_options_and_databases_that_do_not_exist(database_url: str, rest: str, says: str) -> None:
     assert says in await refused(database_url + rest, "batches")
 
 
-@only_postgres
+@direct_postgres
 async def test_a_user_that_does_not_exist(database_url: str) -> None:
     assert 'role "nobody" does not exist' in await refused(database_url.replace("postgres@", "nobody:Geheim@"), "depth")
 
@@ -180,7 +180,7 @@ async def test_an_unreachable_server_may_come_back(database_url: str) -> None:
 # -- kinds of databases
 
 
-@only_postgres
+@direct_postgres
 @pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
 async def test_a_database_that_is_not_utf8(database_url: str, encoding: str) -> None:
     name = f"test_{uuid.uuid4().hex}"
@@ -195,7 +195,7 @@ async def test_a_database_that_is_not_utf8(database_url: str, encoding: str) -> 
             await sql.run(f"DROP DATABASE {name}")
 
 
-@only_postgres
+@direct_postgres
 async def test_a_server_that_only_speaks_the_protocol_is_refused_before_any_table(database_url: str) -> None:
     async with observing.sql(database_url) as sql:
         await sql.run("CREATE SCHEMA other")

@@ -134,6 +134,8 @@ def _unfit(test: pytest.Item | pytest.Function, server: str, family: str) -> str
     only = test.get_closest_marker("only")
     if only is not None and only.args[0] not in {server, family}:
         return f"a test of {only.args[0]} only"
+    if only is not None and server == only.kwargs.get("but"):
+        return f"a test of {only.args[0]} without {server}"
     for marker in test.iter_markers("capability"):
         for name, wanted in marker.kwargs.items():
             if getattr(_BACKENDS[family].capabilities, name) is not wanted:

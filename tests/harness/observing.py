@@ -29,6 +29,7 @@ __all__ = [
     "all_jobs",
     "comes_to",
     "different_payloads",
+    "direct_postgres",
     "eventually",
     "finished",
     "happens",
@@ -43,6 +44,8 @@ __all__ = [
 
 only_postgres = pytest.mark.only("postgresql")
 """Marks tests of PostgreSQL itself: its options, messages, settings and plans."""
+direct_postgres = pytest.mark.only("postgresql", but="pgbouncer")
+"""Marks those of users, options and sessions: PgBouncer answers for the server, and keeps its sessions."""
 notifying = pytest.mark.capability(notifies=True)
 with_functions = pytest.mark.capability(functions=True)
 one_server = pytest.mark.one_server
