@@ -127,6 +127,7 @@ async def test_each_third_request_fails_and_all_ends_as_it_should(
     assert await rows(with_database) == 6
     await kubectl.wait("deployment", "pool-worker", lambda found: found["spec"]["replicas"] == 2)
     assert injected.total() > 10
+    assert "Bearer " not in operator.log()
     assert len(proxy.since(started)) / (time.monotonic() - started) < 50, Counter(proxy.since(started))
 
 
