@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from hammerwork_operator.sources.source import Fetched, Need
 
 PARALLEL_LOADS = 4
+"""So many small ones at a time, and so many large ones, that nobody's small batch waits for."""
 PARALLEL_QUERIES = 8
 """Loads of queries have slots of their own, since a query may take a day; a namespace has one of them at a time."""
 UNTOLD_SECONDS = 0.5
@@ -48,7 +49,8 @@ class Loader:
         self.metrics = metrics
         self._server = server
         self._contents = contents
-        self._limit = asyncio.Semaphore(PARALLEL_LOADS)
+        self._small = asyncio.Semaphore(PARALLEL_LOADS)
+        self._large = asyncio.Semaphore(PARALLEL_LOADS)
         self._queries = asyncio.Semaphore(PARALLEL_QUERIES)
         self._namespaces: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
         """Of queries; those that nobody holds or waits for go."""
@@ -90,8 +92,15 @@ class Loader:
 
     @asynccontextmanager
     async def _slot(self, observed: ObservedBatch, waits: Callable[[str | None], None]) -> AsyncIterator[None]:
+        if observed.small:
+            async with self._small:
+                yield
+            return
         if not observed.queries:
-            async with self._limit:
+            if self._large.locked():
+                waits(f"waiting for other large batches, of which {PARALLEL_LOADS} are loaded at a time")
+            async with self._large:
+                waits(None)
                 yield
             return
         own = self._namespaces.setdefault(observed.namespace, asyncio.Semaphore(1))

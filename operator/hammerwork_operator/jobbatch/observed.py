@@ -79,6 +79,8 @@ class ObservedBatch(msgspec.Struct, frozen=True, kw_only=True):
     """The id that an older operator may have given the batch; None: it is `batch_id`, or out of the question."""
     total_jobs: int | None
     """None: known only when they have been loaded."""
+    small: bool
+    """The jobs are stored at once, in one transaction."""
     status: dict[str, Any]
     """As the object has it, or as we wrote it last."""
     stated: Stated
@@ -193,6 +195,7 @@ def observe(manifest: Mapping[str, Any], *, fingerprint: str | None = None, clus
         batch_id=batch_id,
         former_id=None if contents is not None or batch_id == identity.former_batch_id else identity.former_batch_id,
         total_jobs=sources.count(raw),
+        small=sources.is_small(raw),
         status=status,
         stated=read_status(status, batch_id),
         managed_elsewhere=(manifest.get("spec") or {}).get("managedBy", OWN_NAME) != OWN_NAME,

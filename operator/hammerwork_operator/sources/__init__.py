@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import UNSET
 
+from hammerwork.backends.slices import SLICE_BYTES, SLICE_JOBS
 from hammerwork_operator.api.jobbatch import JobBatchSpec
 from hammerwork_operator.api.rules import exactly_one, listed
 from hammerwork_operator.sources import configmaps, generate, inline, query
@@ -53,6 +54,19 @@ def count(raw: Mapping[str, Any]) -> int | None:
     It is 0 for a spec that is refused when it is loaded, None for one whose jobs are counted only then.
     """
     return next((number for source in SOURCES if (number := source.count(raw.get(source.FIELD))) != 0), 0)
+
+
+def is_small(raw: Mapping[str, Any]) -> bool:
+    """Return whether the jobs of a spec as the manifest has it are sure to be stored at once, in one transaction.
+
+    Jobs that are listed are no larger than the object. What is generated is, for each job, no larger than its source.
+    """
+    number = count(raw)
+    if number is None or raw.get(inline.FIELD) is not None:
+        return number is not None
+    if number > SLICE_JOBS:
+        return False
+    return number * len(msgspec.json.encode(raw.get(generate.FIELD))) <= SLICE_BYTES
 
 
 def raw_need(raw: Mapping[str, Any]) -> Need | None:

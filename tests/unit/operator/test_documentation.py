@@ -55,14 +55,14 @@ def test_every_metric_is_listed() -> None:
 
 def test_the_sizes_are_those_of_the_code() -> None:
     section = " ".join(OPERATOR.split("## Sizes")[1].split("\n## ")[0].split())
-    unpacked = shards.MAX_UNPACKED_BYTES // 2**20
+    unpacked, loads = shards.MAX_UNPACKED_BYTES // 2**20, loading.PARALLEL_LOADS
     for words in (
         f"each list of `generate` | {sources.MAX_ITEMS:,} |",
         f"`query` | {sources.MAX_GENERATED_JOBS:,} |",
         f"as JSON | {common.MAX_OBJECT_BYTES:,} bytes |",
         f"of a batch | {sources.MAX_CONFIG_MAP_REFS}, each with {unpacked} MiB",
         f"`dependsOn` of a batch | {dependencies.MAX_DEPENDENCIES} |",
-        f"| {loading.PARALLEL_LOADS}, and beside them {loading.PARALLEL_QUERIES} with `query`, ",
+        f"| {loads} large and {loads} small ones, and beside them {loading.PARALLEL_QUERIES} with `query`, ",
         f"at a time | {workqueue.PARALLEL};",
         f"| {registry.MAX_CONNECTIONS} connections of the operator, ",
         f"none once it was not needed for {registry.IDLE_SECONDS / 60:g} minutes |",

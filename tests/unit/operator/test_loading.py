@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+from hammerwork.backends.slices import SLICE_JOBS
 from hammerwork_operator.jobbatch.loading import PARALLEL_LOADS, PARALLEL_QUERIES, UNTOLD_SECONDS, Loader, Loading
 from hammerwork_operator.metrics import Metrics
 from tests.unit.operator.builders import batch
@@ -92,6 +93,29 @@ async def test_a_query_that_comes_just_as_another_ends_says_that_it_waits_for_th
         await asyncio.gather(*tasks)
     waits = "waiting for another query of namespace mail, which has one at a time"
     assert said == {"first": [None], "second": [waits, None], "third": [waits, None]}
+
+
+async def test_large_loads_hold_up_large_ones_only_and_those_say_so() -> None:
+    server: Any = Reader()
+    none: Any = None
+    loader = Loader(server, none, Metrics())
+    large = {"jobs": None, "generate": {"count": SLICE_JOBS + 1}}
+    batches = [batch(large, name=f"large-{n}") for n in range(PARALLEL_LOADS + 1)]
+    batches += [batch(name=f"small-{n}") for n in range(PARALLEL_LOADS + 1)]
+    said: dict[str, list[str | None]] = {each.name: [] for each in batches}
+    tasks = [asyncio.create_task(loader.load(each, none, none, said[each.name].append)) for each in batches]
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert server.began == [f"mail/{size}-{n}" for size in ("large", "small") for n in range(PARALLEL_LOADS)]
+    server.gate.set()
+    async with asyncio.timeout(10):
+        await asyncio.gather(*tasks)
+    assert len(server.began) == len(batches)
+    assert said.pop(f"large-{PARALLEL_LOADS}") == [
+        "waiting for other large batches, of which 4 are loaded at a time",
+        None,
+    ]
+    assert {str(told) for told in said.values()} == {"[]", "[None]"}
 
 
 async def test_slow_queries_hold_up_no_other_loads_nor_queries_of_other_namespaces() -> None:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hammerwork import Job, JobBatch, PartialFailureMode, Priority
+from hammerwork.backends.slices import SLICE_BYTES, SLICE_JOBS
 from hammerwork_operator import sources
 from hammerwork_operator.api.jobbatch import JobBatchSpec
 from hammerwork_operator.api.sources import MAX_GENERATED_JOBS, GenerateSpec, JobSpec
@@ -165,6 +166,29 @@ def test_exactly_one_source_has_to_be_given(given: dict[str, Any], seen: str) ->
 )
 def test_jobs_are_counted_without_a_check(raw: dict[str, Any], jobs: int) -> None:
     assert sources.count(raw) == jobs
+
+
+@pytest.mark.parametrize(
+    ("raw", "small"),
+    [
+        (JOBS, True),
+        ({"jobs": [{"payload": None}] * (SLICE_JOBS + 1)}, True),
+        ({"jobs": None, "generate": {"count": SLICE_JOBS}}, True),
+        ({"generate": {"count": SLICE_JOBS + 1}}, False),
+        ({"generate": {"count": 8, "payload": "x" * (SLICE_BYTES // 8)}}, False),
+        ({"generate": {"count": 8, "payload": "x" * (SLICE_BYTES // 9)}}, True),
+        ({"generate": {"count": 10**30}}, False),
+        ({"configMapRefs": [{"name": "a", "key": "b"}]}, False),
+        ({"query": {"sql": "SELECT 1"}}, False),
+        ({}, True),
+        ({"generate": 3}, True),
+    ],
+    ids=lambda given: str(given)[:40],
+)
+def test_small_are_those_that_one_transaction_stores_whatever_their_placeholders_become(
+    raw: dict[str, Any], small: bool
+) -> None:
+    assert sources.is_small(raw) is small
 
 
 def test_each_source_is_a_field_of_the_spec_with_its_own_rules() -> None:
