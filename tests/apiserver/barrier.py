@@ -35,10 +35,6 @@ _MYSQL = (
     END IF
     """,
 )
-_WAITING = {
-    "postgres": "pg_locks WHERE locktype = 'advisory' AND NOT granted",
-    "mysql": "information_schema.processlist WHERE state = 'User lock'",
-}
 
 
 @contextlib.asynccontextmanager
@@ -54,12 +50,7 @@ async def loading_stops_at(database_url: str, jobs: int) -> AsyncIterator[None]:
 async def retries_stop(database_url: str) -> AsyncIterator[Callable[[], Awaitable[int]]]:
     """While the block runs, whoever begins a retry waits in its transaction; yield what counts those who wait."""
     async with _barrier(database_url, "NEW.retry_attempt > OLD.retry_attempt") as connection:
-        waiting = _WAITING["postgres" if database_url.startswith("postgres") else "mysql"]
-
-        async def count() -> int:
-            return int(await connection.value(f"SELECT count(*) FROM {waiting}"))
-
-        yield count
+        yield connection.waiting_for_advisory_locks
 
 
 @contextlib.asynccontextmanager

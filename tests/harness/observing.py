@@ -168,6 +168,10 @@ class Sql:
         waits = "datname = current_database() AND wait_event_type = 'Lock' AND query LIKE $1"
         return int(await self.value(f"SELECT count(*) FROM pg_stat_activity WHERE {waits}", f"%{words}%"))
 
+    async def waiting_for_advisory_locks(self) -> int:
+        """Count the sessions that wait for a lock that stands for nothing in the database."""
+        return int(await self.value("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"))
+
     def as_text(self, column: str) -> str:
         """Return SQL for JSON as text."""
         return f"CAST({column} AS text)"
@@ -192,10 +196,12 @@ class MysqlSql(Sql):
         return float(await self.value("SELECT UNIX_TIMESTAMP(SYSDATE(6))"))
 
     async def connections(self) -> list[int]:
-        query = "SELECT id FROM information_schema.processlist WHERE db = DATABASE() AND id <> CONNECTION_ID()"
+        return await self._sessions("db = DATABASE() AND id <> CONNECTION_ID()")
+
+    async def _sessions(self, which: str) -> list[int]:
         # MySQL warns that this table is to go, and a cursor asks for warnings. The other one is empty unless the server
         # keeps its performance schema.
-        await self._connection.query(query)
+        await self._connection.query(f"SELECT id FROM information_schema.processlist WHERE {which}")
         return [number for (number,) in self._connection._result.rows]
 
     async def end_connection(self, number: int) -> None:
@@ -211,6 +217,9 @@ class MysqlSql(Sql):
     async def waiting_for_locks(self, words: str) -> int:  # in all databases: transactions do not tell theirs
         waits = "trx_state = 'LOCK WAIT' AND trx_query LIKE $1"
         return int(await self.value(f"SELECT count(*) FROM information_schema.innodb_trx WHERE {waits}", f"%{words}%"))
+
+    async def waiting_for_advisory_locks(self) -> int:
+        return len(await self._sessions("state = 'User lock'"))
 
     def as_text(self, column: str) -> str:
         return f"CAST({column} AS char)"
