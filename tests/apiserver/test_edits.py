@@ -45,6 +45,7 @@ def stream(name: str, *, queue: str = "work", count: int = JOBS) -> Manifest:
     return jobbatch(name, queue=queue, generate=source, backoffLimit=0, batchSize=1_000)
 
 
+@pytest.mark.also_on("mariadb")
 async def test_a_batch_that_is_edited_or_deleted_while_it_loads(
     kubectl: Kubectl, operator: OperatorUnderTest, server: Server, with_database: str
 ) -> None:

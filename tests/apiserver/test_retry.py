@@ -112,6 +112,7 @@ async def test_each_raise_of_the_attempt_runs_the_chosen_failed_jobs_once(kubect
     kubectl.patch("jobbatch", "raised", {"spec": {"retry": None}})
 
 
+@pytest.mark.also_on("mariadb")
 async def test_a_raise_is_followed_once_whoever_dies_and_whoever_helps(
     kubectl: Kubectl, operator: OperatorUnderTest, with_database: str, tmp_path: Path
 ) -> None:
