@@ -53,6 +53,7 @@ REFUSED = {
         "?sslmode=verify-full&sslrootcert=/etc/ssl/nowhere.pem",
         "option sslrootcert: file '/etc/ssl/nowhere.pem' does not exist",
     ),
+    "tls": ("?sslmode=require", "the server offers no TLS, which the sslmode of the URL requires"),
     "database": ("_nowhere", "does not exist"),
 }
 """What follows the URL of the user without rights, and what is said of it, by the names of the Secret and the batch."""

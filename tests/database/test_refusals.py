@@ -122,6 +122,7 @@ async def test_rights_that_are_missing_are_named_by_mariadb(app_url: str, databa
         ("?nothing_of_this_name=1", 'unrecognized configuration parameter "nothing_of_this_name"'),
         ("?sslmode=perhaps", "`sslmode` parameter must be one of"),
         ("?sslmode=verify-full&sslrootcert=/nowhere.pem", "file '/nowhere.pem' does not exist"),
+        ("?sslmode=require", "the server offers no TLS, which the sslmode of the URL requires"),
         ("_no_such_database", "does not exist"),
     ],
 )

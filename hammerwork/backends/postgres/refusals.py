@@ -46,6 +46,9 @@ _LASTING = (
 )
 """Beginnings of the codes that waiting does not cure."""
 
+_NO_TLS = "rejected SSL upgrade"
+"""What the driver says of a server without TLS, in an error that has no code."""
+
 _NO_STATEMENT = {"26000", "42P05"}
 """A pooler in transaction mode has sent a prepared statement to one session and its use to another."""
 
@@ -80,6 +83,8 @@ def _judge(error: Exception) -> tuple[type[DatabaseError] | None, str]:
         return DatabaseRefusedError, said
     if isinstance(error, asyncpg.DataError):  # a value that the driver cannot send
         return DatabaseError, said
+    if isinstance(error, ConnectionError) and _NO_TLS in said:
+        return DatabaseRefusedError, "the server offers no TLS, which the sslmode of the URL requires"
     if isinstance(error, OSError | asyncpg.InterfaceError | asyncpg.InternalClientError):
         return DatabaseUnavailableError, said
     return (DatabaseError if raised_by_driver(error) else None), said
