@@ -170,7 +170,10 @@ class Sql:
 
     async def waiting_for_advisory_locks(self) -> int:
         """Count the sessions that wait for a lock that stands for nothing in the database."""
-        return int(await self.value("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"))
+        here = "database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+        return int(
+            await self.value(f"SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND {here}")
+        )
 
     def as_text(self, column: str) -> str:
         """Return SQL for JSON as text."""
@@ -196,12 +199,13 @@ class MysqlSql(Sql):
         return float(await self.value("SELECT UNIX_TIMESTAMP(SYSDATE(6))"))
 
     async def connections(self) -> list[int]:
-        return await self._sessions("db = DATABASE() AND id <> CONNECTION_ID()")
+        return await self._sessions("id <> CONNECTION_ID()")
 
-    async def _sessions(self, which: str) -> list[int]:
+    async def _sessions(self, which: str, *args: object) -> list[int]:
         # MySQL warns that this table is to go, and a cursor asks for warnings. The other one is empty unless the server
         # keeps its performance schema.
-        await self._connection.query(f"SELECT id FROM information_schema.processlist WHERE {which}")
+        query = f"SELECT id FROM information_schema.processlist WHERE db = DATABASE() AND {which}"
+        await self._connection.query(self._text(query, args))
         return [number for (number,) in self._connection._result.rows]
 
     async def end_connection(self, number: int) -> None:
@@ -214,9 +218,10 @@ class MysqlSql(Sql):
         with contextlib.suppress(aiomysql.OperationalError):  # it has gone already
             await self.run(statement)
 
-    async def waiting_for_locks(self, words: str) -> int:  # in all databases: transactions do not tell theirs
+    async def waiting_for_locks(self, words: str) -> int:
         waits = "trx_state = 'LOCK WAIT' AND trx_query LIKE $1"
-        return int(await self.value(f"SELECT count(*) FROM information_schema.innodb_trx WHERE {waits}", f"%{words}%"))
+        transactions = f"SELECT trx_mysql_thread_id FROM information_schema.innodb_trx WHERE {waits}"
+        return len(await self._sessions(f"id IN ({transactions})", f"%{words}%"))
 
     async def waiting_for_advisory_locks(self) -> int:
         return len(await self._sessions("state = 'User lock'"))

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from hammerwork_operator.sources.source import Fetched, Need
 
 PARALLEL_LOADS = 4
-"""So many small ones at a time, and so many large ones, that nobody's small batch waits for."""
+"""So many of the small batches at a time, and so many of the large ones: a small one waits for no large one."""
 PARALLEL_QUERIES = 8
 """Loads of queries have slots of their own, since a query may take a day; a namespace has one of them at a time."""
 UNTOLD_SECONDS = 0.5
@@ -92,14 +92,11 @@ class Loader:
 
     @asynccontextmanager
     async def _slot(self, observed: ObservedBatch, waits: Callable[[str | None], None]) -> AsyncIterator[None]:
-        if observed.small:
-            async with self._small:
-                yield
-            return
         if not observed.queries:
-            if self._large.locked():
-                waits(f"waiting for other large batches, of which {PARALLEL_LOADS} are loaded at a time")
-            async with self._large:
+            slots, size = (self._small, "small") if observed.small else (self._large, "large")
+            if slots.locked():
+                waits(f"waiting for other {size} batches, of which {PARALLEL_LOADS} are loaded at a time")
+            async with slots:
                 waits(None)
                 yield
             return

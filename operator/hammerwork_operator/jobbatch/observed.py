@@ -80,7 +80,7 @@ class ObservedBatch(msgspec.Struct, frozen=True, kw_only=True):
     total_jobs: int | None
     """None: known only when they have been loaded."""
     small: bool
-    """The jobs are stored at once, in one transaction."""
+    """The jobs are sure to be few and small: their load is short."""
     status: dict[str, Any]
     """As the object has it, or as we wrote it last."""
     stated: Stated

@@ -86,9 +86,8 @@ def _paced(watches: Watches) -> aiohttp.TraceConfig:
         try:
             ahead = await _is_ahead(session, request.url)
         except aiohttp.ClientConnectionError:
-            watches.doubtful.add(
-                path
-            )  # whatever was restored meanwhile may have gone on past the version that is known
+            # Whatever was restored meanwhile may have gone on past the version that is known.
+            watches.doubtful.add(path)
             raise
         if ahead:
             _LOGGER.warning("watching %s: the API server knows an older state than before; all is listed again", path)
@@ -136,6 +135,9 @@ class _Answer(aiohttp.ClientResponse):
             await super().start(connection)
         except aiohttp.ClientResponseError as error:
             raise aiohttp.ClientConnectionError(f"{self.url.path}: no answer in HTTP: {error.message}") from error
+        # No API server sends that. aiohttp would follow, and kopf would end with what it says of a circle.
+        if 300 <= self.status < 400:
+            raise aiohttp.ClientConnectionError(f"{self.url.path}: HTTP status {self.status}, which leads elsewhere")
         refused = 400 <= self.status < 500 and self.status not in _UNDERSTOOD
         if refused and self.status != _GONE:
             _LOGGER.warning("%s: HTTP status %d %s", self.url.path, self.status, self.reason)
@@ -165,7 +167,8 @@ class _Answer(aiohttp.ClientResponse):
         query, found = self.url.query, self._decoded
         if isinstance(found, dict) and "items" in found and query.get("limit") != _CHECK_LIMIT:
             self.known.deletions.listed(self.url.path, found, continued="continue" in query)
-            self.known.doubtful.discard(self.url.path)
+            if not found["metadata"].get("continue"):
+                self.known.doubtful.discard(self.url.path)
 
     async def json(self, **_: Any) -> Any:
         return self._decoded if self.status < 400 else await super().json()

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import UNSET
 
-from hammerwork.backends.slices import SLICE_BYTES, SLICE_JOBS
 from hammerwork_operator.api.jobbatch import JobBatchSpec
 from hammerwork_operator.api.rules import exactly_one, listed
 from hammerwork_operator.sources import configmaps, generate, inline, query
@@ -57,16 +56,11 @@ def count(raw: Mapping[str, Any]) -> int | None:
 
 
 def is_small(raw: Mapping[str, Any]) -> bool:
-    """Return whether the jobs of a spec as the manifest has it are sure to be stored at once, in one transaction.
+    """Return whether the jobs of a spec as the manifest has it are sure to be few and small: their load is short.
 
-    Jobs that are listed are no larger than the object. What is generated is, for each job, no larger than its source.
+    Those that are listed are; they are no larger than the object.
     """
-    number = count(raw)
-    if number is None or raw.get(inline.FIELD) is not None:
-        return number is not None
-    if number > SLICE_JOBS:
-        return False
-    return number * len(msgspec.json.encode(raw.get(generate.FIELD))) <= SLICE_BYTES
+    return bool(inline.count(raw.get(inline.FIELD))) or generate.is_small(raw.get(generate.FIELD))
 
 
 def raw_need(raw: Mapping[str, Any]) -> Need | None:

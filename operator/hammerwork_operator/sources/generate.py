@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from msgspec import UNSET
 
 from hammerwork import Job, Priority, placeholders
+from hammerwork.backends.slices import SLICE_BYTES, SLICE_JOBS
 from hammerwork_operator.api.sources import GENERATE_WAYS
 from hammerwork_operator.sources import matrix
 from hammerwork_operator.sources.source import InvalidSourceError
@@ -43,6 +45,17 @@ def count(given: object) -> int:
                 return 0
         case _:
             return 0
+
+
+def is_small(given: object) -> bool:
+    """Return whether the jobs are sure to fill no more than a slice of a stream."""
+    number = count(given)
+    if not isinstance(given, dict) or not 0 < number <= SLICE_JOBS:
+        return False
+    payload, items, grid = (msgspec.json.encode(given.get(key)) for key in ("payload", "items", "matrix"))
+    # A value may stand in the payload as often as braces open there, and is up to twice as long as JSON within a text.
+    most = 2 * payload.count(b"{{") * (len(items) + number * len(grid))
+    return number * len(payload) + most <= SLICE_BYTES
 
 
 def need(given: GenerateSpec) -> None:

@@ -87,7 +87,7 @@ SITUATIONS: dict[str, list[tuple[ObservedBatch, Facts]]] = {
     "it waits for other JobBatches": [(BATCH, dependent(Reason.DEPENDENCY_NOT_READY))],
     "a JobBatch that it depends on has failed": [(BATCH, dependent(Reason.DEPENDENCY_FAILED))],
     "it depends on itself, by way of others or not": [(BATCH, dependent(Reason.DEPENDENCY_CYCLE))],
-    "loading the jobs, or waiting for other queries or large batches (see the message)": [
+    "loading the jobs, or waiting for other batches (see the message)": [
         (BATCH, Facts(load=Load(jobs=1))),
         (BATCH, Facts(load=Load(waits="waits for another query"))),
         (BATCH, Facts(row=row(BATCH, BatchState.LOADING))),

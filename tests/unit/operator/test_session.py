@@ -128,6 +128,13 @@ async def test_a_list_whose_rest_is_gone_is_begun_again() -> None:
             await client.get(url, params={"continue": "x"})
 
 
+@pytest.mark.parametrize("query", [{}, {"watch": "true"}], ids=["list", "watch"])
+async def test_no_answer_leads_elsewhere(query: dict[str, str]) -> None:
+    async with served(302, b"{}") as (client, url):
+        with pytest.raises(aiohttp.ClientConnectionError, match="HTTP status 302, which leads elsewhere"):
+            await client.get(url, params=query)
+
+
 @pytest.mark.parametrize("status", [401, 403, 429, 500, 503])
 async def test_what_kopf_knows_what_to_do_about_is_left_to_it(status: int) -> None:
     assert await watched(status, b"{}") == [("status", status)]
@@ -167,8 +174,10 @@ async def test_a_watch_in_doubt_begins_anew_whatever_comes_between_until_there_w
     async with served(503, b"{}", watches) as (client, url):
         await client.get(url)
     assert await watched(200, ADDED + b"\n", watches, resourceVersion="5") == ANEW
-    async with served(200, LISTED, watches) as (client, url):
-        await client.get(url)
+    for part in (LISTED.replace(b'"41"', b'"41", "continue": "x"'), LISTED):
+        assert await watched(200, ADDED + b"\n", watches, resourceVersion="5") == ANEW
+        async with served(200, part, watches) as (client, url):
+            await client.get(url)
     assert await watched(200, ADDED + b"\n", watches, resourceVersion="5") == [("ADDED", "a")]
 
 

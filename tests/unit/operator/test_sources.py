@@ -173,19 +173,25 @@ def test_jobs_are_counted_without_a_check(raw: dict[str, Any], jobs: int) -> Non
     [
         (JOBS, True),
         ({"jobs": [{"payload": None}] * (SLICE_JOBS + 1)}, True),
-        ({"jobs": None, "generate": {"count": SLICE_JOBS}}, True),
+        ({"jobs": None, "generate": {"count": SLICE_JOBS, "payload": "{{ index }}"}}, True),
         ({"generate": {"count": SLICE_JOBS + 1}}, False),
+        ({"generate": {"count": 10**30}}, False),
         ({"generate": {"count": 8, "payload": "x" * (SLICE_BYTES // 8)}}, False),
         ({"generate": {"count": 8, "payload": "x" * (SLICE_BYTES // 9)}}, True),
-        ({"generate": {"count": 10**30}}, False),
+        ({"generate": {"items": ["x" * 100] * 10_000, "payload": "{{ item }}"}}, True),
+        ({"generate": {"items": ["x" * 200] * 150, "payload": "{{ item }}" * 1_000}}, False),
+        ({"generate": {"items": [{"a": '"' * 60_000}] * 20, "payload": "{{item}}{{item}}"}}, False),
+        ({"generate": {"matrix": {"a": ["x" * 3_500], "b": [1, 2] * 10}, "payload": "{{matrix.a}}"}}, True),
+        ({"generate": {"matrix": {"a": ["x" * 3_500], "b": [1, 2] * 10}, "payload": "{{matrix.a}}" * 290}}, False),
         ({"configMapRefs": [{"name": "a", "key": "b"}]}, False),
         ({"query": {"sql": "SELECT 1"}}, False),
-        ({}, True),
-        ({"generate": 3}, True),
+        ({}, False),
+        ({"generate": 3}, False),
+        ({"generate": {"count": 3, "items": 1, "payload": {}}}, True),
     ],
     ids=lambda given: str(given)[:40],
 )
-def test_small_are_those_that_one_transaction_stores_whatever_their_placeholders_become(
+def test_small_are_those_that_fill_no_slice_whatever_their_placeholders_become(
     raw: dict[str, Any], small: bool
 ) -> None:
     assert sources.is_small(raw) is small
