@@ -39,7 +39,8 @@ VISIT_SECONDS = 600.0
 VISIT_PAUSE_SECONDS = 5.0
 VISITS = 5
 """Databases that are visited at most after each pause."""
-MAX_CONNECTIONS = 6
+MAX_CONNECTIONS = 10
+"""For four large and four small loads, and two to look and to steer meanwhile."""
 
 
 @dataclass
