@@ -28,11 +28,15 @@ CHUNKS_PER_BATCH = 32
 PAGE_JOBS = 100
 PAGE_BYTES = 128 * 1024
 PORTION_JOBS = 100
-"""Jobs of a stream that are taken and encoded at a time; fewer where payloads are large."""
+"""Jobs of a stream that are taken and encoded at a time; fewer where payloads are large.
+
+After each portion the event loop turns: the slice before is sent in these turns, so one that came late would idle the
+database (every 5 ms: 0.75 of the jobs/s on PostgreSQL, 0.64 on MariaDB).
+"""
 PORTION_BYTES = 1024 * 1024
 """What a portion comes to, by the payloads of the one before."""
-TURN_SECONDS = 0.005
-"""A stream that is never waited for lets the event loop turn after this long."""
+PORTION_SECONDS = 0.005
+"""An asynchronous stream gives what it has after this long."""
 SLICE_JOBS = 10_000
 SLICE_BYTES = 8 * 1024 * 1024
 
@@ -283,25 +287,23 @@ async def _cut(batch: JobBatch, jobs: Iterable[Job] | AsyncIterable[Job], skip: 
 
 
 class _Pace:
-    """How many jobs are taken at a time, and when the event loop has to turn."""
+    """How many jobs are taken at a time."""
 
     def __init__(self) -> None:
         self.jobs = 1
-        self._turned = time.monotonic()
+        self._begun = time.monotonic()
 
     def adapt(self, jobs: int, size: int) -> None:
         """Take note of what the last portion came to."""
         self.jobs = max(1, min(PORTION_JOBS, PORTION_BYTES * jobs // max(1, size)))
 
-    @property
-    def is_up(self) -> bool:
-        """Whether the loop has not turned for long."""
-        return time.monotonic() - self._turned > TURN_SECONDS
+    def begin(self) -> None:
+        """Take note that a portion begins."""
+        self._begun = time.monotonic()
 
-    async def turn(self) -> None:
-        """Let the loop do its other work."""
-        await asyncio.sleep(0)
-        self._turned = time.monotonic()
+    def is_up(self, jobs: int) -> bool:
+        """Whether so many jobs are a portion by now."""
+        return jobs >= self.jobs or time.monotonic() - self._begun > PORTION_SECONDS
 
 
 async def _portions(
@@ -314,15 +316,15 @@ async def _portions(
             late = max(0, skip - position)
             yield position + late, some[late:]
         position += len(some)
-        if pace.is_up:
-            await pace.turn()
+        await asyncio.sleep(0)
+        pace.begin()
 
 
 async def _gathered(jobs: AsyncIterable[Job], pace: _Pace) -> AsyncIterator[list[Job]]:
     some: list[Job] = []
     async for job in jobs:
         some.append(job)
-        if len(some) >= pace.jobs or pace.is_up:
+        if pace.is_up(len(some)):
             yield some
             some = []
     if some:

@@ -77,9 +77,9 @@ def _judge(error: Exception) -> tuple[type[DatabaseError] | None, str]:
     if isinstance(error, asyncpg.PostgresError):
         return _judge_code(error.sqlstate or "", words(error))
     said = words(error)
-    if is_about_certificates(error):
-        return DatabaseRefusedError, said
-    if isinstance(error, asyncpg.ClientConfigurationError | asyncpg.UnsupportedClientFeatureError):
+    if is_about_certificates(error) or isinstance(
+        error, asyncpg.ClientConfigurationError | asyncpg.UnsupportedClientFeatureError
+    ):
         return DatabaseRefusedError, said
     if isinstance(error, asyncpg.DataError):  # a value that the driver cannot send
         return DatabaseError, said

@@ -134,10 +134,10 @@ async def test_large_payloads_are_taken_a_few_at_a_time() -> None:
 
 
 @pytest.mark.parametrize("kind", [list, aiter_of], ids=["iterable", "async iterable"])
-async def test_a_stream_that_never_waits_lets_the_loop_turn(
-    monkeypatch: pytest.MonkeyPatch, kind: Callable[[Iterable[Job]], Any]
+async def test_a_stream_that_never_waits_lets_the_loop_turn_after_each_portion(
+    kind: Callable[[Iterable[Job]], Any],
 ) -> None:
-    monkeypatch.setattr("hammerwork.backends.slices.TURN_SECONDS", 0.0)
+    """What was cut before is on its way to the database in these turns."""
     turns = 0
 
     async def others() -> None:
