@@ -202,6 +202,8 @@ async def empty_database(server: Server) -> AsyncIterator[str]:
         await connection.run(f"CREATE DATABASE {name}")
         yield server.url(name)
         if server.family == "postgresql":
+            # A pooler may just be opening a session, for a client that has got another one meanwhile.
+            await connection.run(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
             # Not FORCE, which must be allowed to end autovacuum's process too; without it the server ends that itself.
             await connection.run(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1 AND usename = current_user",
