@@ -122,9 +122,7 @@ async def _of_a_stream(stage: Stage, **source: Any) -> dict[str, int]:
     loaded = await stage.shows("stream", "Ready", "True Suspended")
     assert loaded["status"]["totalJobs"] == STREAM_JOBS, stage.mark
     async with sql(stage.database_url) as connection:
-        counts = f"count(*), count(DISTINCT {connection.as_text('payload')})"
-        jobs = f"SELECT {counts} FROM hammerwork_jobs WHERE batch_id = $1"
-        (stored,) = await connection.rows(jobs, UUID(loaded["status"]["batchId"]))
+        stored = await connection.stored_jobs(UUID(loaded["status"]["batchId"]))
     assert stored == (STREAM_JOBS, STREAM_JOBS), stage.mark
     await stage.delete("stream")
     return {}

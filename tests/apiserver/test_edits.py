@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 import pytest
@@ -52,10 +52,8 @@ async def test_a_batch_that_is_edited_or_deleted_while_it_loads(
     handler = Handler("edited.7")
     async with worker(with_database, handler), sql(with_database) as connection:
 
-        async def stored(found: Manifest) -> tuple[Any, ...]:
-            counts = f"count(*), count(DISTINCT {connection.as_text('payload')})"
-            jobs = f"SELECT {counts} FROM hammerwork_jobs WHERE batch_id = $1"
-            return (await connection.rows(jobs, UUID(found["status"]["batchId"])))[0]
+        async def stored(found: Manifest) -> tuple[int, int]:
+            return await connection.stored_jobs(UUID(found["status"]["batchId"]))
 
         suspension = SUSPENSION[server.family]
         async with loading_stops_at(with_database, STORED):

@@ -101,13 +101,14 @@ async def all_jobs(queue: JobQueue, batch_id: UUID, status: JobStatus | None = N
 async def different_payloads(url: str) -> int:
     """Count the payloads in a database, those that several jobs have once."""
     async with sql(url) as connection:
-        return int(
-            await connection.value(f"SELECT count(DISTINCT {connection.as_text('payload')}) FROM hammerwork_jobs")
-        )
+        return int(await connection.value(f"SELECT {connection.distinct_payloads} FROM hammerwork_jobs"))
 
 
 class Sql:
     """A connection of the test's own, for what the library does not show. Parameters are written $1, $2, …"""
+
+    distinct_payloads = "count(DISTINCT CAST(payload AS text))"
+    """SQL for a number of different payloads."""
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
@@ -127,6 +128,12 @@ class Sql:
         tables = ["batches", "pages", "ready", "chunks", "claims", "failures"]
         counts = {table: await self.value(f"SELECT count(*) FROM hammerwork_{table}") for table in tables}
         return {table: count for table, count in counts.items() if count}
+
+    async def stored_jobs(self, batch_id: UUID) -> tuple[int, int]:
+        """Count the jobs of a batch, and how many different payloads they have."""
+        counts = f"SELECT count(*), {self.distinct_payloads} FROM hammerwork_jobs WHERE batch_id = $1"
+        ((jobs, payloads),) = await self.rows(counts, batch_id)
+        return jobs, payloads
 
     async def age_worker(self, worker_id: UUID) -> None:
         """Let an hour have passed since the worker's last heartbeat, during which others were heard."""
@@ -175,10 +182,6 @@ class Sql:
             await self.value(f"SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND {here}")
         )
 
-    def as_text(self, column: str) -> str:
-        """Return SQL for JSON as text."""
-        return f"CAST({column} AS text)"
-
     def json_text(self, column: str, key: str) -> str:
         """Return SQL for a string or number in a JSON object, as text."""
         return f"{column}->>'{key}'"
@@ -186,6 +189,8 @@ class Sql:
 
 class MysqlSql(Sql):
     """The same on MySQL and MariaDB."""
+
+    distinct_payloads = "count(DISTINCT CAST(payload AS char))"
 
     async def rows(self, query: str, *args: object) -> list[tuple[Any, ...]]:
         async with self._connection.cursor() as cursor:
@@ -225,9 +230,6 @@ class MysqlSql(Sql):
 
     async def waiting_for_advisory_locks(self) -> int:
         return len(await self._sessions("state = 'User lock'"))
-
-    def as_text(self, column: str) -> str:
-        return f"CAST({column} AS char)"
 
     def json_text(self, column: str, key: str) -> str:
         return f"JSON_UNQUOTE(JSON_EXTRACT({column}, '$.{key}'))"

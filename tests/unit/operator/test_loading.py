@@ -144,6 +144,9 @@ async def test_slow_queries_hold_up_no_other_loads_nor_queries_of_other_namespac
     assert said["a0/query-0"] is None
     assert said["a0/query-1"] == "waiting for another query of namespace a0, which has one at a time"
     assert said[last] == "waiting for queries of other namespaces, of which there are 8 at a time"
+    assert [name for name, message in said.items() if name.startswith("a0/plain") and message] == [
+        f"a0/plain-{PARALLEL_LOADS}"
+    ], "and it waits for the other small ones"
     # As one of a namespace ends, others have waited longer than its next.
     begun = len(server.began)
     tasks[0].cancel()
